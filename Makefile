@@ -1,0 +1,45 @@
+# make setup       .venv from nothing but Python 3.11 and pip
+# make reproduce   the main job: raw release -> dataset -> models -> report -> cards, under runs/mini
+#                  SMOKE=1 toy sizes under runs/smoke; LONG=1 the longer arm; SEEDS=0,1,2 several seeds
+# make test        ruff, mypy, pytest without the slow tier
+# make test-slow   the slow tier
+# make bench       speed and memory beside what one would run instead
+# All but setup make .venv first where it is missing or older than what it is made from.
+
+PYTHON ?= python3.11
+SMOKE ?=
+LONG ?=
+SEEDS ?=
+
+BIN := .venv/bin
+STAMP := .venv/.complete
+RUN := $(if $(SMOKE),runs/smoke,runs/mini)
+FLAGS := $(if $(SMOKE),--smoke) $(if $(LONG),--long) $(if $(SEEDS),--seeds $(SEEDS))
+
+.DELETE_ON_ERROR:
+.PHONY: setup reproduce test test-slow bench
+
+setup: $(STAMP)
+
+# The stamp is written last: a setup that was interrupted has none and is done again from the start.
+$(STAMP): pyproject.toml requirements/pins.txt requirements/no-deps.txt
+	rm -f $@
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c requirements/pins.txt -e '.[mini,trainer,dev]'
+	$(BIN)/python -m pip install --quiet --no-deps -r requirements/no-deps.txt
+	touch $@
+
+reproduce: $(STAMP)
+	$(BIN)/python -m trainer reproduce $(RUN) $(FLAGS)
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow and not gpu"
+
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow and not gpu"
+
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks
