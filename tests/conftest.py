@@ -1,7 +1,7 @@
-"""What every test runs under: no network, no progress bars, no window, caches in a folder of the session's own.
+"""What every test runs under: no network, no progress bars, no window, caches in a folder of its own session.
 
-The environment is set here, at import, because huggingface_hub, datasets and matplotlib read theirs when they are
-imported, which is before any fixture runs.
+The environment is set here, at import, because huggingface_hub, datasets and matplotlib read theirs when
+they are imported, which is before any fixture runs.
 """
 
 from __future__ import annotations
