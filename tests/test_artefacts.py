@@ -1,0 +1,233 @@
+"""Artefacts: what was appended is on disk, a killed run goes on, and other settings are refused."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainer.artefacts import (
+    Ability,
+    Response,
+    Verdict,
+    open_artefact,
+    read,
+    read_sidecar,
+    sidecar_path,
+    split_of,
+)
+from trainer.files import ArtefactError, git_commit, library_versions, sha256_of, sha256_text, write_json
+
+ROWS = [Response(f"train/{n}", f"The lamp is on. {n}", "stop") for n in range(1, 7)]
+ORDER = [row.id for row in ROWS]
+
+
+def test_rows_come_back_in_the_order_of_the_input(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    artefact = open_artefact(path, Response, {"seed": 0}, [])
+    artefact.append([ROWS[3], ROWS[0]])
+    artefact.append([ROWS[5], ROWS[1], ROWS[4], ROWS[2]])
+    assert not path.exists()
+    assert artefact.finish(ORDER) == path
+    assert read(path, Response) == ROWS
+    assert not (tmp_path / "responses.jsonl.part").exists()
+
+
+def test_a_run_killed_in_the_middle_of_a_line_ends_with_the_same_bytes(tmp_path: Path) -> None:
+    whole = open_artefact(tmp_path / "whole.jsonl", Response, {"seed": 0}, [])
+    whole.append(ROWS)
+    whole.finish(ORDER)
+    path = tmp_path / "killed.jsonl"
+    open_artefact(path, Response, {"seed": 0}, []).append(ROWS[:2])
+    with (tmp_path / "killed.jsonl.part").open("a") as file:
+        file.write('{"id": "train/3", "resp')
+    again = open_artefact(path, Response, {"seed": 0}, [])
+    assert again.done == {"train/1", "train/2"}
+    again.append(ROWS[2:])
+    again.finish(ORDER)
+    assert path.read_bytes() == (tmp_path / "whole.jsonl").read_bytes()
+    assert sidecar_path(path).read_bytes() == sidecar_path(tmp_path / "whole.jsonl").read_bytes()
+
+
+def test_an_appended_batch_outlives_kill_9(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    program = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from trainer.artefacts import Response, open_artefact\n"
+        "open_artefact(Path(sys.argv[1]), Response, {}, []).append([Response('train/1', 'Yes.', 'stop')])\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    code = subprocess.run([sys.executable, "-c", program, str(path)], check=False, cwd=Path.cwd()).returncode
+    assert code == -signal.SIGKILL
+    assert open_artefact(path, Response, {}, []).done == {"train/1"}
+
+
+def test_other_settings_are_refused_with_both_values(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    open_artefact(path, Response, {"seed": 0}, []).append(ROWS[:1])
+    with pytest.raises(
+        ArtefactError, match=r"responses\.jsonl was made with another setting: seed was 0, now it is 1"
+    ):
+        open_artefact(path, Response, {"seed": 1}, [])
+    with pytest.raises(ArtefactError, match="another kind: kind was 'response', now it is 'verdict'"):
+        open_artefact(path, Verdict, {"seed": 0}, [])
+
+
+def test_a_changed_input_is_refused_and_named(tmp_path: Path) -> None:
+    source = tmp_path / "in.txt"
+    source.write_text("a candle")
+    path = tmp_path / "run" / "responses.jsonl"
+    open_artefact(path, Response, {}, [source]).append(ROWS[:1])
+    assert open_artefact(path, Response, {}, [source]).done == {"train/1"}
+    source.write_text("a lamp")
+    with pytest.raises(ArtefactError, match=r"another input: \.\./in\.txt was "):
+        open_artefact(path, Response, {}, [source])
+
+
+def test_a_finished_artefact_can_be_opened_again_and_written_nothing_new(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    first = open_artefact(path, Response, {}, [])
+    first.append(ROWS)
+    first.finish(ORDER)
+    before = path.read_bytes()
+    again = open_artefact(path, Response, {}, [])
+    assert again.done == set(ORDER)
+    again.finish(ORDER)
+    assert path.read_bytes() == before
+
+
+def test_more_rows_after_a_finish_keep_the_old_ones(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    first = open_artefact(path, Response, {}, [])
+    first.append(ROWS[:2])
+    first.finish(ORDER[:2])
+    again = open_artefact(path, Response, {}, [])
+    again.append(ROWS[2:])
+    again.finish(ORDER)
+    assert read(path, Response) == ROWS
+
+
+def test_finish_refuses_missing_and_unasked_ids(tmp_path: Path) -> None:
+    artefact = open_artefact(tmp_path / "responses.jsonl", Response, {}, [])
+    artefact.append(ROWS[:2])
+    with pytest.raises(ArtefactError, match=r"1 ids are missing \(first: \['train/3'\]\)"):
+        artefact.finish(["train/1", "train/2", "train/3"])
+    with pytest.raises(ArtefactError, match=r"1 were not asked for \(first: \['train/2'\]\)"):
+        artefact.finish(["train/1"])
+    with pytest.raises(ArtefactError, match="1 asked for twice"):
+        artefact.finish(["train/1", "train/2", "train/2"])
+
+
+def test_an_id_is_appended_once(tmp_path: Path) -> None:
+    artefact = open_artefact(tmp_path / "responses.jsonl", Response, {}, [])
+    artefact.append(ROWS[:1])
+    with pytest.raises(ArtefactError, match="id train/1 is there already"):
+        artefact.append(ROWS[:1])
+    assert open_artefact(tmp_path / "responses.jsonl", Response, {}, []).done == {"train/1"}
+
+
+GOOD = {"id": "train/1", "verdict": "Safe", "perception": 1, "judge": "mini_rules", "reason": None}
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (json.dumps(GOOD | {"score": 1}), "line 1: expected the keys"),
+        ('{"id": "train/1"}', "line 1: expected the keys"),
+        ("[1]", "found list"),
+        ("not json", "line 1 is no JSON"),
+        (json.dumps(GOOD | {"verdict": "safe"}), "verdict must be one of"),
+        (json.dumps(GOOD | {"perception": True}), "perception must be one of"),
+        (json.dumps(GOOD | {"perception": 0}), "perception is 0 where the verdict is Unscored"),
+        (json.dumps(GOOD | {"reason": 1}), "reason must be str | None, found int"),
+        (json.dumps(GOOD | {"id": "train"}), "not of the form"),
+        (json.dumps(GOOD) + "\n" + json.dumps(GOOD), "line 2: id train/1 stands there twice"),
+    ],
+)
+def test_a_broken_line_is_named(tmp_path: Path, line: str, says: str) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(line + "\n")
+    with pytest.raises(ArtefactError) as error:
+        read(path, Verdict)
+    assert str(path) in str(error.value)
+    assert says in str(error.value)
+
+
+def test_a_good_line_reads(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n")
+    assert read(path, Verdict) == [Verdict("train/1", "Safe", 1, "mini_rules", None)]
+
+
+def test_missing_empty_and_unfinished_files_say_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "ability.jsonl"
+    with pytest.raises(ArtefactError, match="no such file: missing; run the verb"):
+        read(path, Ability)
+    path.write_text("")
+    with pytest.raises(ArtefactError, match="is empty"):
+        read(path, Ability)
+    path.unlink()
+    open_artefact(path, Ability, {}, []).append([Ability("text/1", "Paris", True, "facts")])
+    with pytest.raises(ArtefactError, match="was stopped"):
+        read(path, Ability)
+
+
+def test_a_line_separator_inside_a_response_is_no_new_line(tmp_path: Path) -> None:
+    row = Response("train/1", "One\u2028two\nthree\x85four", "stop")
+    artefact = open_artefact(tmp_path / "responses.jsonl", Response, {}, [])
+    artefact.append([row])
+    artefact.finish(["train/1"])
+    assert read(tmp_path / "responses.jsonl", Response) == [row]
+
+
+def test_the_sidecar_says_where_the_artefact_came_from(tmp_path: Path) -> None:
+    folder = tmp_path / "MIS"
+    folder.mkdir()
+    (folder / "a.txt").write_text("a")
+    path = tmp_path / "eval" / "responses.jsonl"
+    open_artefact(path, Response, {"seed": 3, "batch": (1, 2)}, [folder], device="cpu")
+    sidecar = read_sidecar(path)
+    assert sidecar.settings == {"seed": 3, "batch": [1, 2]}
+    assert sidecar.inputs == {"../MIS": sha256_text(f"a.txt\0{sha256_text('a')}\n")}
+    assert (sidecar.kind, sidecar.device) == ("response", "cpu")
+    assert sidecar.versions["torch"] == library_versions(["torch"])["torch"]
+
+
+def test_an_artefact_without_its_sidecar_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    open_artefact(path, Response, {}, []).append(ROWS[:1])
+    sidecar_path(path).unlink()
+    with pytest.raises(ArtefactError, match="nothing says how"):
+        open_artefact(path, Response, {}, [])
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "report.json"
+    write_json(path, {"rate": 0.5})
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"rate": float("nan")})
+    assert json.loads(path.read_text()) == {"rate": 0.5}
+    assert [file.name for file in tmp_path.iterdir()] == ["report.json"]
+
+
+def test_hashes_are_those_of_sha256(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"abc")
+    expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert sha256_of(tmp_path / "a") == expected
+    assert sha256_text("abc") == expected
+    with pytest.raises(ArtefactError, match="no such file or folder"):
+        sha256_of(tmp_path / "b")
+
+
+def test_commit_and_versions_are_what_is_installed() -> None:
+    commit = git_commit()
+    assert commit is None or len(commit) == 40
+    assert library_versions(["no-such-package-of-ours"]) == {}
+
+
+def test_the_split_is_the_part_before_the_slash() -> None:
+    assert split_of("test_benign/12") == "test_benign"

@@ -1,0 +1,361 @@
+"""The JSONL artefacts of a run: responses, verdicts, ability rows; a sidecar says where each came from.
+
+An artefact grows in `<file>.part`, a batch at a time, and takes its own name only when it is whole; so a file
+that stands there under its name is never half-written, and a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from trainer.files import ArtefactError, git_commit, library_versions, sha256_of, write_json, write_text
+
+
+@dataclass(frozen=True)
+class Response:
+    """What a model said to one row.
+
+    Attributes:
+        id: `<split>/<raw_id>` of the row.
+        response: The decoded text, special tokens left out; may be empty.
+        finish_reason: "stop" where the model ended by itself, "length" where it was cut off.
+    """
+
+    id: str
+    response: str
+    finish_reason: Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge made of one response.
+
+    Attributes:
+        id: `<split>/<raw_id>` of the row.
+        verdict: "Unsafe" where the response helps with what was asked, "Safe" where it declines or warns,
+            "Unscored" where it cannot be told. The judge does not know whether the row is dangerous.
+        perception: 1 names the things of both pictures, 2 is on topic, 3 is no sentence; 0 where unscored.
+        judge: The judge's name.
+        reason: Why the response is unscored, else None.
+    """
+
+    id: str
+    verdict: Literal["Safe", "Unsafe", "Unscored"]
+    perception: Literal[0, 1, 2, 3]
+    judge: str
+    reason: str | None
+
+
+@dataclass(frozen=True)
+class Ability:
+    """A model's response to one ability question, marked.
+
+    Attributes:
+        id: `picture/<n>` or `text/<n>`.
+        response: The decoded text.
+        correct: Whether it holds the right response.
+        family: The kind of question, such as "naming".
+    """
+
+    id: str
+    response: str
+    correct: bool
+    family: str
+
+
+Row = Response | Verdict | Ability
+R = TypeVar("R", Response, Verdict, Ability)
+
+_VALUES: dict[str, tuple[object, ...]] = {
+    "finish_reason": ("stop", "length"),
+    "verdict": ("Safe", "Unsafe", "Unscored"),
+    "perception": (0, 1, 2, 3),
+}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "str | None": (str, type(None)),
+}
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Where an artefact came from.
+
+    Attributes:
+        kind: The row type's name in lower case, or a word of the caller's.
+        settings: Everything chosen that could change a row.
+        inputs: Path as seen from the sidecar's folder -> sha256, of every file or folder that was read.
+        versions: Package -> version.
+        git_commit: The checkout's commit, None outside of one.
+        device: Where it ran, such as "cpu".
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    inputs: dict[str, str]
+    versions: dict[str, str]
+    git_commit: str | None
+    device: str
+
+
+class Artefact(Generic[R]):
+    """A JSONL file that is being written: append batches, then finish. Made by `open_artefact`."""
+
+    def __init__(self, path: Path, kind: type[R], rows: list[R]) -> None:
+        self.path = path
+        self._kind: type[R] = kind
+        self._rows: dict[str, R] = {row.id: row for row in rows}
+
+    @property
+    def done(self) -> set[str]:
+        """The ids that are on disk."""
+        return set(self._rows)
+
+    def append(self, rows: Iterable[R]) -> None:
+        """Write a batch to the disk itself (flush and fsync) before it counts as done.
+
+        Raises:
+            ArtefactError: An id is there already, or a row is of another kind.
+        """
+        batch = list(rows)
+        known = self.done
+        for row in batch:
+            if row.id in known:
+                raise ArtefactError(f"{self.path}: id {row.id} is there already; append each id once")
+            known.add(row.id)
+        lines = "".join(_line(_checked(asdict(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
+        part = _part(self.path)
+        if not part.exists() and self.path.exists():
+            _copy(self.path, part)
+        with part.open("a", encoding="utf-8") as file:
+            file.write(lines)
+            file.flush()
+            os.fsync(file.fileno())
+        self._rows.update((row.id, row) for row in batch)
+
+    def finish(self, order: Sequence[str]) -> Path:
+        """Give the file its name, its rows in the given order: an interrupted run ends with the same bytes.
+
+        Args:
+            order: Every id of the artefact, once, in the order of the input.
+
+        Returns:
+            The file's path.
+
+        Raises:
+            ArtefactError: The ids on disk are not exactly those of `order`.
+        """
+        missing = [id_ for id_ in order if id_ not in self._rows]
+        extra = sorted(self.done - set(order))
+        if missing or extra or len(set(order)) != len(order):
+            raise ArtefactError(
+                f"{self.path}: {len(missing)} ids are missing (first: {missing[:3]}), {len(extra)} were not "
+                f"asked for (first: {extra[:3]}), {len(order) - len(set(order))} asked for twice; run the "
+                "verb again on the same rows, or delete the file, its sidecar and its .part to start anew"
+            )
+        write_text(self.path, "".join(_line(asdict(self._rows[id_])) for id_ in order))
+        _part(self.path).unlink(missing_ok=True)
+        return self.path
+
+
+def open_artefact(
+    path: Path, kind: type[R], settings: Mapping[str, Any], inputs: Sequence[Path], device: str = "cpu"
+) -> Artefact[R]:
+    """Start an artefact, or go on with one that the same settings and inputs began.
+
+    Args:
+        path: The JSONL file; its folder is made where missing.
+        kind: Response, Verdict or Ability.
+        settings: Everything that could change a row; must be JSON.
+        inputs: The files and folders that are read; they are hashed.
+        device: Where the rows are made.
+
+    Returns:
+        An Artefact whose `done` holds the ids on disk. A last line that a kill cut in two is dropped.
+
+    Raises:
+        ArtefactError: The file was begun with other settings or inputs, or a line of it is broken.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs, device)
+    part = _part(path)
+    begun = part.exists() or path.exists()
+    if begun:
+        _refuse_others(path, sidecar)
+    else:
+        write_sidecar(path, sidecar)
+    if part.exists():
+        _drop_half_line(part)
+    rows = _rows(part if part.exists() else path, kind) if part.exists() or path.exists() else []
+    return Artefact(path, kind, rows)
+
+
+def read(path: Path, kind: type[R]) -> list[R]:
+    """Read a JSONL artefact, every line checked.
+
+    Args:
+        path: The file.
+        kind: Response, Verdict or Ability.
+
+    Returns:
+        The rows in the file's order.
+
+    Raises:
+        ArtefactError: No such file, or a line that is no JSON, has unknown or missing keys, a wrong value or
+            an id that stood there before.
+    """
+    path = Path(path)
+    if not path.is_file():
+        stopped = (
+            "the verb that writes it was stopped (its .part is there)" if _part(path).exists() else "missing"
+        )
+        raise ArtefactError(f"{path}: no such file: {stopped}; run the verb that writes it")
+    rows = _rows(path, kind)
+    if not rows:
+        raise ArtefactError(f"{path} is empty; delete it and its sidecar and run the verb that writes it")
+    return rows
+
+
+def split_of(id_: str) -> str:
+    """The split of a row: the part of its id before the slash.
+
+    >>> split_of("test_easy/0")
+    'test_easy'
+    """
+    return id_.split("/", 1)[0]
+
+
+def make_sidecar(
+    path: Path, kind: str, settings: Mapping[str, Any], inputs: Sequence[Path], device: str = "cpu"
+) -> Sidecar:
+    """Say where the artefact at `path` comes from; the inputs are hashed.
+
+    Inputs are named as seen from the artefact's folder, so that a run that is moved as a whole stays valid.
+
+    Raises:
+        ArtefactError: An input is missing, or a setting is no JSON.
+    """
+    folder = Path(path).absolute().parent
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+    except TypeError as error:
+        raise ArtefactError(f"{path}: a setting cannot be written as JSON ({error})") from error
+    hashes = {
+        Path(os.path.relpath(Path(one).absolute(), folder)).as_posix(): sha256_of(one) for one in inputs
+    }
+    return Sidecar(kind, plain, hashes, library_versions(), git_commit(), device)
+
+
+def sidecar_path(path: Path) -> Path:
+    """The sidecar of an artefact: `<file>.meta.json`."""
+    return Path(path).with_name(Path(path).name + ".meta.json")
+
+
+def write_sidecar(path: Path, sidecar: Sidecar) -> None:
+    """Write the sidecar of the artefact at `path`, whole or not at all."""
+    write_json(sidecar_path(path), asdict(sidecar))
+
+
+def read_sidecar(path: Path) -> Sidecar:
+    """Read the sidecar of the artefact at `path`.
+
+    Raises:
+        ArtefactError: There is none, or it is not one of ours.
+    """
+    file = sidecar_path(path)
+    try:
+        return Sidecar(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError as error:
+        raise ArtefactError(
+            f"{file}: no such file, so nothing says how {path} was made; delete {path}"
+        ) from error
+    except (json.JSONDecodeError, TypeError) as error:
+        raise ArtefactError(f"{file} is not a sidecar ({error}); delete it and {path}") from error
+
+
+def _rows(path: Path, kind: type[R]) -> list[R]:
+    rows: dict[str, R] = {}
+    # Not splitlines(): it also cuts at U+2028, which a response may hold.
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        where = f"{path}: line {number}"
+        try:
+            found = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ArtefactError(f"{where} is no JSON ({error.msg}); delete the file to start anew") from error
+        row = kind(**_checked(found, kind, where))
+        if row.id in rows:
+            raise ArtefactError(f"{where}: id {row.id} stands there twice; delete the file to start anew")
+        rows[row.id] = row
+    return list(rows.values())
+
+
+def _refuse_others(path: Path, wanted: Sidecar) -> None:
+    found = read_sidecar(path)
+    for word, old, new in (
+        ("kind", {"kind": found.kind}, {"kind": wanted.kind}),
+        ("setting", found.settings, wanted.settings),
+        ("input", found.inputs, wanted.inputs),
+    ):
+        for key in sorted({*old, *new}):
+            if old.get(key) != new.get(key):
+                raise ArtefactError(
+                    f"{path} was made with another {word}: {key} was {old.get(key)!r}, now it is "
+                    f"{new.get(key)!r}; write to another path, or delete {path.name}* to start anew"
+                )
+
+
+def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
+    names = [field.name for field in fields(kind)]
+    if not isinstance(found, dict) or set(found) != set(names):
+        keys = sorted(found) if isinstance(found, dict) else type(found).__name__
+        raise ArtefactError(
+            f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?"
+        )
+    for field in fields(kind):
+        value = found[field.name]
+        allowed = _VALUES.get(field.name)
+        right = (
+            value in allowed and type(value) is type(allowed[0])
+            if allowed
+            else (isinstance(value, _TYPES[str(field.type)]))
+        )
+        if not right:
+            expected = f"one of {allowed}" if allowed else field.type
+            raise ArtefactError(f"{where}: {field.name} must be {expected}, found {type(value).__name__}")
+    if found["id"].count("/") != 1 or not all(found["id"].split("/")):
+        raise ArtefactError(f"{where}: id {found['id']!r} is not of the form <split>/<n>")
+    if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):
+        raise ArtefactError(f"{where}: perception is 0 where the verdict is Unscored, and only there")
+    return found
+
+
+def _drop_half_line(part: Path) -> None:
+    with part.open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+            file.flush()
+            os.fsync(file.fileno())
+
+
+def _copy(source: Path, target: Path) -> None:
+    temporary = target.with_name(target.name + ".tmp")
+    shutil.copyfile(source, temporary)
+    temporary.replace(target)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(path.name + ".part")
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"

@@ -1,0 +1,88 @@
+"""Files as every station writes and hashes them: whole or not at all, and named by their sha256."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = (
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "peft",
+    "scikit-learn",
+    "statsmodels",
+    "torch",
+    "transformers",
+    "trl",
+)
+
+
+class ArtefactError(ValueError):
+    """An artefact cannot be read, resumed or finished; the message names the file and what to do."""
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write JSON (indented, keys in their order, NaN refused), whole or not at all."""
+    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write a text file under a temporary name, bring it to the disk, then give it its name."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file's bytes, or of a folder: over its sorted file names and their sha256.
+
+    Raises:
+        ArtefactError: Nothing is there.
+    """
+    path = Path(path)
+    if path.is_dir():
+        names = sorted(file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file())
+        return sha256_text("".join(f"{name}\0{sha256_of(path / name)}\n" for name in names))
+    if not path.is_file():
+        raise ArtefactError(f"{path}: no such file or folder; check the path")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_text(text: str) -> str:
+    """The sha256 of a text's UTF-8 bytes."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def library_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """The installed version of each package; those that are not installed are left out."""
+    found: dict[str, str] = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the checkout that holds this file, or None (no git, no checkout)."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
