@@ -148,7 +148,8 @@ def room_problems(path: str, text: str) -> list[str]:
 def order_problems(path: str, text: str, tree: list[str]) -> list[str]:
     """Imports of what stands below `path` in the tree."""
     here = _place(path, tree)
-    ours = [(name, _source(name)) for name in imports(text) if name.split(".")[0] in ROOMS]
+    named = [name for name in imports(text) if not name.endswith(".__version__")]
+    ours = [(name, _source(name)) for name in named if name.split(".")[0] in ROOMS]
     below = [name for name, source in ours if source and source != path and _place(source, tree) > here]
     return [f"{path} imports {name}, which stands below it" for name in below]
 
