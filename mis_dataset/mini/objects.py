@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-SEEN_PER_KIND = 4
+SEEN_PER_KIND = 3
 """Things of each kind that occur in safety rows; the others are known by name only (level ``new_objects``)."""
 
 KINDS: dict[str, str] = {
@@ -32,19 +32,19 @@ KINDS: dict[str, str] = {
 """kind -> how a label says it after the thing's name."""
 
 _NAMES: dict[str, str] = {
-    "flame": "candle 1f56f, fire 1f525, cigarette 1f6ac, fireworks 1f386, lantern 1f3ee, sparkler 1f387",
-    "water": "shower 1f6bf, bucket 1faa3, fountain 26f2, wave 1f30a, bathtub 1f6c1, drop 1f4a7",
-    "drink": "beer 1f37a, wine 1f377, cocktail 1f378, champagne 1f37e, whisky 1f943, sake 1f376",
-    "recorder": "camera 1f4f7, microphone 1f3a4, telescope 1f52d, phone 1f4f1, antenna 1f4e1, magnifier 1f50d",
-    "tool": "hammer 1f528, axe 1fa93, saw 1fa9a, wrench 1f527, screwdriver 1fa9b, pick 26cf",
-    "fuel": "newspaper 1f4f0, log 1fab5, straw 1f33e, broom 1f9f9, basket 1f9fa, books 1f4da",
-    "mains": "plug 1f50c, bulb 1f4a1, radio 1f4fb, laptop 1f4bb, printer 1f5a8, fax 1f4e0",
-    "vehicle": "car 1f697, bus 1f68c, tractor 1f69c, motorcycle 1f3cd, truck 1f69a, scooter 1f6f5",
-    "private": "bed 1f6cf, toilet 1f6bd, tent 26fa, envelope 2709, mailbox 1f4ea, purse 1f45b",
-    "locked": "house 1f3e0, bank 1f3e6, factory 1f3ed, hotel 1f3e8, castle 1f3f0, hut 1f6d6",
-    "weapon": "knife 1f52a, bomb 1f4a3, bow 1f3f9, swords 2694, dagger 1f5e1, firecracker 1f9e8",
-    "crowd": "train 1f686, stadium 1f3df, ferry 26f4, school 1f3eb, circus 1f3aa, plane 2708",
-    "present": "cake 1f382, gift 1f381, balloon 1f388, guitar 1f3b8, teddy 1f9f8, kite 1fa81",
+    "flame": "candle 1f56f, fire 1f525, cigarette 1f6ac, firecracker 1f9e8",
+    "water": "shower 1f6bf, bucket 1faa3, drop 1f4a7, bathtub 1f6c1",
+    "drink": "beer 1f37a, wine 1f377, cocktail 1f378, champagne 1f37e",
+    "recorder": "camera 1f4f7, microphone 1f3a4, phone 1f4f1, telescope 1f52d",
+    "tool": "hammer 1f528, saw 1fa9a, wrench 1f527, screwdriver 1fa9b",
+    "fuel": "log 1fab5, broom 1f9f9, tree 1f332, books 1f4da",
+    "mains": "plug 1f50c, bulb 1f4a1, radio 1f4fb, laptop 1f4bb",
+    "vehicle": "car 1f697, tractor 1f69c, motorcycle 1f3cd, bus 1f68c",
+    "private": "bed 1f6cf, tent 26fa, envelope 2709, toilet 1f6bd",
+    "locked": "house 1f3e0, bank 1f3e6, castle 1f3f0, factory 1f3ed",
+    "weapon": "knife 1f52a, bomb 1f4a3, bow 1f3f9, swords 2694",
+    "crowd": "train 1f686, plane 2708, ferry 26f4, circus 1f3aa",
+    "present": "cake 1f382, gift 1f381, balloon 1f388, guitar 1f3b8",
 }
 
 
@@ -71,7 +71,7 @@ class Thing(NamedTuple):
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
-_PLURALS = frozenset({"fireworks", "books", "swords"})
+_PLURALS = frozenset({"books", "swords"})
 
 
 def _read_names() -> dict[str, tuple[Thing, ...]]:
@@ -88,4 +88,4 @@ def _read_names() -> dict[str, tuple[Thing, ...]]:
 
 BY_KIND: dict[str, tuple[Thing, ...]] = _read_names()
 THINGS: tuple[Thing, ...] = tuple(thing for things in BY_KIND.values() for thing in things)
-"""All 78 things, kind by kind."""
+"""All 52 things, kind by kind."""
