@@ -1,0 +1,87 @@
+"""The exceptions of this project, one tree.
+
+```
+MISError             what a user or the data did; its text is for the terminal, no traceback belongs to it
+├── UsageError       a verb was pointed at the wrong place: no such folder, a target that is not ours (exit 2)
+├── ProblemsError    carries a list of problems
+│   ├── RecordError  one raw record is not valid; every fault of that record
+│   └── ReleaseError a release has problems; all of them
+├── PictureError     one picture cannot be had, or is not a picture
+├── ManifestError    a MANIFEST.json is missing or unreadable
+└── BuildError       the dataset could not be written: disk full, no permission
+```
+
+A fault of the program itself is never wrapped in one of these: it keeps its traceback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar, NamedTuple
+
+_SHOWN = 20
+
+
+class MISError(Exception):
+    """Root of the tree. `exit_code` is what a verb returns to the shell."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class UsageError(MISError):
+    """The command was used in a wrong way; nothing was read or written."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a release.
+
+    Attributes:
+        file: file inside the release, POSIX path relative to it, e.g. ``"mis_train.json"``; empty where a
+            record was made by hand.
+        id: row id such as ``"train/3"``, or None where the whole file is meant.
+        text: what was found and what to do; never a question, a response or a picture.
+    """
+
+    file: str
+    id: str | None
+    text: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in self if part)
+
+
+class ProblemsError(MISError):
+    """Base of the errors that carry more than one problem.
+
+    Attributes:
+        problems: all that was found, in the order of the files.
+    """
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(problems)
+        lines = [str(problem) for problem in self.problems[:_SHOWN]]
+        if len(self.problems) > _SHOWN:
+            lines.append(f"... and {len(self.problems) - _SHOWN} more (`check RAW --json` lists all)")
+        super().__init__("\n".join(lines))
+
+
+class RecordError(ProblemsError):
+    """One raw record is not valid."""
+
+
+class ReleaseError(ProblemsError):
+    """A release has problems."""
+
+
+class PictureError(MISError):
+    """One picture cannot be had, or its bytes are not a picture."""
+
+
+class ManifestError(MISError):
+    """A MANIFEST.json is missing or unreadable."""
+
+
+class BuildError(MISError):
+    """The dataset could not be written."""

@@ -1,0 +1,220 @@
+"""Where the bytes of a release's pictures come from, a folder or zips, and whether they are pictures.
+
+Nothing is extracted: a picture in a zip is read from its place there. No path leaves the release, be it by
+``..``, as an absolute path, through a symlink, or as an entry of a zip.
+"""
+
+from __future__ import annotations
+
+import io
+import stat
+import struct
+import warnings
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import NamedTuple
+
+from PIL import Image
+
+from mis_dataset.errors import PictureError, Problem
+from mis_dataset.record import path_fault, shown
+
+MAX_BYTES = 256 * 2**20
+"""A picture file above this many bytes is refused unread; a zip entry may claim any size."""
+_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+_ERRORS = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
+_ZIP_ERRORS = (*_ERRORS, zipfile.BadZipFile)
+_DECODE_ERRORS = (
+    *_ERRORS,
+    SyntaxError,  # what Pillow raises for a broken PNG header
+    TypeError,
+    IndexError,
+    KeyError,
+    MemoryError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+
+class _Entry(NamedTuple):
+    """One file inside a zip."""
+
+    archive: zipfile.ZipFile
+    info: zipfile.ZipInfo
+
+
+class Pictures:
+    """The pictures of one release, by path; a context manager that closes the zips.
+
+    A path is looked for in the folder first, then in the zips of the folder, in the order of their names:
+    as ``images/1/object1.png`` in any zip, or as ``1/object1.png`` in ``images.zip``. Reading is safe from
+    several threads.
+
+    Attributes:
+        problems: zips that cannot be opened, and zip entries that leave the release.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.problems: list[Problem] = []
+        self._root = root.resolve()
+        self._archives: list[zipfile.ZipFile] = []
+        self._entries: dict[str, _Entry] = {}
+        for path in sorted(root.glob("*.zip")):
+            self._index(path)
+
+    def __enter__(self) -> Pictures:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for archive in self._archives:
+            archive.close()
+
+    def read(self, path: str) -> bytes:
+        """Reads one picture's bytes as they are in the release.
+
+        Args:
+            path: POSIX path relative to the release.
+
+        Returns:
+            All its bytes.
+
+        Raises:
+            PictureError: the path leaves the release, or nothing, nothing readable or too much lies there.
+        """
+        fault = path_fault(path)
+        if fault:
+            raise PictureError(fault)
+        name = str(PurePosixPath(path))
+        data = self._read_file(name)
+        if data is None:
+            data = self._read_entry(name)
+        if not data:
+            raise PictureError(f"picture {shown(path)} is an empty file; put the original file there")
+        return data
+
+    def _read_file(self, name: str) -> bytes | None:
+        """Bytes of a file in the folder; None where there is none."""
+        place = self._root / name
+        try:
+            target = place.resolve()
+            if not target.is_file():
+                return None
+            if not target.is_relative_to(self._root):
+                raise PictureError(f"picture {shown(name)} is a link that leaves the release; copy the file")
+            _refuse_huge(name, target.stat().st_size)
+            return target.read_bytes()
+        except OSError as error:
+            raise PictureError(f"picture {shown(name)} cannot be read: {error.strerror}") from error
+        except RuntimeError as error:  # how Python 3.11 reports a loop of symlinks
+            raise PictureError(f"picture {shown(name)} is a loop of links; copy the file") from error
+
+    def _read_entry(self, name: str) -> bytes:
+        """Bytes of a zip entry."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise PictureError(f"picture {shown(name)} is missing, in the folder and in its zips")
+        archive = Path(entry.archive.filename or "").name
+        _refuse_huge(name, entry.info.file_size)
+        try:
+            return entry.archive.read(entry.info)
+        except _ZIP_ERRORS as error:
+            raise PictureError(f"picture {shown(name)} cannot be unpacked from {archive}: {error}") from error
+
+    def _index(self, path: Path) -> None:
+        """Opens a zip and notes its entries; what was noted first stays."""
+        if not path.resolve().is_relative_to(self._root):
+            self.problems.append(Problem(path.name, None, "is a link that leaves the release; copy the file"))
+            return
+        try:
+            archive = zipfile.ZipFile(path)
+        except _ZIP_ERRORS as error:
+            self.problems.append(Problem(path.name, None, f"cannot be opened as a zip: {error}"))
+            return
+        self._archives.append(archive)
+        files = [info for info in archive.infolist() if not info.is_dir()]
+        self.problems += [Problem(path.name, None, fault) for fault in _entry_faults(files)]
+        for prefix in ("", f"{path.stem}/"):
+            for info in files:
+                self._entries.setdefault(prefix + info.filename, _Entry(archive, info))
+
+
+def header_fault(encoded: bytes) -> str | None:
+    """Says why bytes do not begin like a picture, or None; cheap, the pixels are not decoded.
+
+    Call it inside `strict_pillow`.
+
+    Args:
+        encoded: a picture file.
+
+    Returns:
+        None where Pillow knows format and size.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS):
+            return None
+    except _DECODE_ERRORS as error:
+        return _broken(error)
+
+
+def decode_fault(encoded: bytes) -> str | None:
+    """Says why bytes are not one whole picture, or None; decodes every pixel and tests checksums.
+
+    Call it inside `strict_pillow`.
+
+    Args:
+        encoded: a picture file.
+
+    Returns:
+        None for an intact still picture.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+            picture.verify()  # leaves the picture unusable: hence opened twice
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+            if getattr(picture, "n_frames", 1) > 1:
+                return "is animated; put a still picture there"
+            picture.load()
+    except _DECODE_ERRORS as error:
+        return _broken(error)
+    return None
+
+
+@contextmanager
+def strict_pillow() -> Iterator[None]:
+    """Makes Pillow's warning about huge pictures an error. Process-wide: enter it outside of any threads."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        yield
+
+
+def _broken(error: BaseException) -> str:
+    # Pillow's own text for unknown bytes names a BytesIO object: of no use to a reader.
+    reason = "format unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
+    return f"is not an intact picture ({reason}); put the original file there"
+
+
+def _refuse_huge(name: str, size: int) -> None:
+    if size > MAX_BYTES:
+        raise PictureError(f"picture {shown(name)} has {size} bytes, more than {MAX_BYTES}")
+
+
+def _entry_faults(files: list[zipfile.ZipInfo]) -> list[str]:
+    faults = []
+    seen: set[str] = set()
+    for info in files:
+        # ZipInfo cuts a name at NUL; the name as stored is judged.
+        fault = path_fault(info.orig_filename)
+        if fault:
+            faults.append(f"entry: {fault}")
+        elif stat.S_ISLNK(info.external_attr >> 16):
+            faults.append(f"entry {shown(info.filename)} is a symlink; pack the file itself")
+        elif info.filename in seen:
+            faults.append(f"entry {shown(info.filename)} occurs twice")
+        seen.add(info.filename)
+    return faults

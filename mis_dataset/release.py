@@ -1,0 +1,269 @@
+"""Reads a raw release: the published layout of JSON files beside a folder or zips of pictures.
+
+`survey` looks at everything and lists what is wrong; `read_release` gives records or fails with that list;
+`check_release` also decodes every picture.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, NoReturn
+
+from mis_dataset.errors import PictureError, Problem, RecordError, ReleaseError, UsageError
+from mis_dataset.pictures import Pictures, decode_fault, strict_pillow
+from mis_dataset.record import Record, parse_record, remarks_on, shown
+from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
+
+
+@dataclass(frozen=True)
+class Release:
+    """What the JSON files of a release hold.
+
+    Attributes:
+        root: its folder.
+        records: file name -> its valid records, in the order of the file.
+        problems: all that is wrong, in the order of the files.
+        warnings: what is unusual, one entry for each kind of thing in a file.
+        inputs: file name -> sha256 of the JSON file, hexadecimal.
+    """
+
+    root: Path
+    records: dict[str, tuple[Record, ...]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+    warnings: tuple[Problem, ...] = ()
+    inputs: dict[str, str] = field(default_factory=dict)
+
+    def rows(self, split: str) -> tuple[Record, ...]:
+        """The records of a split in row order: raw order, in train the dangerous rows before their twins."""
+        files = [source.file for source in SOURCES if source.split == split]
+        return tuple(record for file in files for record in self.records.get(file, ()))
+
+    def counts(self) -> dict[str, int]:
+        """Rows by split, for the splits that have any."""
+        return {split: len(self.rows(split)) for split in SPLITS if self.rows(split)}
+
+
+def survey(root: Path) -> Release:
+    """Reads all JSON files of a release and notes what is wrong instead of stopping there.
+
+    Args:
+        root: folder of the release.
+
+    Returns:
+        The release, with `problems` where it has any.
+
+    Raises:
+        UsageError: `root` is not a folder.
+    """
+    if not root.is_dir():
+        raise UsageError(f"{root}: not a folder; name the folder that holds {SOURCES[0].file}")
+    records: dict[str, tuple[Record, ...]] = {}
+    inputs: dict[str, str] = {}
+    problems: list[Problem] = []
+    warnings: list[Problem] = []
+    for source in SOURCES:
+        if not source.required and not os.path.lexists(root / source.file):
+            continue
+        try:
+            data = _read_bytes(root, source.file)
+            elements, repeated = _read_json(data, source)
+        except ReleaseError as error:
+            problems += error.problems
+            continue
+        inputs[source.file] = hashlib.sha256(data).hexdigest()
+        parsed = _parse_all(elements, source)
+        records[source.file] = parsed.records
+        problems += repeated + parsed.problems
+        warnings += parsed.warnings
+    problems += _repeated_ids(records) + _twin_faults(records)
+    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs)
+
+
+def read_release(root: Path) -> Release:
+    """Reads all records of a release.
+
+    Args:
+        root: folder of the release.
+
+    Returns:
+        The release, without problems.
+
+    Raises:
+        UsageError: `root` is not a folder.
+        ReleaseError: it has problems; all that the JSON files show are listed.
+    """
+    release = survey(root)
+    if release.problems:
+        raise ReleaseError(release.problems)
+    return release
+
+
+def check_release(root: Path, limit: int | None = None) -> Release:
+    """Reads all records and decodes every picture once, in parallel.
+
+    Args:
+        root: folder of the release.
+        limit: decode the pictures of the first `limit` records of each file only.
+
+    Returns:
+        The release, with all problems of its records and pictures.
+
+    Raises:
+        UsageError: `root` is not a folder.
+    """
+    release = survey(root)
+    users = [(file, record) for file, records in release.records.items() for record in records[:limit]]
+    paths = sorted({path for _, record in users for path in record.images})
+    with Pictures(root) as pictures, strict_pillow():
+        found = dict(zip(paths, _in_threads(partial(_picture_fault, pictures), paths), strict=True))
+        problems = [*pictures.problems, *release.problems]
+    for file, record in users:
+        faults = [found[path] for path in dict.fromkeys(record.images)]
+        problems += [Problem(file, record.id, fault) for fault in faults if fault]
+    return Release(release.root, release.records, tuple(problems), release.warnings, release.inputs)
+
+
+class _Parsed(NamedTuple):
+    """What one file's list gave."""
+
+    records: tuple[Record, ...]
+    problems: list[Problem]
+    warnings: list[Problem]
+
+
+def _read_bytes(root: Path, file: str) -> bytes:
+    """The bytes of a JSON file that is there, inside the release, and not empty."""
+    path = root / file
+    if not path.is_file():
+        _fail(file, "is missing; a release has it in its top folder")
+    if not path.resolve().is_relative_to(root.resolve()):
+        _fail(file, "is a link that leaves the release; copy the file")
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        _fail(file, f"cannot be read: {error.strerror}")
+    if not data.strip():
+        _fail(file, "is empty")
+    return data
+
+
+def _read_json(text: bytes, source: Source) -> tuple[list[object], list[Problem]]:
+    """The list that a JSON file holds, and the keys that it holds twice."""
+    repeated: list[Problem] = []
+    try:
+        # utf-8-sig: some editors put a byte order mark in front, which changes nothing.
+        elements = json.loads(
+            text.decode("utf-8-sig"),
+            object_pairs_hook=partial(_unique_keys, repeated, source),
+            parse_constant=_refuse_constant,
+        )
+    except UnicodeDecodeError as error:
+        _fail(source.file, f"is not UTF-8 at byte {error.start}; save it as UTF-8")
+    except json.JSONDecodeError as error:
+        _fail(source.file, f"is not JSON: {error.msg} at line {error.lineno} column {error.colno}")
+    except ValueError as error:  # NaN, or a number of thousands of digits
+        _fail(source.file, f"is not JSON that can be read: {error}")
+    except RecursionError:
+        _fail(source.file, "is nested too deeply; write a list of objects")
+    if not isinstance(elements, list) or not elements:
+        _fail(source.file, "must hold a list with at least one record")
+    return elements, repeated
+
+
+def _fail(file: str, text: str) -> NoReturn:
+    raise ReleaseError([Problem(file, None, text)])
+
+
+def _unique_keys(repeated: list[Problem], source: Source, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Makes an object of its pairs and notes the keys that occur twice, of which JSON would keep the last."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        row_id = f"{source.split}/{made['id']}" if type(made.get("id")) is int else None
+        twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+        repeated += [
+            Problem(source.file, row_id, f"an object has the key {shown(key)} twice") for key in twice
+        ]
+    return made
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
+
+
+def _parse_all(elements: list[object], source: Source) -> _Parsed:
+    records: list[Record] = []
+    problems: list[Problem] = []
+    remarks: Counter[str] = Counter()
+    for index, raw in enumerate(elements):
+        try:
+            records.append(parse_record(raw, source, index))
+            remarks.update(remarks_on(raw, source))
+        except RecordError as error:
+            problems += error.problems
+    # Counted: one line for a thing that all 3,927 records may share.
+    warnings = [Problem(source.file, None, f"{text} (records: {n})") for text, n in remarks.items()]
+    return _Parsed(tuple(records), problems, warnings)
+
+
+def _repeated_ids(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
+    """Ids that more than one record has, within a file or over the two files of train."""
+    problems = []
+    first: dict[str, str] = {}
+    for file, held in records.items():
+        for record in held:
+            if record.id in first:
+                text = f"the id occurs twice, first in {first[record.id]}; ids go on after the last one"
+                problems.append(Problem(file, record.id, text))
+            first.setdefault(record.id, file)
+    return problems
+
+
+def _twin_faults(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
+    """Twins of rows that do not exist, are twins themselves, ask something else or have one already."""
+    rows = {record.id: record for held in records.values() for record in held}
+    problems = []
+    paired: dict[str, str] = {}
+    for file, twin in ((file, twin) for file, held in records.items() for twin in held if twin.twin_of):
+        row = rows.get(str(twin.twin_of))
+        if row is None:
+            problems.append(Problem(file, twin.id, f"twin_of {twin.twin_of} names no valid row"))
+        elif row.twin_of:
+            problems.append(Problem(file, twin.id, f"twin_of {twin.twin_of} is a twin itself"))
+        elif row.question != twin.question:
+            problems.append(Problem(file, twin.id, f"the question is not that of its row {row.id}"))
+        elif twin.split == BENIGN and row.id in paired:
+            problems.append(Problem(file, twin.id, f"{row.id} has the twin {paired[row.id]} already"))
+        else:
+            paired[row.id] = twin.id
+    return problems
+
+
+def _by_file(problems: Iterable[Problem]) -> list[Problem]:
+    order = [source.file for source in SOURCES]
+    return sorted(problems, key=lambda problem: order.index(problem.file))
+
+
+def _picture_fault(pictures: Pictures, path: str) -> str | None:
+    try:
+        fault = decode_fault(pictures.read(path))
+    except PictureError as error:
+        return str(error)
+    return f"picture {shown(path)} {fault}" if fault else None
+
+
+def _in_threads(work: partial[str | None], paths: list[str]) -> list[str | None]:
+    """Applies `work` to all paths; Pillow and zlib let go of Python's lock while they decode."""
+    pool = ThreadPoolExecutor(os.cpu_count())
+    try:
+        return list(pool.map(work, paths))
+    finally:
+        # On Ctrl-C the thousands of pictures still waiting must not be decoded first.
+        pool.shutdown(cancel_futures=True)
