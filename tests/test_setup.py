@@ -6,10 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
+
+import mis_dataset
 
 ROOT = Path(__file__).resolve().parents[1]
 VENV = "python3.11 -m venv .venv"
@@ -64,6 +68,14 @@ def test_a_complete_setup_is_kept_until_a_pin_changes(checkout: Path) -> None:
 )
 def test_reproduce_hands_its_settings_on(checkout: Path, given: list[str], command: str) -> None:
     assert [" ".join(line.split()) for line in planned(checkout, "reproduce", *given)][-1] == command
+
+
+def test_one_version_everywhere() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text("utf-8"))
+    changes = (ROOT / "CHANGELOG.md").read_text("utf-8")
+    assert mis_dataset.__version__ == settings["project"]["version"] == citation["version"]
+    assert f"## {mis_dataset.__version__}" in changes
 
 
 @pytest.mark.slow
