@@ -1,0 +1,1 @@
+"""Judges: one file each, all with the one method of `trainer.judges.base.Judge`."""
