@@ -1,0 +1,288 @@
+"""Reads what the cards say from the files of a run; nothing else is known here.
+
+    report.json                       rates, settings, hashes, stations
+    MIS/MANIFEST.json                 version and fingerprint of the dataset
+    MIS/data/<split>-*.parquet        rows per split, category and level (text columns alone are read)
+    base.meta.json, base/**/*.meta.json       how the base model was made
+    arms/<arm>.meta.json, arms/<arm>/**/*.meta.json   how the arm was made
+
+What a card needs and no file holds is an error that names the file and the field.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.schema import SPLITS
+
+RATE_FIELDS = ("rate", "k", "n", "low", "high")
+
+
+class CardError(Exception):
+    """A card cannot be rendered; the message names the file, the field, and what to do."""
+
+
+@dataclass(frozen=True)
+class Rate:
+    """One rate of a report.
+
+    Attributes:
+        rate: fraction 0..1, None over nothing.
+        k: rows counted.
+        n: rows scored.
+        low: lower end of the 95 % Wilson interval, fraction 0..1, None over nothing.
+        high: its upper end.
+        unscored: rows without a verdict, in neither k nor n; None for rates that need none.
+    """
+
+    rate: float | None
+    k: int
+    n: int
+    low: float | None
+    high: float | None
+    unscored: int | None = None
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split as it lies on disk.
+
+    Attributes:
+        name: such as "test_hard".
+        pattern: glob of its files, relative to the dataset's folder.
+        rows: number of rows.
+        bytes: size of its files.
+        twins: rows that are the benign twin of another.
+        responses: rows that carry a response.
+        categories: category (None where the release has none) -> rows.
+        levels: level of generalisation (None where the release has none) -> rows.
+    """
+
+    name: str
+    pattern: str
+    rows: int
+    bytes: int
+    twins: int
+    responses: int
+    categories: Mapping[str | None, int]
+    levels: Mapping[str | None, int]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The built dataset of a run.
+
+    Attributes:
+        version: as its manifest gives it.
+        sha256: of its manifest, which holds the sha256 of every file.
+        splits: in the order of the schema.
+    """
+
+    version: str
+    sha256: str
+    splits: tuple[Split, ...]
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """How one file or folder of a run was made.
+
+    Attributes:
+        path: of the sidecar, relative to the run.
+        settings: dotted name -> value.
+        versions: package -> version.
+        git_commit: of the code, None outside of a checkout.
+        device: such as "cpu".
+    """
+
+    path: str
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    git_commit: str | None
+    device: str
+
+
+class Report:
+    """report.json, read field by field: a field that is missing or wrong is a `CardError` that names it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.content = read_json(path)
+
+    def at(self, *keys: str) -> Any:
+        """What stands under `keys`.
+
+        Raises:
+            CardError: nothing stands there.
+        """
+        found: Any = self.content
+        for depth, key in enumerate(keys):
+            if not isinstance(found, dict) or key not in found:
+                field = ".".join(keys[: depth + 1])
+                raise CardError(f"{self.path}: {field} is missing; run `python -m trainer score` again")
+            found = found[key]
+        return found
+
+    def names(self, *keys: str) -> list[str]:
+        """Keys of the object under `keys`, in the file's order.
+
+        Raises:
+            CardError: nothing stands there, or no object.
+        """
+        found = self.at(*keys)
+        if not isinstance(found, dict):
+            raise CardError(f"{self.path}: {'.'.join(keys)} is a {type(found).__name__}, expected an object")
+        return list(found)
+
+    def rate(self, *keys: str) -> Rate:
+        """The rate under `keys`, checked; rates that share their rows share one `unscored` beside them.
+
+        Raises:
+            CardError: it is missing, not a rate, or its numbers contradict each other.
+        """
+        where = f"{self.path}: {'.'.join(keys)}"
+        found = self.at(*keys)
+        if not isinstance(found, dict) or any(field not in found for field in RATE_FIELDS):
+            raise CardError(f"{where} is not a rate: expected {', '.join(RATE_FIELDS)}")
+        unscored = found.get("unscored", self.at(*keys[:-1]).get("unscored"))
+        rate = Rate(found["rate"], found["k"], found["n"], found["low"], found["high"], unscored)
+        _check_rate(rate, where)
+        return rate
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        CardError: no such file, no JSON, or no object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CardError(f"{path}: no such file; a card is rendered from a finished run") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CardError(f"{path} is no JSON ({error}); run the verb that writes it again") from error
+    if not isinstance(content, dict):
+        raise CardError(f"{path} holds a {type(content).__name__}, expected an object")
+    return content
+
+
+def read_dataset(folder: Path) -> Dataset:
+    """Read the built dataset's manifest and count its rows.
+
+    Args:
+        folder: MIS of a run, as `python -m mis_dataset build` writes it.
+
+    Raises:
+        CardError: no manifest, no version in it, no Parquet, or a Parquet that cannot be read.
+    """
+    manifest = folder / "MANIFEST.json"
+    version = read_json(manifest).get("data_version")
+    if not isinstance(version, str):
+        raise CardError(f"{manifest}: data_version is missing; run `python -m mis_dataset build` again")
+    files: dict[str, list[Path]] = {}
+    for path in sorted((folder / "data").glob("*.parquet")):
+        files.setdefault(path.name.split("-")[0], []).append(path)
+    if not files:
+        raise CardError(f"{folder / 'data'}: no Parquet; run `python -m mis_dataset build` first")
+    unknown = sorted(set(files) - set(SPLITS))
+    if unknown:
+        raise CardError(f"{folder / 'data'}: {', '.join(unknown)} is none of the splits {', '.join(SPLITS)}")
+    splits = tuple(_read_split(name, files[name]) for name in SPLITS if name in files)
+    return Dataset(version, hashlib.sha256(manifest.read_bytes()).hexdigest(), splits)
+
+
+def read_sidecars(run: Path, stem: str) -> list[Sidecar]:
+    """Read what says how a model of the run was made: sidecars beside and inside its folder.
+
+    Args:
+        run: folder of the run.
+        stem: the model's folder, relative to the run, such as "arms/contrast".
+
+    Raises:
+        CardError: there is none, or one is not a sidecar.
+    """
+    beside = run / f"{stem}.meta.json"
+    paths = [*([beside] if beside.is_file() else []), *sorted((run / stem).rglob("*.meta.json"))]
+    if not paths:
+        raise CardError(f"{run / stem}: no *.meta.json beside or inside it, so nothing says how it was made")
+    return [_read_sidecar(path, run) for path in paths]
+
+
+def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Give nested settings dotted names.
+
+    >>> flatten({"lora": {"r": 8}, "seed": 0})
+    {'lora.r': 8, 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{prefix}{key}."))
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def _check_rate(rate: Rate, where: str) -> None:
+    numbers = (rate.rate, rate.low, rate.high)
+    if rate.n == 0:
+        if numbers != (None, None, None) or rate.k != 0:
+            raise CardError(f"{where}: a rate over nothing must be null, found {numbers}")
+        return
+    if any(not isinstance(number, int | float) or isinstance(number, bool) for number in numbers):
+        raise CardError(f"{where}: {rate.k} of {rate.n}, but not every number of {numbers} is one")
+    if rate.rate is None or not math.isclose(rate.rate, rate.k / rate.n, abs_tol=1e-9):
+        raise CardError(f"{where}: rate is {rate.rate}, but {rate.k} of {rate.n} is {rate.k / rate.n}")
+    slack = 1e-9  # at 0 and at 1 a bound may be one rounding off
+    if not -slack <= (rate.low or 0) <= rate.rate + slack <= (rate.high or 0) + 2 * slack <= 1 + 3 * slack:
+        raise CardError(f"{where}: {rate.low} <= {rate.rate} <= {rate.high} does not hold within 0..1")
+
+
+def _read_split(name: str, paths: Sequence[Path]) -> Split:
+    import pyarrow
+    import pyarrow.parquet
+
+    columns = ["category", "level", "twin_of", "response"]
+    rows: list[dict[str, Any]] = []
+    for path in paths:
+        try:
+            found = pyarrow.parquet.read_schema(path).names
+            if not set(columns) <= set(found):
+                raise CardError(f"{path}: expected the columns {columns}, found {found}; build it again")
+            rows += pyarrow.parquet.read_table(path, columns=columns).to_pylist()
+        except (OSError, pyarrow.ArrowException) as error:
+            raise CardError(f"{path}: cannot be read ({type(error).__name__}); build it again") from error
+    return Split(
+        name=name,
+        pattern=f"data/{name}-*.parquet",
+        rows=len(rows),
+        bytes=sum(path.stat().st_size for path in paths),
+        twins=sum(row["twin_of"] is not None for row in rows),
+        responses=sum(row["response"] is not None for row in rows),
+        categories=Counter(row["category"] for row in rows),
+        levels=Counter(row["level"] for row in rows),
+    )
+
+
+def _read_sidecar(path: Path, run: Path) -> Sidecar:
+    content = read_json(path)
+    try:
+        return Sidecar(
+            path=path.relative_to(run).as_posix(),
+            settings=flatten(content["settings"]),
+            versions=dict(content["versions"]),
+            git_commit=content["git_commit"],
+            device=content["device"],
+        )
+    except KeyError as error:
+        raise CardError(
+            f"{path} is not a sidecar: {error.args[0]} is missing; make its artefact again"
+        ) from error

@@ -1,0 +1,431 @@
+"""`python -m cards render`: from the files of a small run, made here by code, to cards that read back."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from statsmodels.stats.proportion import proportion_confint
+
+from cards.__main__ import main
+from cards.facts import CardError
+from cards.render import ARMS, render
+
+ROOT = Path(__file__).parents[1]
+
+N = 40
+"""Rows of each test split, and twins of each."""
+
+MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
+"""model -> of each split: dangerous rows it helps with, twins it declines, pairs it tells apart."""
+
+
+def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
+    """A rate as report.json holds it."""
+    low, high = proportion_confint(k, n, method="wilson") if n else (None, None)
+    made = {"rate": k / n if n else None, "k": k, "n": n, "low": low, "high": high}
+    return made if unscored is None else made | {"unscored": unscored}
+
+
+def make_report() -> dict[str, Any]:
+    """A report of base and three arms on 40 rows a split."""
+    return {
+        "models": {model: _model(model) for model in MODELS},
+        "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
+        "hashes": {"MIS/MANIFEST.json": "0" * 64},
+        "stations": {
+            "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
+            "sft_contrast": {"seconds": 204.0, "peak_memory_bytes": 3_100_000_000},
+        },
+    }
+
+
+def make_run(folder: Path) -> Path:
+    """Write the files of a run that the cards read; returns the folder."""
+    write(folder / "report.json", make_report())
+    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "files": {}})
+    for split, twins in {
+        "train": 6,
+        "test_easy": 0,
+        "test_hard": 0,
+        "test_real": 0,
+        "test_benign": 12,
+    }.items():
+        _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
+    write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
+    write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    return folder
+
+
+def write(path: Path, content: object) -> None:
+    """Write JSON, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def change(path: Path, value: object, *keys: str) -> None:
+    """Set one field of a JSON file; delete it where the value is `...`."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    at = functools.reduce(dict.__getitem__, keys[:-1], content)
+    if value is ...:
+        del at[keys[-1]]
+    else:
+        at[keys[-1]] = value
+    write(path, content)
+
+
+def _model(model: str) -> dict[str, Any]:
+    whole = _rates(model, ("easy", "hard", "real"), N)
+    whole["over_refusal"]["all"] = rate(3 * MODELS[model][1], 3 * N, 0)
+    levels = {level: _rates(model, ("hard",), N) for level in ("trained_pairs", "new_pairs", "new_objects")}
+    categories = {"Illegal Activity": _rates(model, ("easy", "hard"), N)}
+    ability = {"picture": rate(410, 420), "text": rate(149, 160)}
+    return whole | {"levels": levels, "categories": categories, "ability": ability}
+
+
+def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:
+    (unsafe, declined, right), unscored = MODELS[model], 2 if model == "base" else 0
+    scored = n - unscored
+    four = {"asr": unsafe, "hr": 0, "rsr": scored - unsafe, "rr": 0}
+    rates = {name: rate(k, scored) for name, k in four.items()}
+    return {
+        "splits": {split: rates | {"unscored": unscored} for split in splits},
+        "over_refusal": {split: rate(declined, n, 0) for split in splits},
+        "pair_accuracy": {split: rate(right, scored, unscored) for split in splits},
+    }
+
+
+def _sidecar(kind: str, **settings: Any) -> dict[str, Any]:
+    return {
+        "kind": kind,
+        "settings": settings,
+        "inputs": {"MIS/MANIFEST.json": "0" * 64},
+        "versions": {"torch": "2.14.1", "transformers": "5.23.0"},
+        "git_commit": "4dff239",
+        "device": "cpu",
+    }
+
+
+def _write_parquet(path: Path, split: str, rows: int, twins: int) -> None:
+    from datasets import Dataset
+
+    from mis_dataset.schema import COLUMNS, features
+
+    made = [_row(split, row, twin=row >= rows - twins) for row in range(rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {column: [row[column] for row in made] for column in COLUMNS}
+    Dataset.from_dict(columns, features=features()).to_parquet(str(path))
+
+
+def _row(split: str, number: int, twin: bool) -> dict[str, Any]:
+    train = split == "train"
+    return {
+        "id": f"{split}/{number}",
+        "images": [{"bytes": _png(number), "path": f"object{place}.png"} for place in (1, 2)],
+        "question": "Where do these two belong?",
+        "response": "On the shelf." if train else None,
+        "category": None if split == "test_real" else ("Illegal Activity", "Privacy")[number % 2],
+        "sub_category": None,
+        "raw_sub_category": None,
+        "raw_id": number,
+        "level": None if train else ("trained_pairs", "new_pairs", "new_objects")[number % 3],
+        "twin_of": f"test_hard/{number}" if twin else None,
+        "changed_image": 1 if twin else None,
+    }
+
+
+def _png(shade: int) -> bytes:
+    from PIL import Image
+
+    Image.new("RGB", (4, 4), (shade, shade, shade)).save(stream := io.BytesIO(), format="PNG")
+    return stream.getvalue()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that no test changes."""
+    return make_run(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def cards(run: Path) -> dict[str, str]:
+    return {name: path.read_text("utf-8") for name, path in render(run, run / "cards").items()}
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A run that a test may spoil."""
+    return make_run(tmp_path / "own")
+
+
+# ---- the verb
+
+
+def test_the_verb_writes_two_cards_and_says_where(run: Path, tmp_path: Path, capsys: Any) -> None:
+    assert main(["render", str(run), str(tmp_path)]) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out) == {
+        "dataset": str(tmp_path / "dataset" / "README.md"),
+        "model": str(tmp_path / "model" / "README.md"),
+    }
+    assert printed.err == ""
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["README.md", "README.md"]
+
+
+def test_a_run_with_problems_exits_1_and_wrong_use_2(tmp_path: Path, capsys: Any) -> None:
+    assert main(["render", str(tmp_path), str(tmp_path / "out")]) == 1
+    assert "report.json: no such file" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+    assert main(["render"]) == 2
+    assert main(["nonsense"]) == 2
+    assert main(["--help"]) == 0
+
+
+def test_a_second_run_writes_nothing_new(run: Path, tmp_path: Path) -> None:
+    first = {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()}
+    assert {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()} == first
+    card = tmp_path / "model" / "README.md"
+    text = card.read_text("utf-8")
+    card.write_text("something else", encoding="utf-8")
+    render(run, tmp_path)
+    assert card.read_text("utf-8") == text
+
+
+def test_rendering_imports_neither_trainer_nor_torch(run: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from cards.__main__ import main\n"
+        f"assert main(['render', {str(run)!r}, {str(tmp_path)!r}]) == 0\n"
+        "print(*{name.split('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    loaded = set(ended.stderr.split())
+    assert "pyarrow" in loaded
+    assert loaded & {"trainer", "torch", "transformers", "datasets"} == set()
+
+
+# ---- the model card
+
+
+def test_the_model_card_reads_back_to_the_numbers_of_the_report(run: Path, cards: dict[str, str]) -> None:
+    from huggingface_hub import ModelCard
+
+    model = json.loads((run / "report.json").read_text("utf-8"))["models"]["contrast"]
+    card = ModelCard.load(run / "cards" / "model" / "README.md")
+    read = {(r.dataset_split, r.metric_type, r.metric_config): r for r in card.data.eval_results}
+    expected = {
+        **{
+            (f"test_{split}", metric, split): model["splits"][split][metric]
+            for split in ("easy", "hard", "real")
+            for metric in ("asr", "hr", "rsr", "rr")
+        },
+        **{("test_benign", "over_refusal", part): found for part, found in model["over_refusal"].items()},
+        **{(f"test_{split}", "pair_accuracy", split): r for split, r in model["pair_accuracy"].items()},
+        **{(part, "accuracy", part): found for part, found in model["ability"].items()},
+    }
+    assert len(expected) == 21
+    assert {key: entry.metric_value for key, entry in read.items()} == {
+        key: found["rate"] for key, found in expected.items()
+    }
+    for key, found in expected.items():
+        fields = {name: read[key].metric_args[name] for name in ("k", "n", "low", "high")}
+        assert fields == {name: found[name] for name in ("k", "n", "low", "high")}
+
+
+def test_a_changed_report_changes_what_the_card_reads_back_to(own: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    change(own / "report.json", rate(13, N), "models", "contrast", "splits", "hard", "asr")
+    card = ModelCard.load(render(own, own / "cards")["model"])
+    assert [r.metric_value for r in card.data.eval_results if r.metric_name == "ASR (hard)"] == [13 / N]
+    assert "its attack success rate is 32.5 % (13/40; 20.1–48.0)" in card.text
+
+
+def test_the_header_of_the_model_card_is_what_the_hub_expects(cards: dict[str, str]) -> None:
+    header = read_header(cards["model"])
+    assert header["library_name"] == "transformers"
+    assert header["pipeline_tag"] == "image-text-to-text"
+    assert header["license"] == "apache-2.0"
+    assert header["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
+    assert header["datasets"] == ["MIS"]
+    assert "arxiv:2501.18533" in header["tags"]
+    assert header["model-index"][0]["name"] == "mis-mini-contrast"
+
+
+def test_the_cards_own_model_is_bold_in_every_table_of_models(cards: dict[str, str]) -> None:
+    assert cards["model"].count("| **contrast** |") == 4
+    assert "**mirage**" not in cards["model"]
+    assert "**contrast**" not in cards["dataset"]
+
+
+def test_another_arm_gets_its_own_card(run: Path, tmp_path: Path) -> None:
+    text = render(run, tmp_path, model="mirage", model_id="someone/mini")["model"].read_text("utf-8")
+    assert "# someone/mini\n" in text
+    assert "its over-refusal on the twins\n90.0 % (36/40; 76.9–96.0)" in text
+    with pytest.raises(CardError, match="no card is written for 'base': choose one of mirage, contrast"):
+        render(run, tmp_path, model="base")
+
+
+def test_a_run_at_toy_size_claims_no_base_model(own: Path) -> None:
+    change(own / "base.meta.json", "random", "settings", "language_model")
+    text = render(own, own / "cards")["model"].read_text("utf-8")
+    assert "base_model" not in read_header(text)
+    assert "SmolLM2-135M" not in text
+    assert "toy size" in text
+
+
+def test_how_base_and_arm_were_made_stands_in_the_model_card(cards: dict[str, str]) -> None:
+    assert "<code>arms/contrast.meta.json</code>" in cards["model"]
+    assert "| `lora.r` | 16 |" in cards["model"]
+    assert "at commit 4dff239, on cpu, with torch 2.14.1, transformers 5.23.0." in cards["model"]
+    assert "| sft_contrast | 204 | 3.1 |" in cards["model"]
+    assert "arms/mirage.meta.json" not in cards["model"]
+
+
+def test_unscored_rows_are_shown_beside_their_rate(cards: dict[str, str]) -> None:
+    assert "| base | 100.0 % (38/38; 90.8–100.0), 2 unscored |" in cards["model"]
+
+
+def test_a_rate_over_nothing_is_shown_as_such_and_has_no_entry(own: Path) -> None:
+    from huggingface_hub import ModelCard
+
+    change(own / "report.json", rate(0, 0, 40), "models", "contrast", "pair_accuracy", "real")
+    card = ModelCard.load(render(own, own / "cards")["model"])
+    assert "| – (0/0), 40 unscored |" in card.text
+    assert "pair accuracy (real)" not in {r.metric_name for r in card.data.eval_results}
+    assert "pair accuracy (hard)" in {r.metric_name for r in card.data.eval_results}
+
+
+# ---- the dataset card
+
+
+def test_the_header_of_the_dataset_card_is_what_the_hub_expects(cards: dict[str, str]) -> None:
+    header = read_header(cards["dataset"])
+    assert header["license"] == ["apache-2.0", "cc-by-4.0", "ofl-1.1", "cc-by-sa-4.0"]
+    assert header["task_categories"] == ["image-text-to-text", "visual-question-answering"]
+    assert header["pretty_name"] == "MIS-mini"
+    assert header["size_categories"] == "n<1K"
+    assert "arxiv:2501.18533" in header["tags"]
+
+
+def test_the_dataset_loads_with_its_card_beside_it(run: Path, cards: dict[str, str], tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    (tmp_path / "MIS").mkdir()
+    (tmp_path / "MIS" / "data").symlink_to(run / "MIS" / "data")
+    (tmp_path / "MIS" / "README.md").write_text(cards["dataset"], encoding="utf-8")
+    loaded = load_dataset(str(tmp_path / "MIS"), cache_dir=str(tmp_path / "cache"))
+    splits = ["train", "test_easy", "test_hard", "test_real", "test_benign"]
+    assert {split: loaded[split].num_rows for split in loaded} == dict.fromkeys(splits, 12)
+    assert loaded["test_hard"][0]["images"][0].size == (4, 4)
+
+
+def test_rows_are_counted_from_the_parquet(cards: dict[str, str]) -> None:
+    assert re.search(r"\| `train` \| 12 \| 6 \| 12 \| 0\.\d\d MB \|", cards["dataset"])
+    assert re.search(r"\| `test_benign` \| 12 \| 12 \| 0 \|", cards["dataset"])
+    assert "| Privacy | 6 | 6 | 6 | 0 | 6 |" in cards["dataset"]
+    assert "| `new_pairs` | 0 | 4 | 4 | 4 | 4 |" in cards["dataset"]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CC-BY-4.0",
+        "OFL-1.1",
+        "CC-BY-SA-4.0",
+        "ASR alone cannot tell reasoning from refusal",
+        "Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing",
+        "Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models",
+    ],
+)
+@pytest.mark.parametrize("card", ["dataset", "model"])
+def test_each_card_says_it(cards: dict[str, str], card: str, said: str) -> None:
+    assert said in cards[card]
+
+
+@pytest.mark.parametrize("card", ["dataset", "model"])
+def test_the_python_of_a_card_compiles_and_its_tables_are_whole(cards: dict[str, str], card: str) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", cards[card], flags=re.MULTILINE | re.DOTALL)
+    assert blocks
+    for block in blocks:
+        compile(block, card, "exec")
+    for table in re.findall(r"(?:^\|.*\n)+", cards[card], flags=re.MULTILINE):
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
+        assert len(widths) == 1, table
+        assert set(table.splitlines()[1]) == set("| -"), table
+    assert "{{" not in cards[card]
+    assert "None" not in re.sub(r"^None:", "", cards[card], flags=re.MULTILINE)
+
+
+# ---- what is missing
+
+
+@pytest.mark.parametrize(
+    ("keys", "named"),
+    [
+        ("models.contrast", "models.contrast is missing"),
+        ("models.base.splits.hard.asr", "models.base.splits.hard.asr is missing"),
+        ("models.base.over_refusal", "models.base.over_refusal is missing"),
+        ("models.contrast.ability", "models.contrast.ability is missing"),
+        ("models.base.pair_accuracy.real.low", "models.base.pair_accuracy.real is not a rate"),
+        ("settings", "settings is missing"),
+        ("hashes", "hashes is missing"),
+        ("stations.base.seconds", "stations.base.seconds is missing"),
+    ],
+)
+def test_a_field_no_file_fills_is_an_error_that_names_it(own: Path, keys: str, named: str) -> None:
+    change(own / "report.json", ..., *keys.split("."))
+    with pytest.raises(CardError, match=rf"report\.json: {re.escape(named)}"):
+        render(own, own / "cards")
+    assert not (own / "cards").exists()
+
+
+def test_a_release_without_levels_has_no_table_of_levels(own: Path) -> None:
+    change(own / "report.json", ..., "models", "contrast", "levels")
+    change(own / "report.json", ..., "models", "contrast", "categories", "Illegal Activity", "over_refusal")
+    text = render(own, own / "cards")["model"].read_text("utf-8")
+    assert "### By level" not in text
+    assert "| Illegal Activity | hard | 2.5 % (1/40; 0.4–12.9) | – | 92.5 % (37/40; 80.1–97.4) |" in text
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("MIS/MANIFEST.json", "MANIFEST.json: no such file"),
+        ("base.meta.json", r"base: no \*\.meta\.json"),
+        ("arms/contrast.meta.json", r"contrast: no \*\.meta\.json"),
+    ],
+)
+def test_a_missing_file_is_named(own: Path, file: str, message: str) -> None:
+    (own / file).unlink()
+    with pytest.raises(CardError, match=message):
+        render(own, own / "cards")
+
+
+def test_a_base_that_names_no_language_model_is_an_error(own: Path) -> None:
+    change(own / "base.meta.json", ..., "settings", "language_model")
+    with pytest.raises(CardError, match=r"base\.meta\.json: settings\.language_model is missing"):
+        render(own, own / "cards")
+
+
+def test_what_comes_from_a_file_cannot_break_a_table(own: Path) -> None:
+    change(own / "report.json", "a | b\n<b>c", "settings", "judge")
+    assert "| `judge` | a \\| b &lt;b>c |" in render(own, own / "cards")["dataset"].read_text("utf-8")
+
+
+def test_every_arm_of_the_house_has_words() -> None:
+    assert set(ARMS) == {"mirage", "contrast", "refusal", "shuffled"}
+
+
+def read_header(card: str) -> dict[str, Any]:
+    header = yaml.safe_load(card.split("---\n")[1])
+    assert isinstance(header, dict)
+    return header
