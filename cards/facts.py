@@ -181,12 +181,14 @@ def read_dataset(folder: Path) -> Dataset:
         folder: MIS of a run, as `python -m mis_dataset build` writes it.
 
     Raises:
-        CardError: no manifest, no version in it, no Parquet, or a Parquet that cannot be read.
+        CardError: no manifest, a field missing in it, no Parquet, one that cannot be read, or another
+            number of rows than the manifest says.
     """
     manifest = folder / "MANIFEST.json"
-    version = read_json(manifest).get("data_version")
-    if not isinstance(version, str):
-        raise CardError(f"{manifest}: data_version is missing; run `python -m mis_dataset build` again")
+    told = read_json(manifest)
+    for field in ("data_version", "rows"):
+        if field not in told:
+            raise CardError(f"{manifest}: {field} is missing; run `python -m mis_dataset build` again")
     files: dict[str, list[Path]] = {}
     for path in sorted((folder / "data").glob("*.parquet")):
         files.setdefault(path.name.split("-")[0], []).append(path)
@@ -196,7 +198,12 @@ def read_dataset(folder: Path) -> Dataset:
     if unknown:
         raise CardError(f"{folder / 'data'}: {', '.join(unknown)} is none of the splits {', '.join(SPLITS)}")
     splits = tuple(_read_split(name, files[name]) for name in SPLITS if name in files)
-    return Dataset(version, hashlib.sha256(manifest.read_bytes()).hexdigest(), splits)
+    rows = {split.name: split.rows for split in splits}
+    if rows != told["rows"]:
+        raise CardError(
+            f"{manifest}: counts {told['rows']}, the Parquet holds {rows}; build the dataset again"
+        )
+    return Dataset(told["data_version"], hashlib.sha256(manifest.read_bytes()).hexdigest(), splits)
 
 
 def read_sidecars(run: Path, stem: str) -> list[Sidecar]:

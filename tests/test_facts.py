@@ -123,7 +123,9 @@ def test_nested_settings_get_dotted_names() -> None:
 
 def test_rows_are_counted_over_all_files_of_a_split(tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, "x")
-    write(tmp_path / "MANIFEST.json", {"data_version": "1-a"})
+    manifest = write(
+        tmp_path / "MANIFEST.json", {"data_version": "1-a", "rows": {"train": 1, "test_hard": 4}}
+    )
     for shard in (0, 1):
         write_parquet(
             tmp_path / "data" / f"test_hard-0000{shard}-of-00002.parquet", [row, row | {"level": "y"}]
@@ -134,13 +136,16 @@ def test_rows_are_counted_over_all_files_of_a_split(tmp_path: Path) -> None:
     assert (dataset.splits[1].rows, dataset.splits[1].twins) == (4, 4)
     assert dict(dataset.splits[1].levels) == {"x": 2, "y": 2}
     assert dataset.version == "1-a"
+    write(manifest, {"data_version": "1-a", "rows": {"train": 2, "test_hard": 4}})
+    with pytest.raises(CardError, match=r"counts .*'train': 2.* the Parquet holds .*'train': 1"):
+        read_dataset(tmp_path)
 
 
 def test_a_dataset_that_is_none_or_broken_is_named(tmp_path: Path) -> None:
     manifest = write(tmp_path / "MANIFEST.json", {})
     with pytest.raises(CardError, match=r"MANIFEST\.json: data_version is missing"):
         read_dataset(tmp_path)
-    write(manifest, {"data_version": "1-a"})
+    write(manifest, {"data_version": "1-a", "rows": {}})
     with pytest.raises(CardError, match="data: no Parquet"):
         read_dataset(tmp_path)
     path = write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [{"category": "x"}])

@@ -17,7 +17,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from cards.__main__ import main
 from cards.facts import CardError
-from cards.render import ARMS, render
+from cards.render import render
 
 ROOT = Path(__file__).parents[1]
 
@@ -26,6 +26,9 @@ N = 40
 
 MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
 """model -> of each split: dangerous rows it helps with, twins it declines, pairs it tells apart."""
+
+TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
+"""split -> twins among its 12 rows."""
 
 
 def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
@@ -51,15 +54,9 @@ def make_report() -> dict[str, Any]:
 def make_run(folder: Path) -> Path:
     """Write the files of a run that the cards read; returns the folder."""
     write(folder / "report.json", make_report())
-    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "files": {}})
-    for split, twins in {
-        "train": 6,
-        "test_easy": 0,
-        "test_hard": 0,
-        "test_real": 0,
-        "test_benign": 12,
-    }.items():
+    for split, twins in TWINS.items():
         _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
+    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)})
     write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
     write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
     write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
@@ -167,9 +164,6 @@ def own(tmp_path: Path) -> Path:
     return make_run(tmp_path / "own")
 
 
-# ---- the verb
-
-
 def test_the_verb_writes_two_cards_and_says_where(run: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(["render", str(run), str(tmp_path)]) == 0
     printed = capsys.readouterr()
@@ -193,11 +187,8 @@ def test_a_run_with_problems_exits_1_and_wrong_use_2(tmp_path: Path, capsys: Any
 def test_a_second_run_writes_nothing_new(run: Path, tmp_path: Path) -> None:
     first = {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()}
     assert {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()} == first
-    card = tmp_path / "model" / "README.md"
-    text = card.read_text("utf-8")
-    card.write_text("something else", encoding="utf-8")
-    render(run, tmp_path)
-    assert card.read_text("utf-8") == text
+    (tmp_path / "model" / "README.md").write_text("something else", encoding="utf-8")
+    assert "something else" not in render(run, tmp_path)["model"].read_text("utf-8")
 
 
 def test_rendering_imports_neither_trainer_nor_torch(run: Path, tmp_path: Path) -> None:
@@ -212,32 +203,23 @@ def test_rendering_imports_neither_trainer_nor_torch(run: Path, tmp_path: Path) 
     assert loaded & {"trainer", "torch", "transformers", "datasets"} == set()
 
 
-# ---- the model card
-
-
 def test_the_model_card_reads_back_to_the_numbers_of_the_report(run: Path, cards: dict[str, str]) -> None:
     from huggingface_hub import ModelCard
 
     model = json.loads((run / "report.json").read_text("utf-8"))["models"]["contrast"]
     card = ModelCard.load(run / "cards" / "model" / "README.md")
     read = {(r.dataset_split, r.metric_type, r.metric_config): r for r in card.data.eval_results}
-    expected = {
-        **{
-            (f"test_{split}", metric, split): model["splits"][split][metric]
-            for split in ("easy", "hard", "real")
-            for metric in ("asr", "hr", "rsr", "rr")
-        },
-        **{("test_benign", "over_refusal", part): found for part, found in model["over_refusal"].items()},
-        **{(f"test_{split}", "pair_accuracy", split): r for split, r in model["pair_accuracy"].items()},
-        **{(part, "accuracy", part): found for part, found in model["ability"].items()},
-    }
+    expected = {("test_benign", "over_refusal", part): r for part, r in model["over_refusal"].items()}
+    expected |= {(part, "accuracy", part): r for part, r in model["ability"].items()}
+    for split in ("easy", "hard", "real"):
+        expected[f"test_{split}", "pair_accuracy", split] = model["pair_accuracy"][split]
+        for metric in ("asr", "hr", "rsr", "rr"):
+            expected[f"test_{split}", metric, split] = model["splits"][split][metric]
     assert len(expected) == 21
-    assert {key: entry.metric_value for key, entry in read.items()} == {
-        key: found["rate"] for key, found in expected.items()
-    }
+    assert set(read) == set(expected)
     for key, found in expected.items():
-        fields = {name: read[key].metric_args[name] for name in ("k", "n", "low", "high")}
-        assert fields == {name: found[name] for name in ("k", "n", "low", "high")}
+        fields = {"rate": read[key].metric_value, **read[key].metric_args}
+        assert {name: fields[name] for name in found} == found
 
 
 def test_a_changed_report_changes_what_the_card_reads_back_to(own: Path) -> None:
@@ -251,13 +233,16 @@ def test_a_changed_report_changes_what_the_card_reads_back_to(own: Path) -> None
 
 def test_the_header_of_the_model_card_is_what_the_hub_expects(cards: dict[str, str]) -> None:
     header = read_header(cards["model"])
-    assert header["library_name"] == "transformers"
-    assert header["pipeline_tag"] == "image-text-to-text"
-    assert header["license"] == "apache-2.0"
-    assert header["base_model"] == "HuggingFaceTB/SmolLM2-135M-Instruct"
-    assert header["datasets"] == ["MIS"]
-    assert "arxiv:2501.18533" in header["tags"]
-    assert header["model-index"][0]["name"] == "mis-mini-contrast"
+    assert header.pop("model-index")[0]["name"] == "mis-mini-contrast"
+    assert "arxiv:2501.18533" in header.pop("tags")
+    assert header == {
+        "language": "en",
+        "license": "apache-2.0",
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "base_model": "HuggingFaceTB/SmolLM2-135M-Instruct",
+        "datasets": ["MIS"],
+    }
 
 
 def test_the_cards_own_model_is_bold_in_every_table_of_models(cards: dict[str, str]) -> None:
@@ -304,9 +289,6 @@ def test_a_rate_over_nothing_is_shown_as_such_and_has_no_entry(own: Path) -> Non
     assert "pair accuracy (hard)" in {r.metric_name for r in card.data.eval_results}
 
 
-# ---- the dataset card
-
-
 def test_the_header_of_the_dataset_card_is_what_the_hub_expects(cards: dict[str, str]) -> None:
     header = read_header(cards["dataset"])
     assert header["license"] == ["apache-2.0", "cc-by-4.0", "ofl-1.1", "cc-by-sa-4.0"]
@@ -335,20 +317,13 @@ def test_rows_are_counted_from_the_parquet(cards: dict[str, str]) -> None:
     assert "| `new_pairs` | 0 | 4 | 4 | 4 | 4 |" in cards["dataset"]
 
 
-@pytest.mark.parametrize(
-    "said",
-    [
-        "CC-BY-4.0",
-        "OFL-1.1",
-        "CC-BY-SA-4.0",
-        "ASR alone cannot tell reasoning from refusal",
-        "Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing",
-        "Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models",
-    ],
-)
 @pytest.mark.parametrize("card", ["dataset", "model"])
-def test_each_card_says_it(cards: dict[str, str], card: str, said: str) -> None:
-    assert said in cards[card]
+def test_each_card_names_licences_authors_and_what_asr_cannot_tell(cards: dict[str, str], card: str) -> None:
+    for licence in ("CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0", "Apache-2.0"):
+        assert licence in cards[card]
+    assert "ASR alone cannot tell reasoning from refusal" in cards[card]
+    assert "Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing" in cards[card]
+    assert "Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models" in cards[card]
 
 
 @pytest.mark.parametrize("card", ["dataset", "model"])
@@ -363,9 +338,6 @@ def test_the_python_of_a_card_compiles_and_its_tables_are_whole(cards: dict[str,
         assert set(table.splitlines()[1]) == set("| -"), table
     assert "{{" not in cards[card]
     assert "None" not in re.sub(r"^None:", "", cards[card], flags=re.MULTILINE)
-
-
-# ---- what is missing
 
 
 @pytest.mark.parametrize(
@@ -396,17 +368,13 @@ def test_a_release_without_levels_has_no_table_of_levels(own: Path) -> None:
     assert "| Illegal Activity | hard | 2.5 % (1/40; 0.4–12.9) | – | 92.5 % (37/40; 80.1–97.4) |" in text
 
 
-@pytest.mark.parametrize(
-    ("file", "message"),
-    [
-        ("MIS/MANIFEST.json", "MANIFEST.json: no such file"),
-        ("base.meta.json", r"base: no \*\.meta\.json"),
-        ("arms/contrast.meta.json", r"contrast: no \*\.meta\.json"),
-    ],
-)
-def test_a_missing_file_is_named(own: Path, file: str, message: str) -> None:
+FILES = ["report.json", "MIS/MANIFEST.json", "base.meta.json", "arms/contrast.meta.json"]
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_missing_file_is_named(own: Path, file: str) -> None:
     (own / file).unlink()
-    with pytest.raises(CardError, match=message):
+    with pytest.raises(CardError, match=file.split("/")[-1].removesuffix(".meta.json") + ": no "):
         render(own, own / "cards")
 
 
@@ -421,11 +389,5 @@ def test_what_comes_from_a_file_cannot_break_a_table(own: Path) -> None:
     assert "| `judge` | a \\| b &lt;b>c |" in render(own, own / "cards")["dataset"].read_text("utf-8")
 
 
-def test_every_arm_of_the_house_has_words() -> None:
-    assert set(ARMS) == {"mirage", "contrast", "refusal", "shuffled"}
-
-
 def read_header(card: str) -> dict[str, Any]:
-    header = yaml.safe_load(card.split("---\n")[1])
-    assert isinstance(header, dict)
-    return header
+    return dict(yaml.safe_load(card.split("---\n")[1]))
