@@ -44,6 +44,7 @@ _COLUMNS_OF_KEY: dict[str, tuple[str, ...]] = {
     "image_path2": ("images",),
     "sub_category": ("raw_sub_category",),
     "conversations": ("question", "response"),
+    "twin_of": ("twin_of", "changed_image"),
 }
 _WITH_CATEGORY = frozenset({TRAIN, "test_easy", "test_hard"})
 _UNSAFE_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\:]")

@@ -186,10 +186,12 @@ def _unique_keys(repeated: list[Problem], source: Source, pairs: list[tuple[str,
     """Makes an object of its pairs and notes the keys that occur twice, of which JSON would keep the last."""
     made = dict(pairs)
     if len(made) < len(pairs):
-        row_id = f"{source.split}/{made['id']}" if type(made.get("id")) is int else None
+        raw_id = made.get("id")
+        row_id = f"{source.split}/{raw_id}" if type(raw_id) is int and 0 <= raw_id < 2**31 else None
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
         repeated += [
-            Problem(source.file, row_id, f"an object has the key {shown(key)} twice") for key in twice
+            Problem(source.file, row_id, f"an object has the key {shown(key)} more than once")
+            for key in twice
         ]
     return made
 

@@ -1,0 +1,254 @@
+"""Building, rebuilding, loading, and what stops a build."""
+
+from __future__ import annotations
+
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import datasets
+import pyarrow.parquet as pq
+import pytest
+
+from mis_dataset.build import MISBuilder, build
+from mis_dataset.errors import BuildError, ReleaseError, UsageError
+from mis_dataset.manifest import read_manifest, sha256_of, verify
+from mis_dataset.release import read_release
+from mis_dataset.schema import COLUMNS, features
+from tests.made_release import change, make_release, zip_images
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds `raw` and the `MIS` built of it."""
+    folder = tmp_path_factory.mktemp("built")
+    build(make_release(folder / "raw"), folder / "MIS")
+    return folder
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    paths = [path for path in folder.rglob("*") if path.is_file()]
+    return {path.relative_to(folder).as_posix(): sha256_of(path) for path in paths}
+
+
+def run(*words: str, limit: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs the verb `build` in a process of its own, whose files may have `limit` bytes."""
+
+    def cap() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
+
+    command = [sys.executable, "-m", "mis_dataset", "build", *words]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, preexec_fn=cap if limit else None
+    )
+
+
+def test_the_five_splits_load_by_the_name_of_the_folder(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(built)
+    loaded = datasets.load_dataset("MIS")
+    assert {split: len(rows) for split, rows in loaded.items()} == {
+        "train": 4,
+        "test_easy": 2,
+        "test_hard": 2,
+        "test_real": 2,
+        "test_benign": 2,
+    }
+    assert all(
+        rows.features == features() and tuple(rows.column_names) == COLUMNS for rows in loaded.values()
+    )
+    row = loaded["train"][3]
+    assert (row["id"], row["twin_of"], row["changed_image"], row["raw_id"]) == ("train/4", "train/1", 2, 4)
+    assert row["images"][0].size == (8, 8)
+    assert loaded["test_hard"][0]["sub_category"] == "Cybercrimes"
+    assert loaded["test_real"]["category"][:] == [None, None]
+
+
+def test_row_order_is_raw_order_and_image_bytes_are_those_of_the_release(built: Path) -> None:
+    release = read_release(built / "raw")
+    for split in release.counts():
+        rows = pq.read_table(built / "MIS" / "data" / f"{split}-00000-of-00001.parquet").to_pylist()
+        assert [row["id"] for row in rows] == [record.id for record in release.rows(split)]
+        for row, record in zip(rows, release.rows(split), strict=True):
+            assert [image["bytes"] for image in row["images"]] == [
+                (built / "raw" / path).read_bytes() for path in record.images
+            ]
+            assert [image["path"] for image in row["images"]] == ["object1.png", "object2.png"]
+
+
+def test_a_build_holds_data_and_manifest_and_leaves_nothing_beside_it(built: Path) -> None:
+    manifest = read_manifest(built / "MIS")
+    assert list(manifest.files) == [
+        "data/test_benign-00000-of-00001.parquet",
+        "data/test_easy-00000-of-00001.parquet",
+        "data/test_hard-00000-of-00001.parquet",
+        "data/test_real-00000-of-00001.parquet",
+        "data/train-00000-of-00001.parquet",
+    ]
+    assert manifest.rows == {"train": 4, "test_easy": 2, "test_hard": 2, "test_real": 2, "test_benign": 2}
+    assert set(manifest.inputs) >= {"mis_train.json", "mis_benign.json", "pictures"}
+    assert sorted(path.name for path in built.iterdir()) == ["MIS", "raw"]
+
+
+def test_a_second_build_of_an_unchanged_release_does_nothing(built: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (built / "MIS").rglob("*")}
+    again = build(built / "raw", built / "MIS")
+    assert (again.written, again.rows["train"]) == (False, 4)
+    assert {path: path.stat().st_mtime_ns for path in (built / "MIS").rglob("*")} == before
+
+
+def test_another_process_builds_the_same_bytes_from_a_zip(built: Path, tmp_path: Path) -> None:
+    make_release(tmp_path / "raw")
+    zip_images(tmp_path / "raw", inside="")
+    ended = run(str(tmp_path / "raw"), str(tmp_path / "deep" / "MIS"))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert hashes(tmp_path / "deep" / "MIS") == hashes(built / "MIS")
+
+
+def test_a_release_without_twins_builds_four_splits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "test_benign" not in build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS").rows
+    monkeypatch.chdir(tmp_path)
+    assert set(datasets.load_dataset("MIS")) == {"train", "test_easy", "test_hard", "test_real"}
+
+
+def test_a_changed_release_or_a_changed_file_is_built_anew(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    assert build(raw, out).written
+    first = hashes(out)
+    (raw / "real_image" / "1" / "object1.png").write_bytes(
+        (raw / "images" / "1" / "object1.png").read_bytes()
+    )
+    assert build(raw, out).written
+    assert sorted(name for name, digest in hashes(out).items() if first[name] != digest) == [
+        "MANIFEST.json",
+        "data/test_real-00000-of-00001.parquet",
+    ]
+    (out / "data" / "train-00000-of-00001.parquet").write_bytes(b"broken")
+    assert build(raw, out).written
+    assert verify(out) == []
+
+
+def test_a_large_split_is_numbered_and_loads_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(datasets.config, "MAX_SHARD_SIZE", "1KB")
+    build(make_release(tmp_path / "raw", twins=False, rows=250), tmp_path / "MIS")
+    names = [path.name for path in sorted((tmp_path / "MIS" / "data").glob("train-*"))]
+    assert names == [f"train-0000{number}-of-00003.parquet" for number in range(3)]
+    monkeypatch.chdir(tmp_path)
+    assert datasets.load_dataset("MIS", split="train")["raw_id"][:] == list(range(1, 251))
+
+
+def test_a_foreign_target_is_refused_and_left_alone(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    (tmp_path / "MIS").mkdir()
+    (tmp_path / "MIS" / "letters.txt").write_text("mine")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="is not empty and not a built dataset; name a new folder"):
+        build(raw, tmp_path / "MIS")
+    with pytest.raises(UsageError, match="is a file"):
+        build(raw, tmp_path / "file")
+    for out in (raw, raw / "MIS", tmp_path):
+        with pytest.raises(UsageError, match="lie inside one another"):
+            build(raw, out)
+    assert [path.name for path in (tmp_path / "MIS").iterdir()] == ["letters.txt"]
+
+
+def test_files_added_to_a_build_stay_and_stop_a_rebuild(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    out.mkdir()  # an empty target is taken
+    build(raw, out)
+    (out / "README.md").write_text("mine")
+    assert not build(raw, out).written
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    with pytest.raises(UsageError, match=r"move them away: README\.md: was added"):
+        build(raw, out)
+    assert (out / "README.md").read_text() == "mine"
+
+
+def test_problems_of_records_and_pictures_stop_a_build_before_it_writes(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw")
+    change(raw, "mis_train.json", 0, id="1")
+    (raw / "hard_image" / "1" / "object1.png").unlink()
+    (raw / "hard_image" / "1" / "object2.png").write_bytes(b"no picture")
+    with pytest.raises(ReleaseError) as caught:
+        build(raw, tmp_path / "MIS")
+    texts = [str(problem).split(";")[0].split(", in")[0] for problem in caught.value.problems]
+    assert texts[0] == "mis_train.json: record at index 0: id is text"
+    assert texts[-2:] == [
+        "mis_hard.json: test_hard/0: picture 'hard_image/1/object1.png' is missing",
+        "mis_hard.json: test_hard/0: picture 'hard_image/1/object2.png' is not an intact picture "
+        "(format unknown)",
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_picture_broken_after_its_header_stops_a_build_that_decodes(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    path = raw / "hard_image" / "1" / "object1.png"
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ReleaseError, match=r"mis_hard\.json: test_hard/0: picture .* is not an intact"):
+        build(raw, tmp_path / "MIS", decode=True)
+    assert not (tmp_path / "MIS").exists()
+
+
+def test_a_full_disk_is_one_clear_error_and_leaves_nothing(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    ended = run(str(raw), str(tmp_path / "MIS"), limit=3000)
+    assert ended.returncode == 1
+    assert ended.stderr == f"{tmp_path}/MIS: cannot be written: File too large; nothing was changed there\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["raw"]
+
+
+def test_a_full_disk_leaves_an_earlier_build_as_it_was(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    build(raw, tmp_path / "MIS")
+    before = hashes(tmp_path / "MIS")
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    assert run(str(raw), str(tmp_path / "MIS"), limit=3000).returncode == 1
+    assert hashes(tmp_path / "MIS") == before
+
+
+def test_a_target_under_a_file_is_a_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(BuildError, match="cannot be written: Not a directory"):
+        build(make_release(tmp_path / "raw", twins=False), tmp_path / "file" / "MIS")
+
+
+@pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_stopped_build_leaves_no_target_and_the_next_one_is_whole(
+    tmp_path: Path, stop: signal.Signals, code: int
+) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False, rows=1500), tmp_path / "MIS"
+    command = [sys.executable, "-m", "mis_dataset", "build", str(raw), str(out)]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+        until = time.monotonic() + 60
+        while not (tmp_path / ".MIS.building" / "new").exists() and time.monotonic() < until:
+            time.sleep(0.001)
+        process.send_signal(stop)
+        _, shown = process.communicate()
+    assert process.returncode == code
+    assert shown == ("build: stopped; run it again to start over\n" if code == 130 else "")
+    assert not out.exists()
+    assert (tmp_path / ".MIS.building").exists() == (code == -9)
+    assert build(raw, out).rows["train"] == 1500
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
+    assert verify(out) == []
+
+
+def test_the_builder_works_alone_whole_and_streamed(built: Path, tmp_path: Path) -> None:
+    builder = MISBuilder(cache_dir=str(tmp_path), data_dir=str(built / "raw"))
+    builder.download_and_prepare()
+    assert builder.as_dataset("test_hard")["id"][:] == ["test_hard/0", "test_hard/1"]
+    assert next(iter(builder.as_streaming_dataset("train")))["images"][1].size == (8, 8)
+
+
+def test_the_builder_without_a_release_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="MISBuilder needs data_dir=RAW"):
+        MISBuilder(cache_dir=str(tmp_path)).download_and_prepare()
