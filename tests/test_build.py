@@ -134,9 +134,7 @@ def test_a_changed_release_or_a_changed_file_is_built_anew(tmp_path: Path) -> No
     assert verify(out) == []
 
 
-def test_a_large_split_is_numbered_and_loads_in_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_large_split_is_numbered_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(datasets.config, "MAX_SHARD_SIZE", "1KB")
     build(make_release(tmp_path / "raw", twins=False, rows=250), tmp_path / "MIS")
     names = [path.name for path in sorted((tmp_path / "MIS" / "data").glob("train-*"))]
