@@ -115,7 +115,7 @@ def _clues(release: Release, things: dict[str, tuple[str, str]], split: str) -> 
 
 
 def _accuracies(values: list[str], dangerous: list[bool]) -> dict[str, float]:
-    """Mean accuracy of each classifier on words and pairs of words, over stratified folds of several shuffles."""
+    """Mean accuracy of each classifier on words and pairs of words, over shuffled stratified folds."""
     import numpy
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.model_selection import RepeatedStratifiedKFold, cross_val_score
