@@ -44,9 +44,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m mis_dataset", description="MIS: from a raw release to rows."
-    )
+    parser = argparse.ArgumentParser(prog="python -m mis_dataset", description="MIS: from a raw release to rows.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     mini = verbs.add_parser("mini", help="draw MIS-mini, a small harmless release in the authors' layout")
     mini.add_argument("raw", type=Path, metavar="RAW", help="folder to write")
@@ -56,9 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="read a raw release, decode every picture, list all problems")
     check.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     check.add_argument("--json", action="store_true", help="put the lists into the result, not on stderr")
-    check.add_argument(
-        "--limit", type=int, metavar="N", help="pictures of the first N records of a file only"
-    )
+    check.add_argument("--limit", type=int, metavar="N", help="pictures of the first N records of a file only")
     build = verbs.add_parser("build", help="build the Parquet dataset from a raw release")
     build.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     build.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, e.g. MIS")

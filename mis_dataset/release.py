@@ -190,8 +190,7 @@ def _unique_keys(repeated: list[Problem], source: Source, pairs: list[tuple[str,
         row_id = f"{source.split}/{raw_id}" if type(raw_id) is int and 0 <= raw_id < 2**31 else None
         twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
         repeated += [
-            Problem(source.file, row_id, f"an object has the key {shown(key)} more than once")
-            for key in twice
+            Problem(source.file, row_id, f"an object has the key {shown(key)} more than once") for key in twice
         ]
     return made
 

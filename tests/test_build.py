@@ -43,9 +43,7 @@ def run(*words: str, limit: int | None = None) -> subprocess.CompletedProcess[st
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit or 0, limit or 0))
 
     command = [sys.executable, "-m", "mis_dataset", "build", *words]
-    return subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, preexec_fn=cap if limit else None
-    )
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=cap if limit else None)
 
 
 def test_the_five_splits_load_by_the_name_of_the_folder(built: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,9 +56,7 @@ def test_the_five_splits_load_by_the_name_of_the_folder(built: Path, monkeypatch
         "test_real": 2,
         "test_benign": 2,
     }
-    assert all(
-        rows.features == features() and tuple(rows.column_names) == COLUMNS for rows in loaded.values()
-    )
+    assert all(rows.features == features() and tuple(rows.column_names) == COLUMNS for rows in loaded.values())
     row = loaded["train"][3]
     assert (row["id"], row["twin_of"], row["changed_image"], row["raw_id"]) == ("train/4", "train/1", 2, 4)
     assert row["images"][0].size == (8, 8)
@@ -121,9 +117,7 @@ def test_a_changed_release_or_a_changed_file_is_built_anew(tmp_path: Path) -> No
     change(raw, "mis_hard.json", 0, question="Something else?")
     assert build(raw, out).written
     first = hashes(out)
-    (raw / "real_image" / "1" / "object1.png").write_bytes(
-        (raw / "images" / "1" / "object1.png").read_bytes()
-    )
+    (raw / "real_image" / "1" / "object1.png").write_bytes((raw / "images" / "1" / "object1.png").read_bytes())
     assert build(raw, out).written
     assert sorted(name for name, digest in hashes(out).items() if first[name] != digest) == [
         "MANIFEST.json",
@@ -181,8 +175,7 @@ def test_problems_of_records_and_pictures_stop_a_build_before_it_writes(tmp_path
     assert texts[0] == "mis_train.json: record at index 0: id is text"
     assert texts[-2:] == [
         "mis_hard.json: test_hard/0: picture 'hard_image/1/object1.png' is missing",
-        "mis_hard.json: test_hard/0: picture 'hard_image/1/object2.png' is not an intact picture "
-        "(format unknown)",
+        "mis_hard.json: test_hard/0: picture 'hard_image/1/object2.png' is not an intact picture (format unknown)",
     ]
     assert [path.name for path in tmp_path.iterdir()] == ["raw"]
 

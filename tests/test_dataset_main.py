@@ -49,9 +49,7 @@ def test_check_lists_problems_and_warnings_and_exits_1(tmp_path: Path, capsys: S
     assert [(one["file"], one["id"]) for one in listed] == [("mis_hard.json", "test_hard/0")]
 
 
-def test_build_says_what_it_did_and_that_a_second_time_nothing_was_to_do(
-    tmp_path: Path, capsys: Shown
-) -> None:
+def test_build_says_what_it_did_and_that_a_second_time_nothing_was_to_do(tmp_path: Path, capsys: Shown) -> None:
     words = ["build", str(make_release(tmp_path / "raw")), str(tmp_path / "MIS"), "--check"]
     assert main(words) == 0
     first = json.loads(capsys.readouterr().out)
@@ -77,9 +75,7 @@ def test_wrong_words_exit_2(words: list[str], capsys: Shown) -> None:
 
 def test_a_release_that_is_not_there_exits_2(tmp_path: Path, capsys: Shown) -> None:
     assert main(["check", str(tmp_path / "nowhere")]) == 2
-    assert capsys.readouterr().err == (
-        f"{tmp_path}/nowhere: not a folder; name the folder that holds mis_train.json\n"
-    )
+    assert capsys.readouterr().err == (f"{tmp_path}/nowhere: not a folder; name the folder that holds mis_train.json\n")
 
 
 def test_help_names_every_verb_and_starts_fast() -> None:

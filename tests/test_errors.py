@@ -42,7 +42,5 @@ def test_wrong_use_exits_with_another_code_than_a_problem(kind: type[MISError], 
 def test_importing_the_room_loads_no_library() -> None:
     script = "import mis_dataset, sys; print({'datasets', 'PIL', 'numpy'} & set(sys.modules))"
     root = Path(__file__).parents[1]
-    shown = subprocess.run(
-        [sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True
-    )
+    shown = subprocess.run([sys.executable, "-c", script], cwd=root, capture_output=True, text=True, check=True)
     assert shown.stdout == "set()\n"

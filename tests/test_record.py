@@ -75,9 +75,7 @@ def test_real_has_no_category(missing: dict[str, Any]) -> None:
 
 
 def test_the_other_files_need_a_category() -> None:
-    assert "mis_hard.json: test_hard/0: category is null; write one of: Illegal" in faults(
-        hard(category=""), HARD
-    )
+    assert "mis_hard.json: test_hard/0: category is null; write one of: Illegal" in faults(hard(category=""), HARD)
     raw = hard()
     del raw["category"]
     assert faults(raw, HARD) == "mis_hard.json: test_hard/0: key 'category' is missing"

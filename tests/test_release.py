@@ -67,9 +67,7 @@ def test_what_is_no_folder_is_wrong_use(tmp_path: Path) -> None:
 def test_a_file_that_is_no_list_of_records_is_named(tmp_path: Path, held: bytes, text: str) -> None:
     make_release(tmp_path, twins=False)
     (tmp_path / "mis_easy.json").write_bytes(held)
-    assert [str(problem).startswith(f"mis_easy.json: {text}") for problem in survey(tmp_path).problems] == [
-        True
-    ]
+    assert [str(problem).startswith(f"mis_easy.json: {text}") for problem in survey(tmp_path).problems] == [True]
 
 
 def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
@@ -100,8 +98,7 @@ def test_repeated_keys_and_ids_are_reported_by_file_and_id(tmp_path: Path) -> No
     text = (tmp_path / "mis_hard.json").read_text("utf-8")
     (tmp_path / "mis_hard.json").write_text(text.replace('"id": 1}', '"id": 1, "question": "Why?"}'), "utf-8")
     assert found(tmp_path) == [
-        "mis_train_benign.json: train/2: the id occurs twice, first in mis_train.json; "
-        "ids go on after the last one",
+        "mis_train_benign.json: train/2: the id occurs twice, first in mis_train.json; ids go on after the last one",
         "mis_hard.json: test_hard/1: an object has the key 'question' more than once",
     ]
 

@@ -29,9 +29,7 @@ def test_features_are_the_columns_in_order_with_their_types() -> None:
     assert tuple(made) == COLUMNS
     assert made["images"] == List(Image())
     assert (made["raw_id"], made["changed_image"]) == (Value("int32"), Value("int8"))
-    assert {made[name].dtype for name in COLUMNS if name not in ("images", "raw_id", "changed_image")} == {
-        "string"
-    }
+    assert {made[name].dtype for name in COLUMNS if name not in ("images", "raw_id", "changed_image")} == {"string"}
 
 
 def test_raw_strings_become_the_names_of_the_paper() -> None:
