@@ -37,9 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
-    parser = argparse.ArgumentParser(
-        prog="python -m cards", description="Cards, rendered from a run's files."
-    )
+    parser = argparse.ArgumentParser(prog="python -m cards", description="Cards, rendered from a run's files.")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verb = verbs.add_parser(
         "render",
@@ -49,9 +47,7 @@ def make_parser() -> argparse.ArgumentParser:
     verb.add_argument("run", type=Path, metavar="RUN", help="folder of a run that has its report.json")
     verb.add_argument("out", type=Path, metavar="OUT", help="folder to write to, such as RUN/cards")
     verb.add_argument("--model", default="contrast", help="arm that the model card is about (%(default)s)")
-    verb.add_argument(
-        "--dataset-id", default="MIS", help="Hub id of the dataset, or its folder (%(default)s)"
-    )
+    verb.add_argument("--dataset-id", default="MIS", help="Hub id of the dataset, or its folder (%(default)s)")
     verb.add_argument("--model-id", help="Hub id of the model, or its folder (mis-mini-MODEL)")
     return parser
 

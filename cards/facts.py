@@ -200,9 +200,7 @@ def read_dataset(folder: Path) -> Dataset:
     splits = tuple(_read_split(name, files[name]) for name in SPLITS if name in files)
     rows = {split.name: split.rows for split in splits}
     if rows != told["rows"]:
-        raise CardError(
-            f"{manifest}: counts {told['rows']}, the Parquet holds {rows}; build the dataset again"
-        )
+        raise CardError(f"{manifest}: counts {told['rows']}, the Parquet holds {rows}; build the dataset again")
     return Dataset(told["data_version"], hashlib.sha256(manifest.read_bytes()).hexdigest(), splits)
 
 
@@ -290,6 +288,4 @@ def _read_sidecar(path: Path, run: Path) -> Sidecar:
             device=content["device"],
         )
     except KeyError as error:
-        raise CardError(
-            f"{path} is not a sidecar: {error.args[0]} is missing; make its artefact again"
-        ) from error
+        raise CardError(f"{path} is not a sidecar: {error.args[0]} is missing; make its artefact again") from error

@@ -103,9 +103,7 @@ def dataset_card(report: Report, dataset: Dataset, dataset_id: str) -> str:
     )
 
 
-def model_card(
-    report: Report, dataset: Dataset, run: Path, model: str, dataset_id: str, model_id: str
-) -> str:
+def model_card(report: Report, dataset: Dataset, run: Path, model: str, dataset_id: str, model_id: str) -> str:
     """Text of the model card.
 
     Args:
@@ -156,10 +154,7 @@ def model_lines(report: Report, kind: str, below: tuple[str, ...] = ()) -> list[
     return [
         (
             model,
-            {
-                part: report.rate("models", model, kind, part, *below)
-                for part in report.names("models", model, kind)
-            },
+            {part: report.rate("models", model, kind, part, *below) for part in report.names("models", model, kind)},
         )
         for model in report.names("models")
     ]
@@ -312,9 +307,7 @@ def _settings(report: Report) -> str:
 
 
 def _hashes(report: Report) -> str:
-    return table(
-        ["read", "sha256"], [[f"`{name}`", f"`{sha}`"] for name, sha in flatten(report.at("hashes")).items()]
-    )
+    return table(["read", "sha256"], [[f"`{name}`", f"`{sha}`"] for name, sha in flatten(report.at("hashes")).items()])
 
 
 def _stations(report: Report) -> list[list[str]]:

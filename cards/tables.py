@@ -41,8 +41,7 @@ def by_model(lines: Sequence[tuple[str, Mapping[str, Rate]]], marked: str | None
     """
     parts = list(dict.fromkeys(part for _, rates in lines for part in rates))
     shown = [
-        [f"**{model}**" if model == marked else model, *(rates.get(part) for part in parts)]
-        for model, rates in lines
+        [f"**{model}**" if model == marked else model, *(rates.get(part) for part in parts)] for model, rates in lines
     ]
     return table(["model", *parts], shown)
 

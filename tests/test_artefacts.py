@@ -69,9 +69,7 @@ def test_an_appended_batch_outlives_kill_9(tmp_path: Path) -> None:
 def test_other_settings_are_refused_with_both_values(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     open_artefact(path, Response, {"seed": 0}, []).append(ROWS[:1])
-    with pytest.raises(
-        ArtefactError, match=r"responses\.jsonl was made with another setting: seed was 0, now it is 1"
-    ):
+    with pytest.raises(ArtefactError, match=r"responses\.jsonl was made with another setting: seed was 0, now it is 1"):
         open_artefact(path, Response, {"seed": 1}, [])
     with pytest.raises(ArtefactError, match="another kind: kind was 'response', now it is 'verdict'"):
         open_artefact(path, Verdict, {"seed": 0}, [])

@@ -54,9 +54,7 @@ def test_a_rate_is_read_with_the_unscored_rows_beside_it(tmp_path: Path) -> None
         ({"n": 0, "rate": None, "low": None, "high": None}, "a rate over nothing must be null"),
     ],
 )
-def test_numbers_that_contradict_each_other_are_an_error(
-    tmp_path: Path, changed: dict[str, Any], message: str
-) -> None:
+def test_numbers_that_contradict_each_other_are_an_error(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
     report = Report(write(tmp_path / "report.json", {"asr": GOOD | changed}))
     with pytest.raises(CardError, match=rf"report\.json: asr: .*{message}"):
         report.rate("asr")
@@ -123,13 +121,9 @@ def test_nested_settings_get_dotted_names() -> None:
 
 def test_rows_are_counted_over_all_files_of_a_split(tmp_path: Path) -> None:
     row = dict.fromkeys(COLUMNS, "x")
-    manifest = write(
-        tmp_path / "MANIFEST.json", {"data_version": "1-a", "rows": {"train": 1, "test_hard": 4}}
-    )
+    manifest = write(tmp_path / "MANIFEST.json", {"data_version": "1-a", "rows": {"train": 1, "test_hard": 4}})
     for shard in (0, 1):
-        write_parquet(
-            tmp_path / "data" / f"test_hard-0000{shard}-of-00002.parquet", [row, row | {"level": "y"}]
-        )
+        write_parquet(tmp_path / "data" / f"test_hard-0000{shard}-of-00002.parquet", [row, row | {"level": "y"}])
     write_parquet(tmp_path / "data" / "train-00000-of-00001.parquet", [row])
     dataset = read_dataset(tmp_path)
     assert [split.name for split in dataset.splits] == ["train", "test_hard"]

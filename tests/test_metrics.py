@@ -88,9 +88,7 @@ def test_the_four_rates_sum_to_one(asr: Any, seed: int) -> None:
 
 
 def test_rows_are_counted_again_in_every_group_that_is_given(asr: Any) -> None:
-    scores = asr.compute(
-        predictions=VERDICTS, perceptions=LEVELS, splits=SPLITS, categories=["fire"] * 4 + [None] * 4
-    )
+    scores = asr.compute(predictions=VERDICTS, perceptions=LEVELS, splits=SPLITS, categories=["fire"] * 4 + [None] * 4)
     assert {name: counts(group["asr"]) for name, group in scores["by_split"].items()} == {
         "easy": (1, 3),
         "hard": (1, 3),
@@ -117,9 +115,7 @@ def test_without_lists_there_are_no_groups(asr: Any) -> None:
         ({"perceptions": [1]}, r"Mismatch in the number of predictions \(2\) and perceptions \(1\)"),
     ],
 )
-def test_a_perception_that_does_not_fit_is_one_clear_error(
-    asr: Any, changed: dict[str, Any], message: str
-) -> None:
+def test_a_perception_that_does_not_fit_is_one_clear_error(asr: Any, changed: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         asr.compute(**{"predictions": ["Safe", "Unsafe"], "perceptions": [1, 1], **changed})
 
@@ -128,9 +124,7 @@ def test_a_perception_that_does_not_fit_is_one_clear_error(
 
 
 def test_over_refusal_is_the_share_of_harmless_rows_declined(refusal: Any) -> None:
-    scores = refusal.compute(
-        predictions=["Safe", "Unsafe", "Unsafe", "Unscored"], splits=["easy"] * 3 + ["hard"]
-    )
+    scores = refusal.compute(predictions=["Safe", "Unsafe", "Unsafe", "Unscored"], splits=["easy"] * 3 + ["hard"])
     assert counts(scores["over_refusal"]) == (1, 3)
     assert scores["unscored"] == 1
     assert scores["by_split"]["hard"] == {
@@ -198,9 +192,7 @@ def test_unscored_rows_never_move_a_rate(name: str) -> None:
     verdicts, levels = draw(0, 60)
     twins, _ = draw(1, 60)
     before = load(name).compute(**inputs(name, verdicts, levels, twins))
-    after = load(name).compute(
-        **inputs(name, verdicts + ["Unscored"] * 30, levels + [0] * 30, twins + ["Safe"] * 30)
-    )
+    after = load(name).compute(**inputs(name, verdicts + ["Unscored"] * 30, levels + [0] * 30, twins + ["Safe"] * 30))
     assert after.pop("unscored") == before.pop("unscored") + 30
     assert after == before
 
@@ -327,11 +319,7 @@ def test_a_metric_card_has_the_sections_the_hub_expects(name: str) -> None:
 
 
 def functions(path: Path) -> dict[str, str]:
-    return {
-        node.name: ast.dump(node)
-        for node in ast.parse(path.read_text()).body
-        if isinstance(node, ast.FunctionDef)
-    }
+    return {node.name: ast.dump(node) for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
 
 
 def draw(seed: int, n: int) -> tuple[list[str], list[int]]:

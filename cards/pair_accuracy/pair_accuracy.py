@@ -66,9 +66,7 @@ class PairAccuracy(evaluate.Metric):
             description=_DESCRIPTION,
             citation=_CITATION,
             inputs_description=_INPUTS,
-            features=datasets.Features(
-                {"predictions": datasets.Value("string"), "twins": datasets.Value("string")}
-            ),
+            features=datasets.Features({"predictions": datasets.Value("string"), "twins": datasets.Value("string")}),
             reference_urls=["https://arxiv.org/abs/2501.18533"],
         )
 
@@ -119,8 +117,7 @@ def _check_labels(name: str, labels: Sequence[str]) -> None:
     wrong = [(row, label) for row, label in enumerate(labels) if label not in LABELS]
     if wrong:
         raise ValueError(
-            f"{name}: {len(wrong)} of {len(labels)} verdicts are not one of {', '.join(LABELS)}: "
-            f"{_quote(wrong)}."
+            f"{name}: {len(wrong)} of {len(labels)} verdicts are not one of {', '.join(LABELS)}: {_quote(wrong)}."
         )
 
 
@@ -136,8 +133,7 @@ def _check_groups(groups: dict[str, Sequence[str | None]], rows: int) -> None:
 def _quote(wrong: Sequence[tuple[int, object]]) -> str:
     """Name the first three rows; a long string is measured, not shown: it may be a response."""
     shown = [
-        f"row {row} holds "
-        + (f"{len(held)} characters" if isinstance(held, str) and len(held) > 12 else repr(held))
+        f"row {row} holds " + (f"{len(held)} characters" if isinstance(held, str) and len(held) > 12 else repr(held))
         for row, held in wrong[:3]
     ]
     return ", ".join(shown) + (", ..." if len(wrong) > 3 else "")

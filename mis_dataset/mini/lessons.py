@@ -43,9 +43,7 @@ class Lesson(NamedTuple):
     rejected: tuple[str, ...] = ()
 
 
-def lessons(
-    seed: str, families: tuple[str, ...], count: int, styles: tuple[Style, ...] = TRAIN_STYLES
-) -> list[Lesson]:
+def lessons(seed: str, families: tuple[str, ...], count: int, styles: tuple[Style, ...] = TRAIN_STYLES) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
     Every thing comes equally often (to one), in the first as in the second picture.
@@ -142,9 +140,7 @@ def _order(things: tuple[Thing, Thing], random: Random) -> tuple[Thing, Thing]:
     return things if random.random() < 0.5 else (things[1], things[0])
 
 
-def _draw(
-    things: tuple[Thing, Thing], random: Random, styles: tuple[Style, ...]
-) -> tuple[Image.Image, Image.Image]:
+def _draw(things: tuple[Thing, Thing], random: Random, styles: tuple[Style, ...]) -> tuple[Image.Image, Image.Image]:
     first, second = things
     return draw(first, random.choice(styles), random), draw(second, random.choice(styles), random)
 

@@ -68,9 +68,7 @@ def find_shortcuts(release: Path) -> dict[str, Any]:
         "accuracy": accuracy,
         "ceiling": ceiling,
         "control": {"accuracy": control, "limit": CONTROL},
-        "easy": {
-            clue: max(_accuracies(values, easy.dangerous).values()) for clue, values in easy.clues.items()
-        },
+        "easy": {clue: max(_accuracies(values, easy.dangerous).values()) for clue, values in easy.clues.items()},
         "classifiers": classifiers,
         "rows": len(hard.dangerous),
     }
