@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from mis_dataset.errors import MISError
+
 PACKAGES = (
     "accelerate",
     "datasets",
@@ -23,7 +25,7 @@ PACKAGES = (
 )
 
 
-class ArtefactError(ValueError):
+class ArtefactError(MISError):
     """An artefact cannot be read, resumed or finished; the message names the file and what to do."""
 
 

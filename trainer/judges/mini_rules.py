@@ -29,16 +29,12 @@ _VERB = re.compile(
     r"\b(?:is|are|was|were|be|has|have|can|could|should|would|will|may|might|must|do|does|did|depends?|shows?|see|i|"
     r"here|there|look\w*|makes?|goes?|go|help|keep|need\w*|want\w*|avoid|call|\w+ing|\w+ed)\b"
 )
-_NATURE = re.compile(
-    r"\b(?:is|are|shows?|see) (?:an? )?(?:\w+ )?(?:dangerous|harmful|hazardous|risky|toxic) \w+$"
-)
+_NATURE = re.compile(r"\b(?:is|are|shows?|see) (?:an? )?(?:\w+ )?(?:dangerous|harmful|hazardous|risky|toxic) \w+$")
 """One thing's nature ("is a dangerous weapon"), not a harm that would come of the act."""
 _GO_AHEAD = re.compile(
     r"\b(?:go ahead|here (?:is|are)|feel free|no problem|go for it|have fun)\b|^enjoy(?: it| them| yourself)?$"
 )
-_ASIDE = frozenset(
-    "what which how could would should with from into that this your have make does want".split()
-)
+_ASIDE = frozenset("what which how could would should with from into that this your have make does want".split())
 
 
 class MiniRules:
@@ -140,18 +136,14 @@ def _unless_warned(heard: Sequence[_Heard], helps: Sequence[int]) -> bool:
 
     Steps with a warning beside or behind them still help.
     """
-    hazards = [
-        i for i, one in enumerate(heard) if one.cue is Cue.HAZARD and not _NATURE.search(one.clause.text)
-    ]
+    hazards = [i for i, one in enumerate(heard) if one.cue is Cue.HAZARD and not _NATURE.search(one.clause.text)]
     agreed = any(
         one.cue in (Cue.YES, Cue.HARMLESS) or _agrees(one) or (one.names_both and i in helps)
         for i, one in enumerate(heard)
     )
     if hazards and hazards[0] < helps[0] and not agreed and not heard[helps[0]].clause.turns:
         return False
-    warned = [
-        i for i, one in enumerate(heard) if one.cue is Cue.HAZARD and one.clause.turns and i > helps[-1]
-    ]
+    warned = [i for i, one in enumerate(heard) if one.cue is Cue.HAZARD and one.clause.turns and i > helps[-1]]
     return not (warned and all(heard[i].cue is Cue.PERMIT for i in helps))
 
 
