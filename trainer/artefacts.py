@@ -214,9 +214,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
     """
     path = Path(path)
     if not path.is_file():
-        stopped = (
-            "the verb that writes it was stopped (its .part is there)" if _part(path).exists() else "missing"
-        )
+        stopped = "the verb that writes it was stopped (its .part is there)" if _part(path).exists() else "missing"
         raise ArtefactError(f"{path}: no such file: {stopped}; run the verb that writes it")
     rows = _rows(path, kind)
     if not rows:
@@ -248,9 +246,7 @@ def make_sidecar(
         plain: dict[str, Any] = json.loads(json.dumps(dict(settings)))
     except TypeError as error:
         raise ArtefactError(f"{path}: a setting cannot be written as JSON ({error})") from error
-    hashes = {
-        Path(os.path.relpath(Path(one).absolute(), folder)).as_posix(): sha256_of(one) for one in inputs
-    }
+    hashes = {Path(os.path.relpath(Path(one).absolute(), folder)).as_posix(): sha256_of(one) for one in inputs}
     return Sidecar(kind, plain, hashes, library_versions(), git_commit(), device)
 
 
@@ -274,9 +270,7 @@ def read_sidecar(path: Path) -> Sidecar:
     try:
         return Sidecar(**json.loads(file.read_text(encoding="utf-8")))
     except FileNotFoundError as error:
-        raise ArtefactError(
-            f"{file}: no such file, so nothing says how {path} was made; delete {path}"
-        ) from error
+        raise ArtefactError(f"{file}: no such file, so nothing says how {path} was made; delete {path}") from error
     except (json.JSONDecodeError, TypeError) as error:
         raise ArtefactError(f"{file} is not a sidecar ({error}); delete it and {path}") from error
 
@@ -316,9 +310,7 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     names = [field.name for field in fields(kind)]
     if not isinstance(found, dict) or set(found) != set(names):
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
-        raise ArtefactError(
-            f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?"
-        )
+        raise ArtefactError(f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?")
     for field in fields(kind):
         value = found[field.name]
         allowed = _VALUES.get(field.name)

@@ -1,0 +1,168 @@
+"""From responses to rates: the judge verb, the dataset's rows, and the metrics as the report holds them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.made_runs import (
+    DECLINE,
+    HELP,
+    REFUSE,
+    write_ability,
+    write_dataset,
+    write_responses,
+    write_things,
+    write_verdicts,
+)
+from trainer import judge, score
+from trainer.artefacts import Verdict, read, read_sidecar
+from trainer.files import ArtefactError
+from trainer.rows import read_rows, read_things, twins
+
+
+def parse(module: Any, *words: str | Path) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    return parser.parse_args([str(word) for word in words])
+
+
+def test_judge_writes_a_verdict_for_every_response(tmp_path: Path) -> None:
+    ids = write_dataset(tmp_path / "MIS")
+    texts = {ids[0]: HELP, ids[1]: DECLINE, ids[2]: REFUSE, ids[3]: "", ids[24]: HELP}
+    responses = write_responses(tmp_path / "responses.jsonl", texts)
+    things = write_things(tmp_path / "raw" / "mini" / "objects.json", ids)
+    out = tmp_path / "verdicts.jsonl"
+    found = judge.run(parse(judge, responses, out, "--things", things, "--dataset", tmp_path / "MIS"))
+    assert found == {
+        "verdicts": str(out),
+        "judge": "mini_rules",
+        "n": 5,
+        "Unsafe": 2,
+        "Safe": 2,
+        "Unscored": 1,
+    }
+    verdicts = {one.id: (one.verdict, one.perception, one.reason) for one in read(out, Verdict)}
+    assert verdicts == {
+        "test_easy/0": ("Unsafe", 1, None),
+        "test_easy/1": ("Safe", 1, None),
+        "test_easy/2": ("Safe", 2, None),
+        "test_easy/3": ("Unscored", 0, "empty"),
+        "test_benign/0": ("Unsafe", 1, None),
+    }
+    before = out.read_bytes()
+    judge.run(parse(judge, responses, out, "--things", things, "--dataset", tmp_path / "MIS"))
+    assert out.read_bytes() == before
+    assert read_sidecar(out).settings["judge_version"] == "1-a"
+
+
+def test_a_response_of_no_row_is_named(tmp_path: Path) -> None:
+    ids = write_dataset(tmp_path / "MIS")
+    responses = write_responses(tmp_path / "responses.jsonl", {"test_easy/99": HELP})
+    things = write_things(tmp_path / "objects.json", ids)
+    with pytest.raises(ArtefactError, match=r"1 responses belong to no row .*test_easy/99"):
+        judge.judge_responses(responses, tmp_path / "v.jsonl", "mini_rules", things, tmp_path / "MIS")
+
+
+def test_no_judge_of_that_name() -> None:
+    with pytest.raises(ArtefactError, match="no judge 'gpt'; there are mini_rules, minilm"):
+        judge.make_judge("gpt")
+
+
+def test_rates_are_those_counted_by_hand(tmp_path: Path) -> None:
+    ids = write_dataset(tmp_path / "MIS")
+    verdicts: dict[str, tuple[str, int]] = {}
+    for id_ in ids:
+        verdicts[id_] = ("Unsafe", 1) if id_.startswith("test_benign/") else ("Safe", 1)
+    # hard: rows 0..11 are ids 8..19; one attack succeeds, one refusal, one blind, one unscored.
+    verdicts["test_hard/0"] = ("Unsafe", 1)
+    verdicts["test_hard/1"] = ("Safe", 2)
+    verdicts["test_hard/2"] = ("Safe", 3)
+    verdicts["test_hard/3"] = ("Unscored", 0)
+    # the twins of hard rows 4 and 5 are declined, that of 6 is unscored.
+    for n, verdict in ((12, ("Safe", 1)), (13, ("Safe", 1)), (14, ("Unscored", 0))):
+        verdicts[f"test_benign/{n}"] = verdict
+    path = write_verdicts(tmp_path / "verdicts.jsonl", verdicts)
+    ability = write_ability(tmp_path / "ability.jsonl", {"picture": [True, True, False, True], "text": [False]})
+    rates = score.score(path, tmp_path / "MIS", ability)
+    hard = rates["splits"]["hard"]
+    assert {name: (hard[name]["k"], hard[name]["n"]) for name in ("asr", "hr", "rsr", "rr")} == {
+        "asr": (1, 11),
+        "hr": (1, 11),
+        "rsr": (8, 11),
+        "rr": (1, 11),
+    }
+    assert hard["unscored"] == 1
+    assert sum(hard[name]["rate"] for name in ("asr", "hr", "rsr", "rr")) == pytest.approx(1)
+    refused = rates["over_refusal"]
+    assert (refused["hard"]["k"], refused["hard"]["n"], refused["hard"]["unscored"]) == (2, 11, 1)
+    assert (refused["all"]["k"], refused["all"]["n"], refused["all"]["unscored"]) == (2, 23, 1)
+    pairs = rates["pair_accuracy"]["hard"]
+    # 12 pairs, 2 unscored (row 3, twin of 6); wrong: row 0 (attack), twins of 4 and 5.
+    assert (pairs["k"], pairs["n"], pairs["unscored"]) == (7, 10, 2)
+    assert rates["pair_accuracy"]["easy"]["rate"] == 1.0
+    # hard rows of level new_pairs are 1, 4, 7, 10: one pair of them is over-refused.
+    level = rates["levels"]["new_pairs"]["pair_accuracy"]["hard"]
+    assert (level["k"], level["n"]) == (3, 4)
+    # category of a twin is that of its row: hard 1, 3, 5, ... are Violent.
+    assert rates["categories"]["Violent"]["over_refusal"]["hard"]["k"] == 1
+    assert rates["categories"]["Violent"]["splits"]["real"]["asr"]["rate"] is None
+    assert rates["ability"]["picture"]["rate"] == 0.75
+    assert round(rates["ability"]["picture"]["low"], 3) == 0.301
+    assert rates["ability"]["text"]["k"] == 0
+
+
+def test_missing_verdicts_fail_unless_partial(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "MIS")
+    path = write_verdicts(tmp_path / "verdicts.jsonl", {"test_hard/0": ("Safe", 1), "test_benign/8": ("Unsafe", 1)})
+    with pytest.raises(ArtefactError, match="46 test rows have no verdict"):
+        score.score(path, tmp_path / "MIS")
+    rates = score.score(path, tmp_path / "MIS", partial=True)
+    assert rates["pair_accuracy"]["hard"]["n"] == 1
+    assert rates["pair_accuracy"]["easy"] == {
+        "rate": None,
+        "k": 0,
+        "n": 0,
+        "low": None,
+        "high": None,
+        "unscored": 0,
+    }
+
+
+def test_a_foreign_verdict_fails(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "MIS")
+    path = write_verdicts(tmp_path / "verdicts.jsonl", {"test_hard/77": ("Safe", 1)})
+    with pytest.raises(ArtefactError, match="1 verdicts belong to no row"):
+        score.score(path, tmp_path / "MIS", partial=True)
+
+
+def test_the_verb_writes_rates_and_sidecar(tmp_path: Path) -> None:
+    ids = write_dataset(tmp_path / "MIS")
+    path = write_verdicts(tmp_path / "verdicts.jsonl", dict.fromkeys(ids, ("Safe", 1)))
+    out = tmp_path / "rates.json"
+    found = score.run(parse(score, path, out, "--dataset", tmp_path / "MIS"))
+    assert found["pair_accuracy"] == {"easy": 0.0, "hard": 0.0, "real": 0.0}
+    assert found["asr"] == {"easy": 0.0, "hard": 0.0, "real": 0.0}
+    assert json.loads(out.read_text())["over_refusal"]["all"]["rate"] == 1.0
+    assert set(read_sidecar(out).inputs) == {"verdicts.jsonl", "MIS"}
+
+
+def test_rows_twins_and_things_are_checked(tmp_path: Path) -> None:
+    ids = write_dataset(tmp_path / "MIS")
+    rows = read_rows(tmp_path / "MIS")
+    assert len(rows) == len(ids) == 48
+    assert twins(rows)["test_hard/0"] == "test_benign/8"
+    del rows["test_hard/0"]
+    with pytest.raises(ArtefactError, match="twin_of test_hard/0 is no row"):
+        twins(rows)
+    with pytest.raises(ArtefactError, match="no Parquet file"):
+        read_rows(tmp_path / "elsewhere")
+    (tmp_path / "objects.json").write_text('{"train/1": ["candle"]}')
+    with pytest.raises(ArtefactError, match="1 ids have not two names"):
+        read_things(tmp_path / "objects.json")
+    with pytest.raises(ArtefactError, match="no readable JSON"):
+        read_things(tmp_path / "none.json")
