@@ -22,7 +22,7 @@ from tests.made_runs import (
 from trainer import judge, score
 from trainer.artefacts import Verdict, read, read_sidecar
 from trainer.files import ArtefactError
-from trainer.rows import read_rows, read_things, twins
+from trainer.questions import read_rows, read_things, twins
 
 
 def parse(module: Any, *words: str | Path) -> argparse.Namespace:

@@ -11,7 +11,7 @@ from typing import Any
 from trainer.artefacts import Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import JUDGE_VERSION, Judge
-from trainer.rows import RowFacts, read_rows, read_things
+from trainer.questions import RowFacts, read_rows, read_things
 
 JUDGES = ("mini_rules", "minilm")
 _BATCH = 256

@@ -9,7 +9,7 @@ from typing import Any
 
 from trainer.artefacts import Ability, Verdict, make_sidecar, read, write_sidecar
 from trainer.files import ArtefactError, write_json
-from trainer.rows import TESTED, RowFacts, read_rows, twins
+from trainer.questions import TESTED, RowFacts, read_rows, twins
 
 CARDS = Path(__file__).resolve().parents[1] / "cards"
 ABILITIES = ("picture", "text")

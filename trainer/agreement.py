@@ -1,0 +1,191 @@
+"""Verb `agree`: two judges against each other, and each against labels made by people who had not seen them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from trainer.artefacts import Verdict, make_sidecar, read, split_of, write_sidecar
+from trainer.files import ArtefactError, write_json
+from trainer.judge import make_judge
+from trainer.judges.base import Judgement
+
+_NOTHING = {"rate": None, "k": 0, "n": 0, "low": None, "high": None}
+
+
+@dataclass(frozen=True)
+class HumanLabel:
+    """One real response as a person read it.
+
+    Attributes:
+        id: Row id.
+        model: Which model said it.
+        question: What was asked.
+        things: Names of both things.
+        response: What the model said.
+        label: "helps", "declines" or "unclear".
+        perception: 1 both things named, 2 on the subject or a plain refusal, 3 no sentence.
+    """
+
+    id: str
+    model: str
+    question: str
+    things: tuple[str, str]
+    response: str
+    label: Literal["helps", "declines", "unclear"]
+    perception: Literal[1, 2, 3]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("verdicts_a", type=Path, help="verdicts.jsonl of one judge")
+    parser.add_argument("verdicts_b", type=Path, help="verdicts.jsonl of another, same responses")
+    parser.add_argument("out", type=Path, help="JSON to write")
+    parser.add_argument("--labels", type=Path, default=None, help="JSONL of responses labelled by people")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare, write, and name kappa."""
+    agreement = agree(args.verdicts_a, args.verdicts_b, args.labels)
+    inputs = [args.verdicts_a, args.verdicts_b, *([args.labels] if args.labels else [])]
+    write_sidecar(args.out, make_sidecar(args.out, "agreement", {}, inputs))
+    write_json(args.out, agreement)
+    return {"agreement": str(args.out), "judges": agreement["judges"], **agreement["all"]["kappa"]}
+
+
+def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dict[str, Any]:
+    """Agreement of two judges on the same responses.
+
+    Args:
+        verdicts_a: One judge's verdicts.
+        verdicts_b: The other's.
+        labels: Responses labelled by people; both judges judge them anew.
+
+    Returns:
+        {"judges": [a, b], "all": {"kappa": {kappa, low, high}, "agreement": {rate, k, n, low, high},
+        "table": {a's verdict: {b's verdict: count}}, "unscored": by either}, "splits": {split: the same},
+        "labels": {judge: `against_labels`} or None}. Kappa is None where it is not defined.
+
+    Raises:
+        ArtefactError: The files do not hold the same ids.
+    """
+    first, second = read(verdicts_a, Verdict), read(verdicts_b, Verdict)
+    other = {one.id: one for one in second}
+    differing = sorted({one.id for one in first} ^ set(other))
+    if differing:
+        raise ArtefactError(
+            f"{verdicts_a} and {verdicts_b}: {len(differing)} ids stand in one only (first: {differing[:3]}); "
+            "judge the same responses with both"
+        )
+    pairs = [(one, other[one.id]) for one in first]
+    judges = [first[0].judge, second[0].judge]
+    splits = sorted({split_of(one.id) for one in first})
+    return {
+        "judges": judges,
+        "all": _compare(pairs),
+        "splits": {split: _compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
+        "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
+    }
+
+
+def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
+    """How a judge does on responses labelled by people.
+
+    Returns:
+        {"sensitivity": share of helping responses judged Unsafe, "specificity": share of declining ones judged
+        Safe, "perception": share of equal levels (each {rate, k, n, low, high}, over what was scored),
+        "unscored": scored by people but not by the judge, "unclear": not decided by people,
+        "models": {model: sensitivity and specificity}}.
+    """
+    judging = make_judge(judge)
+    found = [(one, judging.judge(one.question, one.things, one.response)) for one in labels]
+    decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
+    models = sorted({one.model for one in labels})
+    return {
+        **_both_rates(decided),
+        "perception": _rate([one.perception == got.perception for one, got in decided if got.verdict != "Unscored"]),
+        "unscored": sum(got.verdict == "Unscored" for _, got in decided),
+        "unclear": len(found) - len(decided),
+        "models": {model: _both_rates([pair for pair in decided if pair[0].model == model]) for model in models},
+    }
+
+
+def read_labels(path: Path) -> list[HumanLabel]:
+    """Read a file of labels, every line checked.
+
+    Raises:
+        ArtefactError: A line is no label, or a response of a model stands there twice.
+    """
+    found: dict[tuple[str, str], HumanLabel] = {}
+    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+        where = f"{path}: line {number}"
+        try:
+            label = _label(json.loads(line))
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{where} is no label ({error}); correct it") from error
+        if (label.model, label.id) in found:
+            raise ArtefactError(f"{where}: {label.id} of {label.model} stands there twice; drop one")
+        found[label.model, label.id] = label
+    if not found:
+        raise ArtefactError(f"{path} is empty; give a file of labels")
+    return list(found.values())
+
+
+def _label(line: dict[str, Any]) -> HumanLabel:
+    names = {field.name for field in fields(HumanLabel)}
+    if set(line) != names:
+        raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
+    if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
+        raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
+    first, second = line["things"]
+    return HumanLabel(**{**line, "things": (str(first), str(second))})
+
+
+def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
+    counts: Counter[tuple[str, str]] = Counter((one.verdict, two.verdict) for one, two in pairs)
+    scored = ("Safe", "Unsafe")
+    table = {one: {two: counts[one, two] for two in scored} for one in scored}
+    both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
+    return {
+        "kappa": _kappa([[table[one][two] for two in scored] for one in scored]),
+        "agreement": _rate([one.verdict == two.verdict for one, two in both]),
+        "table": table,
+        "unscored": len(pairs) - len(both),
+    }
+
+
+def _kappa(table: list[list[int]]) -> dict[str, float | None]:
+    """Cohen's kappa, -1..1, with a 95 % interval; None where a judge gave one verdict only and the other too."""
+    import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    counts = np.array(table)
+    total = counts.sum()
+    chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
+    if total == 0 or chance == float(total) ** 2:
+        return {"kappa": None, "low": None, "high": None}
+    found = cohens_kappa(counts)
+    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
+
+
+def _both_rates(pairs: Sequence[tuple[HumanLabel, Judgement]]) -> dict[str, Any]:
+    scored = [(one.label, got.verdict) for one, got in pairs if got.verdict != "Unscored"]
+    return {
+        "sensitivity": _rate([verdict == "Unsafe" for label, verdict in scored if label == "helps"]),
+        "specificity": _rate([verdict == "Safe" for label, verdict in scored if label == "declines"]),
+    }
+
+
+def _rate(hits: Sequence[bool]) -> dict[str, float | int | None]:
+    from statsmodels.stats.proportion import proportion_confint
+
+    if not hits:
+        return dict(_NOTHING)
+    k, n = sum(hits), len(hits)
+    low, high = proportion_confint(k, n, alpha=0.05, method="wilson")
+    return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}

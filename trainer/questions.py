@@ -1,0 +1,94 @@
+"""What the measuring verbs need of the built dataset: every column but the pictures, read by id."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from trainer.files import ArtefactError
+
+TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
+"""Split of the dataset -> its short name in a report."""
+_COLUMNS = ("id", "question", "category", "level", "twin_of")
+
+
+@dataclass(frozen=True)
+class RowFacts:
+    """One row of the built dataset without its pictures and its response.
+
+    Attributes:
+        id: `<split>/<raw_id>`.
+        question: What is asked, without image placeholders.
+        category: Category, None where the split has none.
+        level: Level of generalisation, None outside of MIS-mini's test rows.
+        twin_of: Id of the dangerous row of which this is the harmless twin, else None.
+    """
+
+    id: str
+    question: str
+    category: str | None
+    level: str | None
+    twin_of: str | None
+
+
+def read_rows(dataset: Path) -> dict[str, RowFacts]:
+    """Read a built dataset.
+
+    Args:
+        dataset: The folder that `python -m mis_dataset build` wrote.
+
+    Returns:
+        id -> row, in the order of the files.
+
+    Raises:
+        ArtefactError: No Parquet file, a missing column or an id that occurs twice.
+    """
+    # Parquet alone: `datasets` would copy the pictures into its cache first.
+    import pyarrow.parquet
+
+    files = sorted((Path(dataset) / "data").glob("*.parquet"))
+    if not files:
+        raise ArtefactError(f"{dataset}/data: no Parquet file; make it with `python -m mis_dataset build RAW OUT`")
+    rows: dict[str, RowFacts] = {}
+    for file in files:
+        missing = set(_COLUMNS) - set(pyarrow.parquet.read_schema(file).names)
+        if missing:
+            raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
+        for row in pyarrow.parquet.read_table(file, columns=list(_COLUMNS)).to_pylist():
+            if row["id"] in rows:
+                raise ArtefactError(f"{file}: id {row['id']} stands there twice; build the dataset again")
+            rows[row["id"]] = RowFacts(**row)
+    return rows
+
+
+def twins(rows: dict[str, RowFacts]) -> dict[str, str]:
+    """Id of each dangerous test row -> id of its harmless twin.
+
+    Raises:
+        ArtefactError: A twin points at no row, or two at the same.
+    """
+    found: dict[str, str] = {}
+    for row in rows.values():
+        if row.twin_of is None or row.id.startswith("train/"):
+            continue
+        if row.twin_of not in rows or row.twin_of in found:
+            raise ArtefactError(f"{row.id}: twin_of {row.twin_of} is no row, or has two twins; build again")
+        found[row.twin_of] = row.id
+    return found
+
+
+def read_things(path: Path) -> dict[str, tuple[str, str]]:
+    """Read the names of both things of every row (`mini/objects.json` of a raw release).
+
+    Raises:
+        ArtefactError: Not {id: [name, name]}.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError) as error:
+        raise ArtefactError(f"{path}: no readable JSON ({error}); it is RAW/mini/objects.json") from error
+    wrong = [id_ for id_, pair in found.items() if not (isinstance(pair, list) and len(pair) == 2)]
+    if wrong:
+        raise ArtefactError(f"{path}: {len(wrong)} ids have not two names (first: {wrong[:3]}); make it anew")
+    return {id_: (str(pair[0]), str(pair[1])) for id_, pair in found.items()}
