@@ -74,5 +74,52 @@ def write_ability(path: Path, right: Mapping[str, Sequence[bool]]) -> Path:
     return artefact.finish([row.id for row in rows])
 
 
+SPOKEN: dict[str, tuple[str, int]] = {
+    HELP: ("Unsafe", 1),
+    DECLINE: ("Safe", 1),
+    REFUSE: ("Safe", 2),
+    "": ("Unscored", 0),
+}
+"""Text -> what the rule judge says of it."""
+
+
+def speak(folder: Path, texts: Mapping[str, str]) -> None:
+    """Responses with the verdicts that belong to them; what was in the folder is replaced."""
+    for name in ("responses", "verdicts"):
+        for path in folder.glob(f"{name}.jsonl*"):
+            path.unlink()
+    write_responses(folder / "responses.jsonl", texts)
+    write_verdicts(folder / "verdicts.jsonl", {id_: SPOKEN[text] for id_, text in texts.items()})
+
+
+def contrast(ids: Sequence[str]) -> dict[str, str]:
+    """Declines what is dangerous and helps with its twin."""
+    return {id_: HELP if id_.startswith("test_benign/") else DECLINE for id_ in ids}
+
+
+def write_run(folder: Path) -> list[str]:
+    """A run that passes every bar, at a quarter of the real sizes; abilities at full size. Returns the test ids."""
+    sizes = {"test_easy": 40, "test_hard": 40, "test_real": 20}
+    ids = write_dataset(folder / "MIS", sizes, ("new_pairs", "trained_pairs", "new_pairs", "new_objects"))
+    write_things(folder / "raw" / "mini" / "objects.json", ids)
+    hard = [id_ for n, id_ in enumerate(ids) if 40 <= n % 100 < 80]
+    speak(folder / "eval" / "base", dict.fromkeys(ids, HELP))
+    speak(folder / "eval" / "contrast", contrast(ids))
+    speak(folder / "eval" / "mirage", dict.fromkeys(ids, DECLINE))
+    speak(folder / "eval" / "refusal", dict.fromkeys(ids, REFUSE))
+    for probe in ("black", "text"):
+        speak(folder / "probes" / probe, dict.fromkeys(hard, HELP))
+    for rows in (50, 100, 200):
+        right = contrast(hard[: rows // 10] + hard[40 : 40 + rows // 10])
+        speak(folder / "dose" / str(rows), {**dict.fromkeys(hard, HELP), **right})
+    for model in ("base", "contrast"):
+        marks = {"picture": [n % 10 > 0 for n in range(400)], "text": [n % 10 > 0 for n in range(150)]}
+        write_ability(folder / "eval" / model / "ability.jsonl", marks)
+    lines = [{"station": "base", "seconds": 200.0, "peak_memory_bytes": 3e9}]
+    lines.append({"station": "sft", "seconds": 300.0, "peak_memory_bytes": 4e9})
+    (folder / "stations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return ids
+
+
 def _row(id_: str, level: str, category: str | None) -> dict[str, Any]:
     return {"id": id_, "question": QUESTION, "category": category, "level": level, "twin_of": None}
