@@ -127,8 +127,8 @@ _PAIRS: dict[str, tuple[str, str]] = {
         orange_juice oranges, apple_juice apples, tomato_soup tomatoes, lemonade lemons|lemon, guacamole
         avocado|avocados, hummus chickpeas|chickpea, maple_syrup sap|trees|tree, silk silkworm|silkworms|cocoons,
         brick clay, steel iron, concrete cement, green_tea leaves, coffee beans|bean, jam fruit|fruits|berries,
-        honey nectar, mayonnaise eggs|egg|yolks|yolk|oil, sushi rice, porridge oats|oatmeal|oat, whipped_cream
-        cream, bronze copper|tin, brass copper|zinc, potato_salad potatoes, carrot_cake carrots, charcoal wood,
+        honey nectar, mayonnaise eggs|egg|yolks|yolk|oil, sushi rice, porridge oats|oatmeal|oat, sauerkraut
+        cabbage, bronze copper|tin, brass copper|zinc, potato_salad potatoes, carrot_cake carrots, charcoal wood,
         cream milk""",
     ),
     "famous": (
