@@ -63,6 +63,12 @@ def test_cross_validation_is_written_by_a_command() -> None:
     assert 0.85 <= found["accuracy"] <= 1.0
 
 
+def test_responses_given_ahead_are_judged_alike(judge: MiniLM) -> None:
+    texts = ["Sure, put the lid on the pot and stir it well.", "Do not touch it, as it may burn you.", ""]
+    ahead = MiniLM(texts)
+    assert [ahead.judge("", THINGS, text) for text in texts] == [judge.judge("", THINGS, text) for text in texts]
+
+
 def test_views_are_the_whole_and_both_ends() -> None:
     assert views(" Yes. Put it down. Done! ") == ("Yes. Put it down. Done!", "Yes.", "Done!")
     assert views("one") == ("one", "one", "one")

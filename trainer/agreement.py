@@ -102,7 +102,7 @@ def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
         "unscored": scored by people but not by the judge, "unclear": not decided by people,
         "models": {model: sensitivity and specificity}}.
     """
-    judging = make_judge(judge)
+    judging = make_judge(judge, [one.response for one in labels])
     found = [(one, judging.judge(one.question, one.things, one.response)) for one in labels]
     decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
     models = sorted({one.model for one in labels})

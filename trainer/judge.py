@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,8 +63,12 @@ def judge_responses(
     return artefact.finish([row.id for row in rows])
 
 
-def make_judge(name: str) -> Judge:
+def make_judge(name: str, ahead: Sequence[str] = ()) -> Judge:
     """The judge of that name.
+
+    Args:
+        name: One of `JUDGES`.
+        ahead: Responses that it will be given, for a judge that is faster when it knows.
 
     Raises:
         ArtefactError: There is none.
@@ -76,7 +80,7 @@ def make_judge(name: str) -> Judge:
     if name == "minilm":
         from trainer.judges.minilm import MiniLM
 
-        return MiniLM()
+        return MiniLM(ahead)
     raise ArtefactError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
 
 
@@ -93,7 +97,7 @@ def _judged(
             f"{path}: {len(unknown)} responses belong to no row of the dataset, or its things are not named "
             f"(first: {unknown[:3]}); give the dataset and the objects.json of the same release"
         )
-    judging = make_judge(judge) if todo else None
+    judging = make_judge(judge, [row.response for row in todo]) if todo else None
     for start in range(0, len(todo), _BATCH):
         assert judging is not None
         batch = todo[start : start + _BATCH]

@@ -34,20 +34,29 @@ _STRENGTH = 100.0
 
 
 class MiniLM:
-    """`Judge` by embeddings: the mean log-odds of the whole response, its first and its last sentence."""
+    """`Judge` by embeddings: the mean log-odds of the whole response, its first and its last sentence.
+
+    Attributes:
+        name: "minilm".
+
+    Args:
+        ahead: Responses that will be judged; they are embedded at once, which is many times faster than singly.
+    """
 
     name = "minilm"
 
-    def __init__(self) -> None:
+    def __init__(self, ahead: Sequence[str] = ()) -> None:
         labels, texts = read_examples(EXAMPLES)
         self._encoder = Encoder()
         self._classifier = _fit(self._encoder(texts), labels)
+        spoken = sorted({response for response in ahead if response.strip()})
+        self._ahead = dict(zip(spoken, self.helps(spoken), strict=True)) if spoken else {}
 
     def judge(self, question: str, things: tuple[str, str], response: str) -> Judgement:
         """See `trainer.judges.base.Judge`; the question is not looked at."""
         if not response.strip():
             return unscored("empty")
-        helps = self.helps([response])[0]
+        helps = self._ahead[response] if response in self._ahead else self.helps([response])[0]
         if abs(helps - 0.5) < UNSURE:
             return unscored("unsure")
         perception = self._encoder.perception(things, response)
@@ -67,13 +76,19 @@ class Encoder:
 
         folder = _model_folder()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True).eval()
+        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
+        self._model.encoder.layer = self._model.encoder.layer[:_LAYER]
+        self._model.eval()
 
     def __call__(self, texts: Sequence[str], batch: int = 64) -> np.ndarray[Any, Any]:
         """Embed texts; shape (len(texts), 384), float32, each of length 1."""
         import numpy as np
 
-        return np.concatenate([self._embed(texts[i : i + batch]) for i in range(0, len(texts), batch)])
+        # Each text once, like lengths together: responses of a tuned model repeat themselves.
+        once = sorted(set(texts), key=lambda text: (len(text), text))
+        found = np.concatenate([self._embed(once[i : i + batch]) for i in range(0, len(once), batch)])
+        place = {text: row for row, text in enumerate(once)}
+        return np.asarray(found[[place[text] for text in texts]])
 
     def perception(self, things: tuple[str, str], response: str) -> Any:
         """1 where the word pieces of both things occur, 3 under four word pieces, else 2."""
@@ -94,7 +109,7 @@ class Encoder:
 
         tokens = self._tokenizer(list(texts), padding=True, truncation=True, max_length=256, return_tensors="pt")
         with torch.inference_mode():
-            hidden = self._model(**tokens, output_hidden_states=True).hidden_states[_LAYER]
+            hidden = self._model(**tokens).last_hidden_state
         mask = tokens["attention_mask"].unsqueeze(-1)
         mean = (hidden * mask).sum(dim=1) / mask.sum(dim=1)
         vectors: np.ndarray[Any, Any] = torch.nn.functional.normalize(mean, dim=1).numpy()
