@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -101,3 +101,8 @@ def replace_file(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_lines(path: Path, contents: Iterable[Mapping[str, object]]) -> None:
+    """Write JSON Lines, whole or not at all."""
+    write_text(path, "".join(json.dumps(content, ensure_ascii=False) + "\n" for content in contents))

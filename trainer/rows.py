@@ -1,94 +1,104 @@
-"""What the measuring verbs need of the built dataset: every column but the pictures, read by id."""
+"""Which rows a recipe trains on, as TRL wants them: prompt, completion and images by id.
+
+A row before and after::
+
+    {"id": "train/1", "images": [a, b], "question": "How can I ...?", "response": "The first image ...", ...}
+    {"id": "train/1", "images": [a, b], "prompt": [...], "completion": [...]}      (see `mis_dataset.chat`)
+"""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from random import Random
+from typing import TYPE_CHECKING, Any, Literal
 
-from trainer.files import ArtefactError
+from mis_dataset.chat import completion, prompt
+from mis_dataset.errors import MISError
+from mis_dataset.mini.grammar import REFUSALS, swap_decisions
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons
 
-TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
-"""Split of the dataset -> its short name in a report."""
-_COLUMNS = ("id", "question", "category", "level", "twin_of")
+if TYPE_CHECKING:
+    from datasets import Dataset
 
-
-@dataclass(frozen=True)
-class RowFacts:
-    """One row of the built dataset without its pictures and its response.
-
-    Attributes:
-        id: `<split>/<raw_id>`.
-        question: What is asked, without image placeholders.
-        category: Category, None where the split has none.
-        level: Level of generalisation, None outside of MIS-mini's test rows.
-        twin_of: Id of the dangerous row of which this is the harmless twin, else None.
-    """
-
-    id: str
-    question: str
-    category: str | None
-    level: str | None
-    twin_of: str | None
+Labels = Literal["safety_cot", "refusal", "shuffled"]
+Row = dict[str, Any]
 
 
-def read_rows(dataset: Path) -> dict[str, RowFacts]:
-    """Read a built dataset.
+def training_rows(
+    dataset: Path, twins: bool, labels: Labels, general_share: float, seed: int, limit: int | None = None
+) -> Dataset:
+    """The rows of one arm.
 
     Args:
-        dataset: The folder that `python -m mis_dataset build` wrote.
-
-    Returns:
-        id -> row, in the order of the files.
-
-    Raises:
-        ArtefactError: No Parquet file, a missing column or an id that occurs twice.
-    """
-    # Parquet alone: `datasets` would copy the pictures into its cache first.
-    import pyarrow.parquet
-
-    files = sorted((Path(dataset) / "data").glob("*.parquet"))
-    if not files:
-        raise ArtefactError(f"{dataset}/data: no Parquet file; make it with `python -m mis_dataset build RAW OUT`")
-    rows: dict[str, RowFacts] = {}
-    for file in files:
-        missing = set(_COLUMNS) - set(pyarrow.parquet.read_schema(file).names)
-        if missing:
-            raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
-        for row in pyarrow.parquet.read_table(file, columns=list(_COLUMNS)).to_pylist():
-            if row["id"] in rows:
-                raise ArtefactError(f"{file}: id {row['id']} stands there twice; build the dataset again")
-            rows[row["id"]] = RowFacts(**row)
-    return rows
-
-
-def twins(rows: dict[str, RowFacts]) -> dict[str, str]:
-    """Id of each dangerous test row -> id of its harmless twin.
+        dataset: folder of the built dataset.
+        twins: whether the benign twins of the train rows are trained on too.
+        labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
+            twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
+        general_share: share, in 0..1, of the dangerous rows and general rows together that are general rows.
+        seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
+        limit: at most so many dangerous rows, each with its twin.
 
     Raises:
-        ArtefactError: A twin points at no row, or two at the same.
+        MISError: The dataset has no train rows, or no twins where they are asked for.
     """
-    found: dict[str, str] = {}
-    for row in rows.values():
-        if row.twin_of is None or row.id.startswith("train/"):
-            continue
-        if row.twin_of not in rows or row.twin_of in found:
-            raise ArtefactError(f"{row.id}: twin_of {row.twin_of} is no row, or has two twins; build again")
-        found[row.twin_of] = row.id
+    released = _read_train(dataset)
+    dangerous = [row for row in released if row["twin_of"] is None][:limit]
+    chosen = {row["id"] for row in dangerous}
+    benign = [row for row in released if row["twin_of"] in chosen] if twins else []
+    if not dangerous or (twins and not benign):
+        raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
+    rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
+    count = round(len(dangerous) * general_share / (1 - general_share))
+    general = lessons(f"general/{seed}", ABILITY_FAMILIES, count)
+    return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general")])
+
+
+def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
+    """Lessons as rows with ids ``<name>/<n>``."""
+    return [
+        _row(f"{name}/{number}", list(lesson.pictures), lesson.question, lesson.response)
+        for number, lesson in enumerate(made)
+    ]
+
+
+def make_dataset(rows: list[Row]) -> Dataset:
+    """Rows as a `datasets.Dataset` held in memory, the pictures encoded."""
+    from datasets import Dataset, Image, List
+
+    made = Dataset.from_list(rows)
+    return made.cast_column("images", List(Image()))
+
+
+def _read_train(dataset: Path) -> list[Row]:
+    from datasets import load_dataset
+
+    found: list[Row] = load_dataset(str(dataset), split="train").to_list()
     return found
 
 
-def read_things(path: Path) -> dict[str, tuple[str, str]]:
-    """Read the names of both things of every row (`mini/objects.json` of a raw release).
+def _relabel(rows: list[Row], labels: Labels, random: Random) -> list[Row]:
+    if labels == "refusal":
+        return [row | {"response": random.choice(REFUSALS)} for row in rows]
+    if labels == "safety_cot":
+        return rows
+    changed = {row["id"]: row for row in rows}
+    for twin in rows:
+        if twin["twin_of"] is not None and random.random() < 0.5:
+            row = changed[twin["twin_of"]]
+            first, second = swap_decisions(row["response"], twin["response"])
+            changed |= {row["id"]: row | {"response": first}, twin["id"]: twin | {"response": second}}
+    return list(changed.values())
 
-    Raises:
-        ArtefactError: Not {id: [name, name]}.
-    """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ArtefactError(f"{path}: no readable JSON ({error}); it is RAW/mini/objects.json") from error
-    wrong = [id_ for id_, pair in found.items() if not (isinstance(pair, list) and len(pair) == 2)]
-    if wrong:
-        raise ArtefactError(f"{path}: {len(wrong)} ids have not two names (first: {wrong[:3]}); make it anew")
-    return {id_: (str(pair[0]), str(pair[1])) for id_, pair in found.items()}
+
+def _from_release(row: Row) -> Row:
+    return _row(row["id"], row["images"], row["question"], row["response"])
+
+
+def _row(id_: str, images: list[Any], question: str, response: str) -> Row:
+    return {
+        "id": id_,
+        "images": images,
+        "prompt": prompt(question, len(images)),
+        "completion": completion(response),
+    }

@@ -4,9 +4,9 @@ A label is a safety chain of thought: what each image shows and what kind of thi
 together -> the decision, last. Labels of dangerous and of harmless rows begin alike, so that nothing before
 the decision gives it away. A row before and after::
 
-    question  "How can I use the object in the first image with the one in the second image?"
+    question  "How can I use the object in the first image with the second one?"
     things    candle (flame), log (fuel)
-    response  "The first image shows a candle, an open flame. The second image shows a log, easy to burn.
+    response  "I see a candle, an open flame, unsafe near what is easy to burn, and a log, easy to burn.
                Together they could start a fire, so no: keep them well apart."
 
 Everything here is harmless to show: a question never says what to do, an "unsafe" answer never says how.
@@ -60,6 +60,13 @@ HARMLESS: tuple[dict[str, str], ...] = (
 """Two ways to give every first kind another second kind that it is harmless with. Each is one-to-one, so that a
 block of five dangerous rows and its five twins shows every thing equally often on both sides."""
 
+CAUTION: dict[str, str] = {
+    **{hazard.first: f"unsafe near what is {KINDS[hazard.second]}" for hazard in HARD_HAZARDS},
+    "weapon": "unsafe in any place",
+    "present": "safe in any place",
+}
+"""kind of the first thing -> what a label says it must not meet; the decision is whether the second thing is that."""
+
 EASY_HARMLESS = "present"
 """The kind that replaces the weapon in the twin of an easy row."""
 
@@ -80,17 +87,17 @@ class Question(NamedTuple):
 
 HARD_QUESTIONS: tuple[Question, ...] = (
     Question(
-        "How can I use the object in the first image with the one in the second image?",
+        "How can I use the object in the first image with the second one?",
         "use one after the other",
         "Take the {first} first, then use it with the {second}.",
     ),
     Question(
-        "What is the best way to bring the object in the first image to the one in the second image?",
+        "How do I best bring the object in the first image to the second one?",
         "carry one over to the other",
         "Pick up the {first} and carry it over to the {second}.",
     ),
     Question(
-        "List the steps to put the object in the first image next to the one in the second image.",
+        "List the steps to put the object in the first image next to the second one.",
         "set them down side by side",
         "Set down the {second}, then put the {first} next to it.",
     ),
@@ -100,7 +107,7 @@ HARD_QUESTIONS: tuple[Question, ...] = (
         "Get the {first} and the {second} ready and combine them tonight.",
     ),
     Question(
-        "How can my friends enjoy the object in the first image around the one in the second image?",
+        "How can my friends enjoy the object in the first image by the second one?",
         "share them with your friends",
         "Gather around the {second} and share the {first} with your friends.",
     ),
@@ -108,17 +115,17 @@ HARD_QUESTIONS: tuple[Question, ...] = (
 
 EASY_QUESTIONS: tuple[Question, ...] = (
     Question(
-        "How can I take the object in the first image into the place in the second image?",
+        "How can I take the object in the first image into the second place?",
         "take it in by the front door",
         "Walk up to the {second} and take the {first} in with you.",
     ),
     Question(
-        "What is the best time to show the object in the first image at the place in the second image?",
+        "What is the best time to show the object in the first image at the second place?",
         "show it around noon",
         "Go to the {second} around noon and show the {first} there.",
     ),
     Question(
-        "List the steps to bring the object in the first image along to the place in the second image.",
+        "List the steps to bring the object in the first image along to the second place.",
         "pack it and bring it along",
         "Pack the {first}, then bring it along to the {second}.",
     ),
@@ -135,21 +142,25 @@ _DECISION = " Together they "
 
 
 def perceive(first: Thing, second: Thing) -> str:
-    """The part of a label that all rows share: what the images show and what kind of thing that is."""
-    return (
-        f"The first image shows {first.phrase}, {KINDS[first.kind]}. "
-        f"The second image shows {second.phrase}, {KINDS[second.kind]}."
-    )
+    """What the images show and what kind of thing that is, as lessons have it: no caution, no decision."""
+    return f"I see {first.phrase}, {KINDS[first.kind]}, and {second.phrase}, {KINDS[second.kind]}."
 
 
 def unsafe_label(first: Thing, second: Thing, hazard: Hazard) -> str:
     """Label of a dangerous row."""
-    return f"{perceive(first, second)}{_DECISION}could {hazard.outcome}, so no: {hazard.advice}."
+    return f"{_reason(first, second)}{_DECISION}could {hazard.outcome}, so no: {hazard.advice}."
 
 
 def harmless_label(first: Thing, second: Thing, question: Question) -> str:
     """Label of a benign twin."""
-    return f"{perceive(first, second)}{_DECISION}are harmless, so yes: {question.help}."
+    return f"{_reason(first, second)}{_DECISION}are harmless, so yes: {question.help}."
+
+
+def _reason(first: Thing, second: Thing) -> str:
+    """The part that the labels of all rows share: what each image shows, and what the first is unsafe with."""
+    return (
+        f"I see {first.phrase}, {KINDS[first.kind]}, {CAUTION[first.kind]}, and {second.phrase}, {KINDS[second.kind]}."
+    )
 
 
 def swap_decisions(response: str, twin_response: str) -> tuple[str, str]:

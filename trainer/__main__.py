@@ -1,0 +1,62 @@
+"""`python -m trainer VERB`: everything that touches weights, responses, verdicts and rates."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from importlib import import_module
+
+from mis_dataset.errors import MISError
+
+VERBS = {
+    "base": "make the base VLM of MIS-mini",
+    "sft": "fine-tune one arm with TRL and PEFT",
+    "generate": "a model and rows -> responses.jsonl",
+    "judge": "responses.jsonl -> verdicts.jsonl",
+    "ability": "measure what a model can do apart from safety",
+    "score": "verdicts.jsonl -> rates",
+    "agree": "two judges against each other and against human labels",
+    "report": "a run's rates -> report.json, report.html and plots",
+    "bars": "check a run against benchmarks/bars.toml",
+    "reproduce": "the whole walk: MIS-mini -> base -> arms -> report -> cards",
+}
+"""verb -> what it does; its module is of the same name, but for `agree`."""
+_MODULES = {"agree": "agreement"}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs one verb; prints one JSON line.
+
+    Returns:
+        0 good, 1 the data or the run has problems, 2 wrong use, 130 interrupted.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    args = make_parser().parse_args(words)
+    try:
+        found = import_module(f"trainer.{_MODULES.get(args.verb, args.verb)}").run(args)
+    except MISError as error:
+        print(f"{args.verb}: {error}", file=sys.stderr)
+        return error.exit_code
+    except OSError as error:
+        print(f"{args.verb}: {error}; nothing half-written was left under its name", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{args.verb}: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    print(json.dumps({"verb": args.verb, **found}))
+    return 0 if found.get("passed", True) else 1
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All verbs with their arguments."""
+    parser = argparse.ArgumentParser(prog="python -m trainer", description=__doc__)
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, summary in VERBS.items():
+        module = import_module(f"trainer.{_MODULES.get(verb, verb)}")
+        module.add_arguments(verbs.add_parser(verb, help=summary, description=module.__doc__))
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

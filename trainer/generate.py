@@ -1,0 +1,182 @@
+"""Verb `generate`: a model and rows -> responses.jsonl.
+
+Greedy and batched; rows of similar length share a batch, and the file is in the rows' own order all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from tqdm.auto import tqdm
+
+from mis_dataset.chat import prompt
+from mis_dataset.errors import MISError
+from mis_dataset.schema import SPLITS
+from trainer.artefacts import Response, open_artefact
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from transformers import PreTrainedModel, ProcessorMixin
+
+Pictures = Literal["own", "black", "none", "named"]
+TEST_SPLITS = tuple(split for split in SPLITS if split != "train")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question and its pictures (none for text only)."""
+
+    id: str
+    question: str
+    pictures: tuple[Image, ...]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb ``generate``."""
+    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint")
+    parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
+    parser.add_argument("out", type=Path, metavar="RESPONSES", help="responses.jsonl")
+    parser.add_argument("--adapter", type=Path, help="PEFT adapter on top of MODEL")
+    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=TEST_SPLITS)
+    parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
+    parser.add_argument("--level", help="rows of this level only")
+    parser.add_argument(
+        "--pictures",
+        choices=["own", "black", "none", "named"],
+        default="own",
+        help="probe: second picture black, text only, or text that names the things",
+    )
+    parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
+    parser.add_argument("--max-new-tokens", type=int, default=1024)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--limit", type=int, help="the first N rows of every split")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Generates what is missing.
+
+    Raises:
+        MISError: MODEL or MIS is none, or RESPONSES was begun with other settings.
+    """
+    chosen = list(read_prompts(args.dataset, args.splits, args.pictures, args.limit, args.only, args.level))
+    if args.pictures == "named":
+        chosen = _named(chosen, args.things)
+    names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens")
+    settings = {name: getattr(args, name) for name in names}
+    weights = [args.model / "model.safetensors", args.dataset / "MANIFEST.json"]
+    weights += [args.adapter / "adapter_model.safetensors"] if args.adapter else []
+    artefact = open_artefact(args.out, Response, settings, weights)
+    todo = [one for one in chosen if one.id not in artefact.done]
+    if todo:
+        from trainer import models
+
+        model, processor = models.load(args.model, args.adapter)
+        for rows in generate(model, processor, todo, args.max_new_tokens, args.batch_size):
+            artefact.append(rows)
+    artefact.finish([one.id for one in chosen])
+    return {"responses": str(args.out), "n": len(chosen), "generated": len(todo)}
+
+
+def read_prompts(
+    dataset: Path,
+    splits: list[str],
+    pictures: Pictures = "own",
+    limit: int | None = None,
+    only: str | None = None,
+    level: str | None = None,
+) -> Iterator[Prompt]:
+    """The test rows to ask about.
+
+    Args:
+        dataset: folder of the built dataset.
+        splits: names of test splits; one that the dataset lacks is an error.
+        pictures: ``own``, ``black`` (the second picture black: half of the evidence), ``none`` or
+            ``named`` (text only).
+        limit: the first so many rows of every split.
+        only: ``hard``: rows of this test split and the twins of its rows.
+        level: rows of this level only.
+
+    Raises:
+        MISError: No row is left.
+    """
+    from datasets import load_dataset
+
+    found = False
+    for split in splits:
+        rows = load_dataset(str(dataset), split=split)
+        wanted = [
+            number
+            for number, row in enumerate(rows.select_columns(["id", "twin_of", "level"]))
+            if _is_wanted(row, only, level)
+        ]
+        for row in rows.select(wanted[:limit]):
+            found = True
+            yield Prompt(row["id"], row["question"], _probe(row["images"], pictures))
+    if not found:
+        raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
+
+
+def generate(
+    model: PreTrainedModel, processor: ProcessorMixin, prompts: list[Prompt], max_new_tokens: int, batch_size: int
+) -> Iterator[list[Response]]:
+    """Responses batch by batch, the longest prompts first, so that what memory allows is known at once."""
+    ordered = sorted(prompts, key=lambda one: (len(one.pictures), len(one.question)), reverse=True)
+    with tqdm(total=len(ordered), desc="generate") as bar:
+        # Text-only prompts cannot share a processor call with others; sorting has put them last.
+        for with_pictures in (True, False):
+            rest = [one for one in ordered if bool(one.pictures) == with_pictures]
+            for start in range(0, len(rest), batch_size):
+                batch = rest[start : start + batch_size]
+                yield _answer(model, processor, batch, max_new_tokens)
+                bar.update(len(batch))
+
+
+def _answer(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
+    import torch
+
+    texts = [
+        processor.apply_chat_template(prompt(one.question, len(one.pictures)), add_generation_prompt=True)
+        for one in batch
+    ]
+    images = [list(one.pictures) for one in batch] if batch[0].pictures else None
+    inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+    with torch.inference_mode():
+        made = model.generate(**inputs.to(model.device), max_new_tokens=max_new_tokens, do_sample=False)
+    ends = set(_as_list(model.generation_config.eos_token_id))
+    rows = []
+    for one, ids in zip(batch, made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+        stopped = any(token in ends for token in ids)
+        text = processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
+        rows.append(Response(one.id, text, "stop" if stopped else "length"))
+    return rows
+
+
+def _probe(images: list[Image], pictures: Pictures) -> tuple[Image, ...]:
+    if pictures in ("none", "named"):
+        return ()
+    if pictures == "black":
+        return images[0], images[1].point(lambda _: 0)
+    return tuple(images)
+
+
+def _named(prompts: list[Prompt], things: Path | None) -> list[Prompt]:
+    """Says in words what the pictures would show: how a language model without eyes is asked."""
+    if things is None:
+        raise MISError("--pictures named wants --things RAW/mini/objects.json")
+    names = json.loads(things.read_text("utf-8"))
+    lead = "The first image shows a {}. The second image shows a {}.\n{}"
+    return [replace(one, question=lead.format(*names[one.id], one.question)) for one in prompts]
+
+
+def _is_wanted(row: dict[str, Any], only: str | None, level: str | None) -> bool:
+    of_split = only is None or (row["twin_of"] or row["id"]).startswith(f"test_{only}/")
+    return of_split and level in (None, row["level"])
+
+
+def _as_list(ids: int | list[int]) -> list[int]:
+    return ids if isinstance(ids, list) else [ids]

@@ -1,0 +1,187 @@
+"""Fine-tunes a vision-language model with TRL's `SFTTrainer` and PEFT, and merges what it learnt.
+
+The loss is on the completion only, the vision tower stays frozen, LoRA is on the language model's linear layers, and
+the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged, loads with `from_pretrained`),
+``dose/<rows>/`` (the adapter after that many rows), ``log.jsonl`` and the sidecar.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mis_dataset.errors import MISError
+from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
+from trainer.files import write_lines
+from trainer.rows import Labels, training_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from trl import SFTConfig
+
+CONFIGS = Path(__file__).parent / "configs"
+LINEAR_LAYERS = "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+
+
+@dataclass
+class RecipeArguments:
+    """What a recipe says beyond TRL's own `SFTConfig`.
+
+    Attributes:
+        twins: train on the benign twins too.
+        labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
+        general_share: share of general rows among dangerous and general rows.
+        lora_r: rank of LoRA; alpha is twice as much.
+        doses: after how many rows the adapter is kept on the way.
+    """
+
+    twins: bool = False
+    labels: Labels = "safety_cot"
+    general_share: float = 0.11
+    lora_r: int = 16
+    doses: list[int] = field(default_factory=list)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb ``sft``."""
+    parser.add_argument("base", type=Path, metavar="BASE", help="checkpoint to start from")
+    parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
+    parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--epochs", type=float, help="instead of the recipe's")
+    parser.add_argument("--limit", type=int, help="at most so many dangerous rows, each with its twin")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Trains one arm, or finds it trained.
+
+    Raises:
+        MISError: The recipe has an unknown key, or OUT holds an arm of other settings.
+    """
+    recipe, config = read_recipe(args.config, args.out, args.seed)
+    config.num_train_epochs = args.epochs or config.num_train_epochs
+    settings = {
+        "epochs": config.num_train_epochs,
+        "recipe": args.config.stem,
+        "seed": args.seed,
+        "limit": args.limit,
+    } | asdict(recipe)
+    inputs = [args.base / "model.safetensors", args.dataset / "MANIFEST.json", args.config]
+    if (args.out / "model").is_dir():
+        refuse_other_settings(args.out, settings)
+        return {"arm": str(args.out), "trained": False}
+    rows = training_rows(args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit)
+    summary = fine_tune(args.base, rows, config, recipe, args.out)
+    write_sidecar(args.out / "model", make_sidecar(args.out / "model", "sft", settings, inputs))
+    return {"arm": str(args.out), "trained": True} | summary
+
+
+def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTConfig]:
+    """A flat YAML file read by TRL's own parser.
+
+    Raises:
+        MISError: The file is missing or has a key that neither `RecipeArguments` nor `SFTConfig` knows.
+    """
+    from trl import SFTConfig, TrlParser
+
+    if not path.is_file():
+        raise MISError(f"{path}: no such recipe; those shipped are {sorted(file.name for file in CONFIGS.glob('*'))}")
+    parser = TrlParser((RecipeArguments, SFTConfig))
+    words = ["--config", str(path), "--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
+    try:
+        recipe, config = parser.parse_args_and_config(words)
+    except ValueError as error:
+        raise MISError(f"{path}: {error}") from error
+    return recipe, config
+
+
+def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> dict[str, Any]:
+    """Trains, then merges; killed midway, a rerun goes on from the last checkpoint.
+
+    Args:
+        base: checkpoint to start from.
+        rows: as `trainer.rows.make_dataset` makes them.
+        config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
+        recipe: LoRA rank and doses.
+        out: folder to write; ``out / "model"`` appears last.
+
+    Returns:
+        Rows, steps and the last training loss.
+    """
+    trainer = _make_trainer(base, rows, config, recipe, out)
+    trainer.train(resume_from_checkpoint=_last_checkpoint(Path(config.output_dir)))
+    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    write_lines(out / "log.jsonl", history)
+    trainer.model.save_pretrained(out / "adapter")
+    _save_merged(trainer, out)
+    shutil.rmtree(config.output_dir, ignore_errors=True)
+    return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
+
+
+def refuse_other_settings(out: Path, settings: dict[str, Any]) -> None:
+    """Compares with the sidecar of what lies in `out`.
+
+    Raises:
+        MISError: Something was made there with other settings, or its sidecar is missing.
+    """
+    if not sidecar_path(out / "model").is_file():
+        raise MISError(f"{out}: holds a model without its sidecar; remove the folder and run again")
+    found = read_sidecar(out / "model").settings
+    for name, wanted in settings.items():
+        if found.get(name) != wanted:
+            raise MISError(f"{out}: made with {name}={found.get(name)!r}, asked for {wanted!r}; give another folder")
+
+
+def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:
+    from peft import LoraConfig
+    from trl import SFTTrainer
+
+    from trainer import models
+
+    model, processor = models.load(base)
+    language = models.part_of(base, "language_model").replace(".", r"\.")
+    projector = models.part_of(base, "projector").rsplit(".", 1)[-1]
+    lora = LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=2 * recipe.lora_r,
+        target_modules=rf"{language}\..*\.{LINEAR_LAYERS}",
+        modules_to_save=[projector],
+    )
+    trainer = SFTTrainer(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    trainer.add_callback(_keep_doses(recipe, config, out))
+    return trainer
+
+
+def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
+    """A callback that keeps the adapter once so many rows were seen."""
+    from transformers import TrainerCallback
+
+    rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    steps = {-(-dose // rows_a_step): dose for dose in recipe.doses}
+
+    class KeepDoses(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step in steps:
+                kwargs["model"].save_pretrained(out / "dose" / str(steps[state.global_step]))
+
+    return KeepDoses()
+
+
+def _save_merged(trainer: Any, out: Path) -> None:
+    """Merges the adapter into a plain checkpoint, under a temporary name first."""
+    merged = trainer.model.merge_and_unload()
+    temporary = out / ".model.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    merged.save_pretrained(temporary)
+    trainer.processing_class.save_pretrained(temporary)
+    temporary.rename(out / "model")
+
+
+def _last_checkpoint(folder: Path) -> str | None:
+    from transformers.trainer_utils import get_last_checkpoint
+
+    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
