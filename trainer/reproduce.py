@@ -21,10 +21,11 @@ from typing import Any, NamedTuple
 from mis_dataset.errors import MISError
 from trainer.sft import CONFIGS
 
-ARMS = ("mirage", "contrast", "refusal")
+ARMS = ("contrast", "mirage", "refusal")
 CONTROL = "shuffled"
 MAX_NEW_TOKENS = "56"
 """Twice what a label of MIS-mini needs; the paper's protocol, 1,024, is the default of `generate`."""
+BATCH = "160"
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
 
 
@@ -79,11 +80,11 @@ def stations(run: Path, seed: int, *, smoke: bool, long: bool, control: bool) ->
     ]
     if not smoke:  # the few rows of a smoke run cannot be balanced
         walk.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
+    walk += _evaluation(run, "base", smoke)
     for arm in arms:
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{arm}.yaml"]
         words += ["--seed", seed, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
-        walk.append(_station(f"sft {arm}", "trainer", *words))
-    walk += [station for model in ("base", *arms) for station in _evaluation(run, model, smoke)]
+        walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     walk += _probes(run) + ([] if smoke else _doses(run))
     walk.append(_station("report", "trainer", "report", run))
     walk.append(_station("cards", "cards", "render", run, run / "cards"))
@@ -111,6 +112,7 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
     verdicts, ability = folder / "verdicts.jsonl", folder / "ability.jsonl"
     asked = ["--pictures", 6, "--limit", 6] if smoke else ["--chosen", run / "eval" / "before" / "choose.jsonl"]
     generate = ["generate", checkpoint, run / "MIS", folder / "responses.jsonl", "--max-new-tokens", MAX_NEW_TOKENS]
+    generate += ["--batch-size", BATCH]
     agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json"]
     score = [verdicts, folder / "score.json", "--dataset", run / "MIS", "--ability", ability]
     return [
@@ -146,7 +148,17 @@ def _doses(run: Path) -> list[Station]:
 
 
 def _hard_rows() -> list[str]:
-    return ["--splits", "test_hard", "test_benign", "--only", "hard", "--max-new-tokens", MAX_NEW_TOKENS]
+    return [
+        "--splits",
+        "test_hard",
+        "test_benign",
+        "--only",
+        "hard",
+        "--max-new-tokens",
+        MAX_NEW_TOKENS,
+        "--batch-size",
+        BATCH,
+    ]
 
 
 def _judge(run: Path, name: str, folder: Path, judge: str) -> Station:
