@@ -1,0 +1,261 @@
+"""report.html: one file that opens offline; styles, plots and pictures lie inside it, and it needs no script."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from trainer.findings import findings, per_cent
+from trainer.plots import LEVEL_NAMES, RATE_NAMES, SPLITS
+
+TEMPLATE = Path(__file__).with_name("report.html.j2")
+Report = Mapping[str, Any]
+_CAPTIONS = {
+    "asr_over_refusal.png": "Attack success against over-refusal, with 95 % intervals. Bottom left is right: no help "
+    "with dangerous rows, help with their twins. Always helping is bottom right, always declining top left.",
+    "rates.png": "The four rates of every split, with 95 % intervals; together they make 100 %.",
+    "levels.png": "Pair accuracy by level of generalisation, with 95 % intervals.",
+    "dose.png": "Pair accuracy on hard by rows trained on, with 95 % intervals; 0 is the base, all is contrast.",
+    "training.png": "Training loss of every arm, on the completion only.",
+}
+
+
+class Side(NamedTuple):
+    """A row as the page shows it, with what every model said.
+
+    Attributes:
+        id: Row id.
+        pictures: Two data URIs.
+        changed: Which picture the twin exchanged, 1 or 2; None for the dangerous row.
+        said: (model, response, verdict), a line a model.
+    """
+
+    id: str
+    pictures: tuple[str, str]
+    changed: int | None
+    said: tuple[tuple[str, str, str], ...]
+
+
+class Example(NamedTuple):
+    """A dangerous row beside its twin: `question`, short name of the `split`, `level` or None, both sides."""
+
+    question: str
+    split: str
+    level: str | None
+    row: Side
+    twin: Side
+
+
+class Table(NamedTuple):
+    """A table: what stands above it, its head, its lines."""
+
+    caption: str
+    head: tuple[str, ...]
+    lines: tuple[tuple[str, ...], ...]
+
+
+class Plot(NamedTuple):
+    """A plot: its data URI and its caption."""
+
+    uri: str
+    caption: str
+
+
+def render(report: Report, plots: Mapping[str, bytes], examples: Sequence[Example]) -> str:
+    """The page as HTML; everything that comes from a run is escaped.
+
+    Args:
+        report: Content of report.json.
+        plots: File name -> PNG.
+        examples: Rows beside their twins.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(
+        report=report,
+        headline=headline(report),
+        findings=findings(report),
+        plots=[Plot(png_uri(png), _CAPTIONS[name]) for name, png in plots.items()],
+        tables=tables(report),
+        examples=examples,
+        level_names=LEVEL_NAMES,
+        particulars=particulars(report),
+    )
+
+
+def png_uri(png: bytes) -> str:
+    """A PNG as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def headline(report: Report) -> Table:
+    """Three rates on hard, a line a model."""
+    lines = tuple(
+        (
+            model,
+            per_cent(rates["splits"]["hard"]["asr"]),
+            per_cent(rates["over_refusal"]["hard"]),
+            per_cent(rates["pair_accuracy"]["hard"]),
+        )
+        for model, rates in report["models"].items()
+    )
+    return Table("On hard", ("model", "ASR", "over-refusal on the twins", "pair accuracy"), lines)
+
+
+def tables(report: Report) -> list[Table]:
+    """Every rate of the report; tables without a line are left out."""
+    made = [
+        _safety(report),
+        _by_split(report, "over_refusal", "Over-refusal: share of harmless twins that were declined"),
+        _by_split(report, "pair_accuracy", "Pair accuracy: row declined and its twin helped"),
+        _groups(report, "levels", "By level of generalisation"),
+        _groups(report, "categories", "By category"),
+        _naming(report),
+        _abilities(report),
+        _partial(report, "probes", "Contrast without both pictures"),
+        _before(report),
+        _kappas(report),
+        _labels(report),
+    ]
+    return [table for table in made if table.lines]
+
+
+def particulars(report: Report) -> list[Table]:
+    """Stations, settings and hashes, for those who check."""
+    stations = tuple(
+        (name, f"{one['seconds']:.0f}", f"{one['peak_memory_bytes'] / 1e9:.2f}")
+        for name, one in report["stations"].items()
+    )
+    return [
+        Table("Stations", ("station", "seconds", "peak memory, GB"), stations),
+        Table("Settings", ("setting", "value"), tuple(_flat(report["settings"]))),
+        Table("What was read", ("file", "sha256"), tuple(_flat(report["hashes"]))),
+    ]
+
+
+def _safety(report: Report) -> Table:
+    lines = tuple(
+        (
+            model,
+            _marked(report, split),
+            *(per_cent(rates["splits"][split][rate]) for rate in RATE_NAMES),
+            str(rates["splits"][split]["unscored"]),
+        )
+        for model, rates in report["models"].items()
+        for split in SPLITS
+    )
+    return Table("The four rates of the dangerous rows", ("model", "split", *RATE_NAMES.values(), "unscored"), lines)
+
+
+def _by_split(report: Report, kind: str, caption: str) -> Table:
+    splits = list(report["models"]["base"][kind])
+    lines = tuple(
+        (model, *(_with_unscored(rates[kind][split]) for split in splits)) for model, rates in report["models"].items()
+    )
+    return Table(caption, ("model", *(_marked(report, split) for split in splits)), lines)
+
+
+def _groups(report: Report, kind: str, caption: str) -> Table:
+    lines = tuple(
+        (
+            model,
+            LEVEL_NAMES.get(group, group),
+            _marked(report, split),
+            per_cent(found["splits"][split]["asr"]),
+            per_cent(found["over_refusal"][split]),
+            _with_unscored(found["pair_accuracy"][split]),
+        )
+        for model, rates in report["models"].items()
+        for group, found in rates[kind].items()
+        for split in SPLITS
+        if found["splits"][split]["asr"]["n"]
+    )
+    return Table(caption, ("model", "group", "split", "ASR", "over-refusal on the twins", "pair accuracy"), lines)
+
+
+def _naming(report: Report) -> Table:
+    rates = report["models"]["contrast"]
+    styles = {"trained": ("easy", "hard"), "real": ("real",)}
+    lines = tuple(
+        (
+            f"{100 * report['naming'][style]:.1f} %",
+            _marked(report, split),
+            per_cent(rates["splits"][split]["asr"]),
+            per_cent(rates["over_refusal"][split]),
+            per_cent(rates["pair_accuracy"][split]),
+        )
+        for style, splits in styles.items()
+        for split in splits
+    )
+    head = ("named by the base", "split", "ASR", "over-refusal on the twins", "pair accuracy")
+    return Table("What the pictures' style does: naming accuracy beside contrast's rates", head, lines)
+
+
+def _abilities(report: Report) -> Table:
+    kinds = ("picture", "text")
+    lines = tuple(
+        (model, *(per_cent(rates["ability"][kind]) if kind in rates["ability"] else "–" for kind in kinds))
+        for model, rates in report["models"].items()
+        if rates["ability"]
+    )
+    return Table("Abilities apart from safety: share of right responses", ("model", "picture", "text"), lines)
+
+
+def _partial(report: Report, kind: str, caption: str) -> Table:
+    lines = tuple(
+        (
+            name,
+            per_cent(rates["splits"]["hard"]["asr"]),
+            per_cent(rates["over_refusal"]["hard"]),
+            _with_unscored(rates["pair_accuracy"]["hard"]),
+        )
+        for name, rates in report[kind].items()
+    )
+    return Table(caption, ("shown", "ASR on hard", "over-refusal on the twins", "pair accuracy"), lines)
+
+
+def _before(report: Report) -> Table:
+    own = report.get("before")
+    lines = () if own is None else ((per_cent(own["splits"]["hard"]["asr"]), per_cent(own["over_refusal"]["hard"])),)
+    return Table("SmolLM2 before, told in words what the pictures show", ("ASR on hard", "over-refusal"), lines)
+
+
+def _kappas(report: Report) -> Table:
+    lines = tuple(
+        (model, " and ".join(found["judges"]), _kappa(found["kappa"]), per_cent(found["agreement"]))
+        for model, found in report["agreement"]["models"].items()
+    )
+    return Table("Two judges on the same responses", ("model", "judges", "kappa", "same verdict"), lines)
+
+
+def _labels(report: Report) -> Table:
+    lines = tuple(
+        (judge, per_cent(found["sensitivity"]), per_cent(found["specificity"]), per_cent(found["perception"]))
+        for judge, found in (report["agreement"]["labels"] or {}).items()
+    )
+    return Table("The judges against people", ("judge", "sensitivity", "specificity", "perception"), lines)
+
+
+def _kappa(found: Mapping[str, float | None]) -> str:
+    if found["kappa"] is None:
+        return "not defined"
+    return f"{found['kappa']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
+
+
+def _with_unscored(rate: Mapping[str, Any]) -> str:
+    return per_cent(rate) + (f", {rate['unscored']} unscored" if rate.get("unscored") else "")
+
+
+def _marked(report: Report, split: str) -> str:
+    return f"{split} †" if split in report["marked"] else split
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    lines: list[tuple[str, str]] = []
+    for key, value in content.items():
+        lines += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
+    return lines

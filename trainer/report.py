@@ -1,0 +1,329 @@
+"""Verb `report`: what a run measured -> report.json, report.html and plots/.
+
+Rates are those of each score.json; nothing is counted again. docs/report.md describes report.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from trainer.artefacts import (
+    Ability,
+    Response,
+    Sidecar,
+    Verdict,
+    make_sidecar,
+    read,
+    read_sidecar,
+    sidecar_path,
+    write_sidecar,
+)
+from trainer.figures import Run
+from trainer.files import ArtefactError, replace_file, sha256_of
+from trainer.findings import READABLE
+from trainer.page import Example, Side, png_uri, render
+from trainer.paired import paired_difference
+from trainer.plots import draw
+from trainer.questions import TESTED, RowFacts, read_rows, twins
+
+REPORT_VERSION = "1-a"
+"""The number changes when figures stop being comparable, the letter when keys do."""
+MODELS = ("base", "mirage", "contrast", "refusal")
+OPTIONAL_MODELS = ("shuffled",)
+AFTER = ("report", "cards", "bars")
+"""Stations that come after the figures: a report that held them would differ at every run."""
+_STYLES = {"trained": ("easy", "hard"), "real": ("real",)}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run; report.json and others go there")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Write what differs from what is there.
+
+    Raises:
+        ArtefactError: A file that the report needs is missing or broken, or models were measured differently.
+    """
+    folder: Path = args.run
+    refuse_missing(folder)
+    report = gather(folder)
+    plots = draw(report, {arm: _log(folder / "arms" / arm / "log.jsonl") for arm in _arms(folder)})
+    page = render(report, plots, examples(folder, report["models"]))
+    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    made = {"report.json": text.encode(), "report.html": page.encode()}
+    made |= {f"plots/{name}": png for name, png in plots.items()}
+    written = [name for name, content in made.items() if _replaced(folder / name, content)]
+    if "report.json" in written or not sidecar_path(folder / "report.json").is_file():
+        settings = {"report_version": REPORT_VERSION}
+        write_sidecar(folder / "report.json", make_sidecar(folder / "report.json", "report", settings, _read(folder)))
+    return {"report": str(folder / "report.json"), "page": str(folder / "report.html"), "written": len(written)}
+
+
+def refuse_missing(folder: Path) -> None:
+    """See that everything required is there.
+
+    Raises:
+        ArtefactError: One error that names all that is missing.
+    """
+    needed = [folder / "MIS" / "data", folder / "stations.jsonl", sidecar_path(folder / "base" / "model")]
+    for model in _models(folder):
+        names = ("responses.jsonl", "verdicts.jsonl", "score.json")
+        needed += [folder / "eval" / model / name for name in names]
+    for arm in _arms(folder):
+        needed += [folder / "arms" / arm / "log.jsonl", sidecar_path(folder / "arms" / arm / "model")]
+    missing = [path.relative_to(folder).as_posix() for path in needed if not path.exists()]
+    if missing:
+        raise ArtefactError(
+            f"{folder}: {len(missing)} files that a report needs are missing: {', '.join(missing)}; "
+            "run `python -m trainer reproduce` on this folder"
+        )
+
+
+def gather(folder: Path) -> dict[str, Any]:
+    """Everything a report says, as report.json holds it.
+
+    Args:
+        folder: The run.
+
+    Returns:
+        See docs/report.md.
+
+    Raises:
+        ArtefactError: A file is broken, or models were generated or judged with different settings.
+    """
+    models = {model: _json(folder / "eval" / model / "score.json") for model in _models(folder)}
+    base = read_sidecar(folder / "base" / "model").settings
+    naming = _naming(folder / "base" / "model", base)
+    before = folder / "eval" / "before" / "score.json"
+    return {
+        "report_version": REPORT_VERSION,
+        "models": models,
+        **({"before": _json(before)} if before.is_file() else {}),
+        "probes": _scores(folder / "eval" / "contrast" / "probes"),
+        "dose": _doses(folder, models),
+        "naming": naming,
+        "marked": [split for style, splits in _STYLES.items() for split in splits if naming[style] < READABLE],
+        "contrast_minus": _contrast_minus(folder),
+        "ability_minus_base": _ability_minus_base(folder),
+        "agreement": _agreement(folder),
+        "settings": {
+            "base": base,
+            "arms": {arm: read_sidecar(folder / "arms" / arm / "model").settings for arm in _arms(folder)},
+            "generate": _shared_settings(folder, "responses.jsonl"),
+            "judge": _shared_settings(folder, "verdicts.jsonl"),
+        },
+        "hashes": _hashes(folder),
+        "stations": _stations(folder / "stations.jsonl"),
+    }
+
+
+def examples(folder: Path, models: Iterable[str]) -> list[Example]:
+    """One row of easy and of real and one of every level of hard, each beside its twin.
+
+    A row is chosen by the hash of its id, so that nobody chose it and every run shows the same.
+    """
+    rows = read_rows(folder / "MIS")
+    pairs = twins(rows)
+    chosen = _chosen(row for row in rows.values() if row.id in pairs)
+    pictures = _pictures(folder / "MIS", {id_ for row in chosen for id_ in (row.id, pairs[row.id])})
+    said = {model: _said(folder / "eval" / model) for model in models}
+
+    def side(id_: str) -> Side:
+        uris, changed = pictures[id_]
+        return Side(id_, uris, changed, tuple((model, *found[id_]) for model, found in said.items() if id_ in found))
+
+    return [
+        Example(row.question, TESTED[row.id.split("/")[0]], row.level, side(row.id), side(pairs[row.id]))
+        for row in chosen
+    ]
+
+
+def _naming(path: Path, settings: Mapping[str, Any]) -> dict[str, float]:
+    """Style -> share of its pictures that the base names."""
+    found = settings.get("naming", {})
+    missing = [style for style in _STYLES if style not in found]
+    if missing:
+        raise ArtefactError(f"{sidecar_path(path)}: settings.naming lacks {', '.join(missing)}; make the base anew")
+    return {style: float(found[style]) for style in _STYLES}
+
+
+def _models(folder: Path) -> list[str]:
+    return [*MODELS, *(model for model in OPTIONAL_MODELS if (folder / "eval" / model).is_dir())]
+
+
+def _arms(folder: Path) -> list[str]:
+    return [model for model in _models(folder) if model != "base"]
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """Folder name -> rates; a folder without them is an error of `_json`."""
+    found = sorted(path for path in folder.glob("*") if path.is_dir())
+    return {path.name: _json(path / "score.json") for path in found}
+
+
+def _doses(folder: Path, models: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows -> pair accuracy on hard, from 0 (base) to all (contrast)."""
+    found = {path.name: path for path in (folder / "eval" / "contrast" / "dose").glob("*") if path.name.isdigit()}
+    rates = {"0": models["base"]}
+    rates |= {name: _json(found[name] / "score.json") for name in sorted(found, key=int) if int(name)}
+    rates |= {"all": models["contrast"]}
+    return {rows: one["pair_accuracy"]["hard"] for rows, one in rates.items()}
+
+
+def _contrast_minus(folder: Path) -> dict[str, Any]:
+    """Model -> lower 95 % bound of the paired difference in pair accuracy on new pairs of hard."""
+    measured = Run(folder)
+    found = {}
+    for model in _models(folder):
+        if model != "contrast":
+            low = measured.pair_difference("contrast", model, "hard", "new_pairs")
+            found[model] = {"low": low.value, "n": low.n}
+    return found
+
+
+def _ability_minus_base(folder: Path) -> dict[str, Any]:
+    """Arm -> kind -> paired difference in ability; arms without ability.jsonl are left out."""
+    there = {model: folder / "eval" / model / "ability.jsonl" for model in _models(folder)}
+    marks = {
+        model: {row.id: row.correct for row in read(path, Ability)} for model, path in there.items() if path.is_file()
+    }
+    if "base" not in marks:
+        return {}
+    base = marks.pop("base")
+    found: dict[str, Any] = {}
+    for model, right in marks.items():
+        if set(right) != set(base):
+            raise ArtefactError(f"{there[model]}: other questions than those of the base; run `ability` on both anew")
+        for kind in ("picture", "text"):
+            ids = [id_ for id_ in base if id_.startswith(f"{kind}/")]
+            difference = paired_difference([right[id_] for id_ in ids], [base[id_] for id_ in ids])
+            found.setdefault(model, {})[kind] = difference._asdict()
+    return found
+
+
+def _agreement(folder: Path) -> dict[str, Any]:
+    """Kappa of two judges for every model that has it; the judges against people, where the run has labels."""
+    files = {model: folder / "eval" / model / "agree.json" for model in _models(folder)}
+    found = {model: _json(path) for model, path in files.items() if path.is_file()}
+    whole = _json(folder / "agree.json") if (folder / "agree.json").is_file() else {}
+    labels = [one["labels"] for one in (whole, *found.values()) if one.get("labels")]
+    return {
+        "models": {model: {"judges": one["judges"], **one["all"]} for model, one in found.items()},
+        "labels": labels[0] if labels else None,
+    }
+
+
+def _shared_settings(folder: Path, name: str) -> dict[str, Any]:
+    """Settings that all models were measured with."""
+    found = {model: read_sidecar(folder / "eval" / model / name).settings for model in _models(folder)}
+    for model, settings in found.items():
+        if settings != found["base"]:
+            raise ArtefactError(
+                f"{folder / 'eval'}: {name} of {model} was made with {settings}, that of base with {found['base']}; "
+                "rates of both cannot be compared, make one of them anew"
+            )
+    return found["base"]
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """sha256 of what was measured, and of what that was made from as the sidecars give it."""
+    found: dict[str, str] = {}
+    for model in _models(folder):
+        for name in ("responses.jsonl", "verdicts.jsonl"):
+            path = folder / "eval" / model / name
+            found |= _inputs(read_sidecar(path), f"eval/{model}")
+            found[f"eval/{model}/{name}"] = sha256_of(path)
+    return dict(sorted(found.items()))
+
+
+def _inputs(sidecar: Sidecar, folder: str) -> dict[str, str]:
+    # normpath, not resolve(): an input may lie beside the run, and its name must not hang on the machine.
+    return {Path(os.path.normpath(f"{folder}/{name}")).as_posix(): sha for name, sha in sidecar.inputs.items()}
+
+
+def _stations(path: Path) -> dict[str, Any]:
+    """Station -> seconds of all its runs together, and the most memory of any."""
+    found: dict[str, Any] = {}
+    for line in _lines(path, ("station", "seconds", "peak_memory_bytes")):
+        if line["station"] in AFTER:
+            continue
+        one = found.setdefault(line["station"], {"seconds": 0.0, "peak_memory_bytes": 0})
+        one["seconds"] += float(line["seconds"])
+        one["peak_memory_bytes"] = max(one["peak_memory_bytes"], int(line["peak_memory_bytes"]))
+    return found
+
+
+def _log(path: Path) -> list[dict[str, Any]]:
+    return _lines(path, ("step", "loss"))
+
+
+def _chosen(rows: Iterable[RowFacts]) -> list[RowFacts]:
+    """Of every split, and of every level of hard, the row whose id has the smallest hash."""
+    first: dict[tuple[str, str | None], RowFacts] = {}
+    for row in sorted(rows, key=lambda one: sha256(one.id.encode()).digest()):
+        split = TESTED[row.id.split("/")[0]]
+        first.setdefault((split, row.level if split == "hard" else None), row)
+    order = list(TESTED.values())
+    return [first[key] for key in sorted(first, key=lambda key: (order.index(key[0]), key[1] or ""))]
+
+
+def _pictures(dataset: Path, ids: set[str]) -> dict[str, tuple[tuple[str, str], int | None]]:
+    """Id -> both pictures as data URIs, and which one a twin exchanged."""
+    import pyarrow.parquet
+
+    found: dict[str, tuple[tuple[str, str], int | None]] = {}
+    for file in sorted((dataset / "data").glob("test_*.parquet")):
+        columns = ["id", "images", "changed_image"]
+        table = pyarrow.parquet.read_table(file, columns=columns, filters=[("id", "in", ids)])
+        for row in table.to_pylist():
+            first, second = (png_uri(picture["bytes"]) for picture in row["images"])
+            found[row["id"]] = ((first, second), row["changed_image"])
+    return found
+
+
+def _said(folder: Path) -> dict[str, tuple[str, str]]:
+    """Id -> response and verdict."""
+    verdicts = {one.id: one.verdict for one in read(folder / "verdicts.jsonl", Verdict)}
+    responses = read(folder / "responses.jsonl", Response)
+    return {one.id: (one.response, verdicts[one.id]) for one in responses if one.id in verdicts}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
+    return found
+
+
+def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
+    try:
+        found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        wrong = [number for number, line in enumerate(found, start=1) if not all(key in line for key in keys)]
+    except (OSError, json.JSONDecodeError, TypeError) as error:
+        raise ArtefactError(f"{path}: not JSON Lines ({error}); run the verb that writes it again") from error
+    if wrong:
+        raise ArtefactError(f"{path}: line {wrong[0]} lacks one of {', '.join(keys)}; run the verb that writes it")
+    return found
+
+
+def _read(folder: Path) -> list[Path]:
+    """What the report's sidecar names: one file of rates a model, and the dataset."""
+    return [folder / "MIS", *(folder / "eval" / model / "score.json" for model in _models(folder))]
+
+
+def _replaced(path: Path, content: bytes) -> bool:
+    """Write a file unless it holds the same bytes; says whether it did."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    with replace_file(path) as temporary:
+        temporary.write_bytes(content)
+    return True
