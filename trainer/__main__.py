@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from importlib import import_module
@@ -34,7 +35,9 @@ def main(argv: list[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else argv
     args = make_parser().parse_args(words)
     try:
-        found = import_module(f"trainer.{_MODULES.get(args.verb, args.verb)}").run(args)
+        # transformers logs its losses to stdout, where only our one line belongs.
+        with contextlib.redirect_stdout(sys.stderr):
+            found = import_module(f"trainer.{_MODULES.get(args.verb, args.verb)}").run(args)
     except MISError as error:
         print(f"{args.verb}: {error}", file=sys.stderr)
         return error.exit_code
