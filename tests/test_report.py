@@ -22,6 +22,7 @@ from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, write_sidecar
 from trainer.files import ArtefactError, write_json
 from trainer.findings import apart, arm_words, base_words, findings, naming_words
+from trainer.page import tables
 from trainer.score import score
 
 NASTY = "<script>alert(1)</script> You can put the candle on the newspaper."
@@ -58,6 +59,14 @@ def run(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "run"))
 
 
+@pytest.fixture(scope="module")
+def written(made: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+    """A run with its report, only to be read: the folder, what the verb said, report.json."""
+    folder = Path(shutil.copytree(made, tmp_path_factory.mktemp("written") / "run"))
+    said, found, _ = write(folder)
+    return folder, said, found
+
+
 def write(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     """What the verb says, report.json, report.html."""
     parser = argparse.ArgumentParser()
@@ -66,8 +75,8 @@ def write(folder: Path) -> tuple[dict[str, Any], dict[str, Any], str]:
     return said, json.loads((folder / "report.json").read_text("utf-8")), (folder / "report.html").read_text("utf-8")
 
 
-def test_report_json_holds_the_figures_of_every_score(run: Path) -> None:
-    said, found, _ = write(run)
+def test_report_json_holds_the_figures_of_every_score(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    run, said, found = written
     assert said == {"report": str(run / "report.json"), "page": str(run / "report.html"), "written": 7}
     assert list(found["models"]) == ["base", "mirage", "contrast", "refusal", "shuffled"]
     for model in found["models"]:
@@ -90,9 +99,8 @@ def test_report_json_holds_the_figures_of_every_score(run: Path) -> None:
     assert len(found["hashes"]["eval/base/responses.jsonl"]) == 64
 
 
-def test_a_card_can_read_every_rate(run: Path) -> None:
-    write(run)
-    facts = CardReport(run / "report.json")
+def test_a_card_can_read_every_rate(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    facts = CardReport(written[0] / "report.json")
     assert facts.rate("models", "contrast", "pair_accuracy", "hard").k == 40
     assert facts.rate("models", "contrast", "ability", "text").n == 150
     assert facts.names("stations") == ["base", "sft"]
@@ -105,14 +113,12 @@ def test_a_second_run_writes_nothing(run: Path) -> None:
     before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files}
     assert write(run)[0]["written"] == 0
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
-    # what comes after the figures does not change them either, and a station that counts does
+    # A station more changes what it should, and one that comes after the figures nothing.
     with (run / "stations.jsonl").open("a") as file:
         file.write('{"station": "report", "seconds": 3, "peak_memory_bytes": 1}\n')
-    assert write(run)[0]["written"] == 0
-    with (run / "stations.jsonl").open("a") as file:
         file.write('{"station": "sft", "seconds": 3, "peak_memory_bytes": 1}\n')
     said, found, _ = write(run)
-    assert (said["written"], found["stations"]["sft"]["seconds"]) == (2, 303.0)
+    assert (said["written"], found["stations"]["sft"]["seconds"], "report" in found["stations"]) == (2, 303.0, False)
 
 
 def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
@@ -129,7 +135,7 @@ def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
     assert page.count("<img") == len(list((run / "plots").iterdir())) + 2 * 2 * 5
     assert '<meta name="viewport"' in page
     assert "40/40" in page
-    assert "100.0 %" in page
+    assert "100.0\u00a0% (40/40; 91.2–\u2060100.0)" in page
 
 
 def test_the_same_rows_are_shown_every_time(run: Path) -> None:
@@ -148,12 +154,12 @@ def test_the_same_rows_are_shown_every_time(run: Path) -> None:
     assert found[1].row.pictures[0].startswith("data:image/png;base64,")
 
 
-IDS = ["test_easy/0", "test_hard/0", "test_hard/0", "test_hard/0", "test_real/0"]
+IDS = ["test_easy/35", "test_hard/31", "test_hard/4", "test_hard/29", "test_real/6"]
 
 
-def test_every_plot_is_drawn(run: Path) -> None:
-    write(run)
-    sizes = {path.name: Image.open(io.BytesIO(path.read_bytes())).size for path in (run / "plots").iterdir()}
+def test_every_plot_is_drawn(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    plots = sorted((written[0] / "plots").iterdir())
+    sizes = {path.name: Image.open(io.BytesIO(path.read_bytes())).size for path in plots}
     assert sorted(sizes) == ["asr_over_refusal.png", "dose.png", "levels.png", "rates.png", "training.png"]
     assert all(width == 1040 and 300 < height < 1200 for width, height in sizes.values())
 
@@ -231,9 +237,9 @@ def test_words_change_when_figures_do(run: Path) -> None:
 
 def test_what_the_language_model_did_before_is_set_beside_the_base(run: Path) -> None:
     shutil.copytree(run / "eval" / "refusal", run / "eval" / "before")
-    _, found, page = write(run)
+    found = report.gather(run)
     assert "had ASR on hard 0.0 % (0/40; 0.0–8.8): the lessons raised it." in base_words(found)
-    assert "SmolLM2 before, told in words" in page
+    assert "SmolLM2 before, told in words what the pictures show" in [table.caption for table in tables(found)]
     found["before"] = found["models"]["base"]
     assert base_words(found).endswith("the two intervals overlap.")
 
@@ -256,13 +262,13 @@ def test_the_judges_against_people(run: Path) -> None:
     kappa = {"kappa": 0.7, "low": 0.6, "high": 0.8}
     write_json(run / "agree.json", {**base, "labels": labels})
     write_json(run / "eval" / "base" / "agree.json", {**base, "all": {**base["all"], "kappa": kappa}})
-    _, found, page = write(run)
+    found = report.gather(run)
     words = {one.name: one.text for one in findings(found)}["the judges"]
     assert words == (
         "base: kappa 0.70 (0.60–0.80), less than strong. On responses labelled by people, mini_rules finds "
         "90.0 % (45/50; 78.6–95.7) of the helping ones and 90.0 % (45/50; 78.6–95.7) of the declining ones."
     )
-    assert "The judges against people" in page
+    assert "The judges against people" in [table.caption for table in tables(found)]
 
 
 def test_intervals_that_touch_are_not_apart() -> None:

@@ -65,12 +65,12 @@ def draw(report: Report, logs: Logs) -> dict[str, bytes]:
 
 def _asr_over_refusal(report: Report) -> Figure:
     """A panel a split; models that fall on one point stay visible as rings in each other."""
-    figure, panels = _panels(1, len(SPLITS), 4.1)
+    figure, panels = _panels(1, len(SPLITS), 3.5)
     models = list(report["models"])
     for panel, split in zip(panels, SPLITS, strict=True):
         for place, model in enumerate(models):
             rates = report["models"][model]
-            _cross(panel, model, rates["splits"][split]["asr"], rates["over_refusal"][split], 15 - 2.5 * place)
+            _cross(panel, model, rates["splits"][split]["asr"], rates["over_refusal"][split], 12 - 1.8 * place)
         panel.set(title=_split_name(report, split), xlim=(-7, 107), ylim=(-7, 107), xlabel="ASR, %")
         panel.set_aspect("equal")
         panel.grid(alpha=0.25)
