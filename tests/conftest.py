@@ -31,3 +31,5 @@ os.environ.update(
     MPLCONFIGDIR=str(_CACHE / "matplotlib"),
 )
 os.environ.pop("HF_TOKEN", None)
+
+pytest_plugins = ["tests.tiny"]

@@ -1,0 +1,51 @@
+"""The base of MIS-mini: what it is made of, made once, never mixed with another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.tiny import Tiny, attempt, call, hashes
+from trainer.artefacts import read_sidecar
+
+
+def test_a_second_run_writes_nothing_new(tiny: Tiny) -> None:
+    before = hashes(tiny.base)
+    assert call("base", tiny.base, "--smoke") == {"verb": "base", "base": str(tiny.base), "trained": False}
+    assert hashes(tiny.base) == before
+
+
+@pytest.mark.parametrize(("words", "found"), [(("--smoke", "--seed", "1"), "seed"), ((), "language_model")])
+def test_other_settings_are_refused(tiny: Tiny, words: tuple[str, ...], found: str) -> None:
+    code, line, error = attempt("base", tiny.base, *words)
+    assert (code, line) == (1, "")
+    assert f"{tiny.base}: made with {found}=" in error
+
+
+def test_the_lessons_leave_the_tower_as_it_was_and_train_the_rest(tiny: Tiny) -> None:
+    before, after = (load_file(tiny.base / name / "model.safetensors") for name in ("tower", "model"))
+    moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    assert moved
+    assert all("projector" in name or ("language_model" in name and "_proj" in name) for name in moved)
+
+
+def test_the_sidecar_says_how_well_things_are_named_in_either_style(tiny: Tiny) -> None:
+    sidecar = read_sidecar(tiny.model)
+    assert sidecar.kind == "base"
+    assert sidecar.settings["language_model"] == "random"
+    assert set(sidecar.settings["naming"]) == {"trained", "real"}
+    assert all(0 <= share <= 1 for share in sidecar.settings["naming"].values())
+
+
+def test_nothing_temporary_is_left(tiny: Tiny) -> None:
+    assert {path.name for path in tiny.base.iterdir()} == {"tower", "adapter", "model", "model.meta.json", "log.jsonl"}
+
+
+def test_a_model_without_its_sidecar_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    code, _, error = attempt("base", tmp_path, "--smoke")
+    assert code == 1
+    assert error == f"base: {tmp_path}: holds a model without its sidecar; remove the folder and run again\n"

@@ -1,0 +1,97 @@
+"""The walk as a list of stations, each of them a verb that a user can type."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.__main__ import _parser as dataset_parser
+from tests.tiny import attempt
+from trainer.__main__ import make_parser
+from trainer.reproduce import Station, stations
+
+RUN = Path("runs") / "x"
+
+
+def walk(*, smoke: bool = False, long: bool = False, control: bool = False, seed: int = 0) -> list[Station]:
+    return stations(RUN, seed, smoke=smoke, long=long, control=control)
+
+
+@pytest.mark.parametrize("smoke", [True, False])
+def test_every_station_is_a_verb_that_parses(smoke: bool) -> None:
+    from cards.__main__ import make_parser as cards_parser
+
+    parsers = {"mis_dataset": dataset_parser(), "trainer": make_parser(), "cards": cards_parser()}
+    for station in walk(smoke=smoke, long=True, control=True, seed=2):
+        assert parsers[station.room].parse_args(station.words).verb == station.words[0]
+
+
+def test_stations_have_names_of_their_own_and_no_two_write_the_same() -> None:
+    walked = walk(control=True)
+    assert len({station.name for station in walked}) == len(walked)
+    assert len({tuple(station.words) for station in walked}) == len(walked)
+
+
+def test_the_walk_begins_with_the_release_and_ends_with_the_cards() -> None:
+    names = [station.name for station in walk()]
+    assert names[:5] == ["mini", "check", "shortcuts", "build", "base"]
+    assert names[-2:] == ["report", "cards"]
+
+
+@pytest.mark.parametrize("arm", ["contrast", "mirage", "refusal"])
+def test_an_arm_is_trained_before_it_is_asked_and_judged_before_it_is_scored(arm: str) -> None:
+    names = [station.name for station in walk()]
+    wanted = [f"sft {arm}", f"generate {arm}", f"judge {arm} mini_rules", f"judge {arm} minilm", f"ability {arm}"]
+    wanted += [f"agree {arm}", f"score {arm}"]
+    places = [names.index(name) for name in wanted]
+    assert places == sorted(places)
+    assert names.index("score base") < places[0]
+
+
+def test_the_control_arm_is_walked_with_several_seeds_only() -> None:
+    assert "sft shuffled" in [station.name for station in walk(control=True)]
+    assert "sft shuffled" not in [station.name for station in walk()]
+
+
+def test_smoke_leaves_out_what_few_rows_cannot_show() -> None:
+    left_out = {station.name for station in walk()} - {station.name for station in walk(smoke=True)}
+    assert {name.split()[0] for name in left_out} == {"shortcuts", "generate", "judge"}
+    assert all(name == "shortcuts" or "dose" in name for name in left_out)
+
+
+def test_long_trains_every_arm_for_two_epochs() -> None:
+    trained = [station.words for station in walk(long=True) if station.words[0] == "sft"]
+    assert [words[words.index("--epochs") + 1] for words in trained] == ["2", "2", "2"]
+    assert not any("--epochs" in station.words for station in walk())
+
+
+def test_the_seed_reaches_data_base_and_arms() -> None:
+    seeded = {s.name for s in walk(seed=7) if "--seed" in s.words and s.words[s.words.index("--seed") + 1] == "7"}
+    assert seeded == {"mini", "base", "sft contrast", "sft mirage", "sft refusal"}
+
+
+def test_seeds_are_numbers() -> None:
+    assert make_parser().parse_args(["reproduce", "RUN", "--seeds", "0,1,2"]).seeds == (0, 1, 2)
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["reproduce", "RUN", "--seeds", "a"])
+
+
+def test_a_station_that_fails_stops_the_walk_and_says_how_to_go_on(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "mine.txt").write_text("not a release")
+    code, line, error = attempt("reproduce", tmp_path, "--smoke")
+    assert (code, line) == (1, "")
+    last = error.splitlines()[-1]
+    assert last.startswith("reproduce: station 'mini' failed with exit code 2;")
+    assert last.endswith(f"python -m mis_dataset mini {tmp_path / 'raw'} --seed 0 --smoke")
+    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
+
+
+def test_a_run_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:
+    (tmp_path / "run").write_text(json.dumps({}))
+    code, line, error = attempt("reproduce", tmp_path / "run", "--smoke")
+    assert (code, line) == (1, "")
+    assert error.count("\n") == 1
+    assert f"{tmp_path / 'run'}" in error
