@@ -183,7 +183,10 @@ def part_of(folder: Path, part: str) -> str:
     """
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"{folder}: no checkpoint lies there (config.json is missing)")
-    family = AutoConfig.from_pretrained(folder).model_type
+    try:
+        family = AutoConfig.from_pretrained(folder).model_type
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{folder}: config.json names no model that transformers knows ({error})") from error
     if family not in FAMILIES:
         raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(FAMILIES)}")
     return FAMILIES[family][part]
