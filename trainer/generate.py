@@ -18,6 +18,7 @@ from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from mis_dataset.schema import SPLITS
 from trainer.artefacts import Response, open_artefact
+from trainer.rows import read_split
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -102,13 +103,11 @@ def read_prompts(
         level: rows of this level only.
 
     Raises:
-        MISError: No row is left.
+        MISError: A split is missing, or no row is left.
     """
-    from datasets import load_dataset
-
     found = False
     for split in splits:
-        rows = load_dataset(str(dataset), split=split)
+        rows = read_split(dataset, split)
         wanted = [
             number
             for number, row in enumerate(rows.select_columns(["id", "twin_of", "level"]))

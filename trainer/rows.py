@@ -40,9 +40,11 @@ def training_rows(
         limit: at most so many dangerous rows, each with its twin.
 
     Raises:
-        MISError: The dataset has no train rows, or no twins where they are asked for.
+        MISError: The dataset has no train rows, or no twins where they are asked for or needed.
     """
-    released = _read_train(dataset)
+    if labels == "shuffled" and not twins:
+        raise MISError("labels: shuffled swaps the decisions of a row and its twin, so it needs twins: true")
+    released = read_split(dataset, "train").to_list()
     dangerous = [row for row in released if row["twin_of"] is None][:limit]
     chosen = {row["id"] for row in dangerous}
     benign = [row for row in released if row["twin_of"] in chosen] if twins else []
@@ -52,6 +54,19 @@ def training_rows(
     count = round(len(dangerous) * general_share / (1 - general_share))
     general = lessons(f"general/{seed}", ABILITY_FAMILIES, count)
     return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general")])
+
+
+def read_split(dataset: Path, split: str) -> Dataset:
+    """One split of a built dataset.
+
+    Raises:
+        MISError: No dataset with that split lies there. (Without this check `datasets` would ask the Hub.)
+    """
+    from datasets import load_dataset
+
+    if not any((Path(dataset) / "data").glob(f"{split}-*.parquet")):
+        raise MISError(f"{dataset}: no split {split} lies there; make it with `python -m mis_dataset build RAW OUT`")
+    return load_dataset(str(dataset), split=split)
 
 
 def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
@@ -68,13 +83,6 @@ def make_dataset(rows: list[Row]) -> Dataset:
 
     made = Dataset.from_list(rows)
     return made.cast_column("images", List(Image()))
-
-
-def _read_train(dataset: Path) -> list[Row]:
-    from datasets import load_dataset
-
-    found: list[Row] = load_dataset(str(dataset), split="train").to_list()
-    return found
 
 
 def _relabel(rows: list[Row], labels: Labels, random: Random) -> list[Row]:
