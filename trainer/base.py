@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from trainer.artefacts import make_sidecar, write_sidecar
-from trainer.sft import CONFIGS, fine_tune, read_recipe, refuse_other_settings
+from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
 FAMILIES = ("kind", "comply", "which", "naming", "same", "kind")
 LESSONS = 640
@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Makes the base, or finds it made.
 
     Raises:
-        MISError: OUT holds a base of other settings, or the wheel with SmolLM2 is missing.
+        MISError: OUT holds a base of other settings, whole or begun, or the wheel with SmolLM2 is missing.
     """
     from trainer.models import RANDOM, SMOLLM2
     from trainer.tower import TowerSettings
@@ -48,16 +48,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "lessons": SMOKE_LESSONS if args.smoke else LESSONS,
         "recipe": asdict(recipe),
     }
-    if (args.out / "model").is_dir():
-        refuse_other_settings(args.out, settings)
+    inputs = [CONFIGS / "mini_base.yaml"]
+    if not begin(args.out, "base", settings, inputs):
         return {"base": str(args.out), "trained": False}
     named = _with_tower(args.out, settings["language_model"], tower)
+    write_sidecar(args.out / "model", make_sidecar(args.out / "model", "base", settings | {"naming": named}, inputs))
     rows = _lessons(args.seed, settings["lessons"])
     summary = fine_tune(args.out / "tower", rows, config, recipe, args.out)
-    write_sidecar(
-        args.out / "model",
-        make_sidecar(args.out / "model", "base", settings | {"naming": named}, [CONFIGS / "mini_base.yaml"]),
-    )
     return {"base": str(args.out), "trained": True} | summary
 
 

@@ -11,7 +11,7 @@ import argparse
 import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from mis_dataset.errors import MISError
 from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
@@ -44,6 +44,16 @@ class RecipeArguments:
     lora_r: int = 16
     doses: list[int] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        if self.labels not in get_args(Labels):
+            raise ValueError(f"labels: {self.labels!r} is none of {', '.join(get_args(Labels))}")
+        if not 0 <= self.general_share < 1:
+            raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
+        if self.lora_r < 1:
+            raise ValueError(f"lora_r: {self.lora_r} is not at least 1")
+        if min(self.doses, default=1) < 1:
+            raise ValueError(f"doses: {self.doses} are numbers of rows, each at least 1")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``sft``."""
@@ -60,7 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains one arm, or finds it trained.
 
     Raises:
-        MISError: The recipe has an unknown key, or OUT holds an arm of other settings.
+        MISError: The recipe is wrong, BASE or MIS is none, or OUT holds an arm of other settings, whole or begun.
     """
     recipe, config = read_recipe(args.config, args.out, args.seed)
     config.num_train_epochs = args.epochs or config.num_train_epochs
@@ -71,12 +81,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "limit": args.limit,
     } | asdict(recipe)
     inputs = [args.base / "model.safetensors", args.dataset / "MANIFEST.json", args.config]
-    if (args.out / "model").is_dir():
-        refuse_other_settings(args.out, settings)
+    if not begin(args.out, "sft", settings, inputs):
         return {"arm": str(args.out), "trained": False}
     rows = training_rows(args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit)
     summary = fine_tune(args.base, rows, config, recipe, args.out)
-    write_sidecar(args.out / "model", make_sidecar(args.out / "model", "sft", settings, inputs))
     return {"arm": str(args.out), "trained": True} | summary
 
 
@@ -84,8 +92,10 @@ def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTC
     """A flat YAML file read by TRL's own parser.
 
     Raises:
-        MISError: The file is missing or has a key that neither `RecipeArguments` nor `SFTConfig` knows.
+        MISError: The file is missing, no flat YAML, or has a value that is wrong or a key that neither
+            `RecipeArguments` nor `SFTConfig` knows.
     """
+    import yaml
     from trl import SFTConfig, TrlParser
 
     if not path.is_file():
@@ -94,7 +104,7 @@ def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTC
     words = ["--config", str(path), "--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
     try:
         recipe, config = parser.parse_args_and_config(words)
-    except ValueError as error:
+    except (ValueError, yaml.YAMLError) as error:
         raise MISError(f"{path}: {error}") from error
     return recipe, config
 
@@ -122,11 +132,25 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
 
 
+def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:
+    """Whether a model is still to be made in `out`; the sidecar comes first, so that a rerun knows what was begun.
+
+    Raises:
+        MISError: Something was made or begun there with other settings, or a model lies there without its sidecar.
+    """
+    made = (out / "model").is_dir()
+    if made or sidecar_path(out / "model").is_file():
+        refuse_other_settings(out, settings)
+    if not made:
+        write_sidecar(out / "model", make_sidecar(out / "model", kind, settings, inputs))
+    return not made
+
+
 def refuse_other_settings(out: Path, settings: dict[str, Any]) -> None:
     """Compares with the sidecar of what lies in `out`.
 
     Raises:
-        MISError: Something was made there with other settings, or its sidecar is missing.
+        MISError: Something was made or begun there with other settings, or its sidecar is missing.
     """
     if not sidecar_path(out / "model").is_file():
         raise MISError(f"{out}: holds a model without its sidecar; remove the folder and run again")
@@ -182,6 +206,6 @@ def _save_merged(trainer: Any, out: Path) -> None:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    from transformers.trainer_utils import get_last_checkpoint
-
-    return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    """The last whole checkpoint: the Trainer writes ``trainer_state.json`` last, so a kill midway leaves none."""
+    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
+    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
