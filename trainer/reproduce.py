@@ -8,6 +8,7 @@ of its own (in this one with ``--smoke``), and leave a line in RUN/stations.json
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import multiprocessing
 import os
@@ -26,6 +27,7 @@ CONTROL = "shuffled"
 MAX_NEW_TOKENS = "56"
 """Twice what a label of MIS-mini needs; the paper's protocol, 1,024, is the default of `generate`."""
 BATCH = "160"
+_STDERR = 2
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
 
 
@@ -200,11 +202,14 @@ def _visit(station: Station, run: Path, *, in_process: bool) -> None:
 
 def _call(station: Station) -> tuple[int, int]:
     """Exit code and peak memory of a station of this room in this process, or of another room in its own."""
+    # Every verb says its line on stdout; here only the walk's own line belongs there.
     if station.room == "trainer":
         from trainer.__main__ import main
 
-        return main(station.words), _peak(resource.RUSAGE_SELF)
-    code = subprocess.run([sys.executable, "-m", station.room, *station.words], check=False).returncode
+        with contextlib.redirect_stdout(sys.stderr):
+            return main(station.words), _peak(resource.RUSAGE_SELF)
+    command = [sys.executable, "-m", station.room, *station.words]
+    code = subprocess.run(command, check=False, stdout=_STDERR).returncode
     return code, _peak(resource.RUSAGE_CHILDREN)
 
 
