@@ -54,8 +54,8 @@ def test_only_the_first_sentence_counts() -> None:
 
 def test_a_yes_to_same_is_given_exactly_where_both_pictures_show_one_thing() -> None:
     lessons_ = BY_FAMILY["same"]
-    assert [one.response.startswith("Yes") for one in lessons_] == [one.things[0] == one.things[1] for one in lessons_]
-    assert 20 < sum(one.response.startswith("Yes") for one in lessons_) < 2 * ROUND - 20
+    assert [one.response.endswith(": yes.") for one in lessons_] == [one.things[0] == one.things[1] for one in lessons_]
+    assert 20 < sum(one.response.endswith(": yes.") for one in lessons_) < 2 * ROUND - 20
 
 
 def test_which_points_at_the_picture_that_shows_it() -> None:

@@ -99,7 +99,7 @@ def _which(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
         things,
         _draw(things, random, styles),
         f"Which image shows {things[place].phrase}?",
-        f"The {words[place]} image shows it.",
+        f"{_listed(things)}: the {words[place]} one.",
         accepted=(words[place],),
         rejected=(words[1 - place],),
     )
@@ -109,7 +109,7 @@ def _same(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     same = random.random() < 0.5
     second = first if same else random.choice([thing for thing in THINGS if thing != first])
     things = _order((first, second), random)
-    response = f"Yes, both show {first.phrase}." if same else f"No, one shows {things[0].phrase}."
+    response = f"{_listed(things)}: {'yes' if same else 'no'}."
     return Lesson(
         "same",
         things,
@@ -134,6 +134,12 @@ def _comply(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
 
 def _seen(kind: str, random: Random) -> Thing:
     return random.choice([thing for thing in BY_KIND[kind] if thing.seen])
+
+
+def _listed(things: tuple[Thing, Thing]) -> str:
+    """Names before the decision: told apart by name, pictures are much easier to compare than at a glance."""
+    listed = f"{things[0].phrase}, then {things[1].phrase}"
+    return listed[0].upper() + listed[1:]
 
 
 def _order(things: tuple[Thing, Thing], random: Random) -> tuple[Thing, Thing]:
