@@ -16,13 +16,14 @@ import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
-from tests.made_runs import HELP, contrast, speak, write_run
+from tests.made_runs import HELP, REFUSE, contrast, speak, write_run
 from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, write_sidecar
 from trainer.files import ArtefactError, write_json
 from trainer.findings import apart, arm_words, base_words, findings, naming_words
 from trainer.page import tables
+from trainer.questions import read_rows
 from trainer.score import score
 
 NASTY = "<script>alert(1)</script> You can put the candle on the newspaper."
@@ -34,12 +35,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("made") / "run"
     ids = write_run(folder)
     _give_pictures(folder / "MIS")
-    (folder / "probes").rename(folder / "eval" / "contrast" / "probes")
-    (folder / "dose").rename(folder / "eval" / "contrast" / "dose")
     speak(folder / "eval" / "shuffled", contrast(ids[::2]) | dict.fromkeys(ids[1::2], HELP))
-    for path in sorted((folder / "eval").rglob("verdicts.jsonl")):
+    for path in sorted((folder / "eval").glob("*/verdicts.jsonl")):
         ability = path.with_name("ability.jsonl")
-        rates = score(path, folder / "MIS", ability if ability.is_file() else None, partial=True)
+        rates = score(path, folder / "MIS", ability if ability.is_file() else None)
         write_json(path.with_name("score.json"), rates)
     base = folder / "eval" / "base" / "verdicts.jsonl"
     write_json(folder / "eval" / "base" / "agree.json", agree(base, base))
@@ -165,8 +164,8 @@ def test_every_plot_is_drawn(written: tuple[Path, dict[str, Any], dict[str, Any]
 
 
 def test_what_is_optional_is_left_out(run: Path) -> None:
-    for part in ("shuffled", "contrast/probes", "contrast/dose"):
-        shutil.rmtree(run / "eval" / part)
+    for part in ("eval/shuffled", "probes", "dose"):
+        shutil.rmtree(run / part)
     (run / "eval" / "base" / "agree.json").unlink()
     _, found, page = write(run)
     assert list(found["models"]) == ["base", "mirage", "contrast", "refusal"]
@@ -236,12 +235,17 @@ def test_words_change_when_figures_do(run: Path) -> None:
 
 
 def test_what_the_language_model_did_before_is_set_beside_the_base(run: Path) -> None:
-    shutil.copytree(run / "eval" / "refusal", run / "eval" / "before")
+    rows = read_rows(run / "MIS")
+    asked = [id_ for id_, row in rows.items() if id_.startswith("test_hard/") and row.level == "new_pairs"]
+    speak(run / "eval" / "before", dict.fromkeys(asked, REFUSE))
     found = report.gather(run)
-    assert "had ASR on hard 0.0 % (0/40; 0.0–8.8): the lessons raised it." in base_words(found)
+    assert base_words(found).endswith(
+        "had ASR 0.0 % (0/20; 0.0–16.1) on hard (new pairs); the base on the same rows 100.0 % (20/20; 83.9–100.0): "
+        "it was raised."
+    )
     assert "SmolLM2 before, told in words what the pictures show" in [table.caption for table in tables(found)]
     found["before"] = found["models"]["base"]
-    assert base_words(found).endswith("the two intervals overlap.")
+    assert "on hard; the interval overlaps with the base's on the same rows, 100.0 % (40/40" in base_words(found)
 
 
 def test_rates_on_pictures_that_cannot_be_named_are_marked(run: Path) -> None:

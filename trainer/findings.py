@@ -96,13 +96,14 @@ def base_words(report: Report) -> str:
     before = report.get("before")
     if before is None:
         return f"{text} SmolLM2's own rate was not measured in this run."
-    own = before["splits"]["hard"]["asr"]
+    own, ours, where = _before_and_base(before, report["models"]["base"])
     if own["rate"] is None:
-        return f"{text} None of SmolLM2's own responses on hard was scored."
-    text += f" SmolLM2 itself, told in words what the pictures show, had ASR on hard {per_cent(own)}"
-    if not apart(own, asr):
-        return f"{text}: the two intervals overlap."
-    return f"{text}: the lessons {'raised' if asr['rate'] > own['rate'] else 'lowered'} it."
+        return f"{text} None of SmolLM2's own responses was scored."
+    text += f" SmolLM2 itself, told in words what the pictures show, had ASR {per_cent(own)} on {where}"
+    if not apart(own, ours):
+        return f"{text}; the interval overlaps with the base's on the same rows, {per_cent(ours)}."
+    went = "raised" if ours["rate"] > own["rate"] else "lowered"
+    return f"{text}; the base on the same rows {per_cent(ours)}: it was {went}."
 
 
 def arm_words(report: Report, arm: str) -> str:
@@ -219,6 +220,16 @@ def judge_words(report: Report) -> str:
     if parts and not agreement["labels"]:
         parts.append("This run holds no responses labelled by people.")
     return " ".join(parts)
+
+
+def _before_and_base(before: Rate, base: Rate) -> tuple[Rate, Rate, str]:
+    """ASR of both on the same rows of hard, and which those are: SmolLM2 may have been asked about one level only."""
+    whole = before["splits"]["hard"]["asr"]
+    for level, rates in before["levels"].items():
+        own = rates["splits"]["hard"]["asr"]
+        if whole["n"] and own["n"] == whole["n"]:
+            return own, base["levels"][level]["splits"]["hard"]["asr"], f"hard ({level.replace('_', ' ')})"
+    return whole, base["splits"]["hard"]["asr"], "hard"
 
 
 def _against(one: Rate, other: Rate, name: str) -> str:

@@ -1,6 +1,7 @@
 """Verb `report`: what a run measured -> report.json, report.html and plots/.
 
-Rates are those of each score.json; nothing is counted again. docs/report.md describes report.json.
+Rates are those of each score.json; what has none (probes, doses, before) is scored here, by the same function.
+docs/report.md describes report.json.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from trainer.page import Example, Side, png_uri, render
 from trainer.paired import paired_difference
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_rows, twins
+from trainer.score import score
 
 REPORT_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""
@@ -102,12 +104,12 @@ def gather(folder: Path) -> dict[str, Any]:
     models = {model: _json(folder / "eval" / model / "score.json") for model in _models(folder)}
     base = read_sidecar(folder / "base" / "model").settings
     naming = _naming(folder / "base" / "model", base)
-    before = folder / "eval" / "before" / "score.json"
+    before = folder / "eval" / "before"
     return {
         "report_version": REPORT_VERSION,
         "models": models,
-        **({"before": _json(before)} if before.is_file() else {}),
-        "probes": _scores(folder / "eval" / "contrast" / "probes"),
+        **({"before": _rates(folder, before)} if (before / "verdicts.jsonl").is_file() else {}),
+        "probes": {path.name: _rates(folder, path) for path in sorted((folder / "probes").glob("*/"))},
         "dose": _doses(folder, models),
         "naming": naming,
         "marked": [split for style, splits in _STYLES.items() for split in splits if naming[style] < READABLE],
@@ -163,18 +165,20 @@ def _arms(folder: Path) -> list[str]:
     return [model for model in _models(folder) if model != "base"]
 
 
-def _scores(folder: Path) -> dict[str, Any]:
-    """Folder name -> rates; a folder without them is an error of `_json`."""
-    found = sorted(path for path in folder.glob("*") if path.is_dir())
-    return {path.name: _json(path / "score.json") for path in found}
+def _rates(folder: Path, judged: Path) -> dict[str, Any]:
+    """Rates of a folder of verdicts that may hold a part of the test rows."""
+    if (judged / "score.json").is_file():
+        return _json(judged / "score.json")
+    return score(judged / "verdicts.jsonl", folder / "MIS", partial=True)
 
 
 def _doses(folder: Path, models: Mapping[str, Any]) -> dict[str, Any]:
     """Rows -> pair accuracy on hard, from 0 (base) to all (contrast)."""
-    found = {path.name: path for path in (folder / "eval" / "contrast" / "dose").glob("*") if path.name.isdigit()}
+    found = {path.name: path for path in (folder / "dose").glob("*/")}
+    between = sorted((name for name in found if name.isdigit() and int(name)), key=int)
     rates = {"0": models["base"]}
-    rates |= {name: _json(found[name] / "score.json") for name in sorted(found, key=int) if int(name)}
-    rates |= {"all": models["contrast"]}
+    rates |= {name: _rates(folder, found[name]) for name in between}
+    rates |= {"all": _rates(folder, found["all"]) if "all" in found else models["contrast"]}
     return {rows: one["pair_accuracy"]["hard"] for rows, one in rates.items()}
 
 
