@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,15 @@ def test_other_settings_are_refused(tiny: Tiny, words: tuple[str, ...], found: s
     code, line, error = attempt("base", tiny.base, *words)
     assert (code, line) == (1, "")
     assert f"{tiny.base}: made with {found}=" in error
+
+
+def test_a_base_that_was_begun_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    # What a kill leaves: the sidecar, which is written first, and no model.
+    shutil.copy(tiny.base / "model.meta.json", tmp_path)
+    code, line, error = attempt("base", tmp_path, "--smoke", "--seed", 1)
+    assert (code, line) == (1, "")
+    assert error == f"base: {tmp_path}: made with seed=0, asked for 1; give another folder\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["model.meta.json"]
 
 
 def test_the_lessons_leave_the_tower_as_it_was_and_train_the_rest(tiny: Tiny) -> None:

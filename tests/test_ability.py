@@ -1,0 +1,104 @@
+"""Ability: which questions are asked, how they are marked, and resuming."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.errors import MISError
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, lessons
+from mis_dataset.mini.text_questions import text_questions
+from tests.tiny import Tiny, attempt, call, hashes
+from trainer.ability import chosen_families
+from trainer.artefacts import Ability, open_artefact, read
+
+FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4)
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("ability") / "ability.jsonl"
+    found = call("ability", tiny.model, out, *FEW, "--batch-size", 3)
+    assert {key: found[key] for key in ("n", "asked")} == {"n": 8, "asked": 8}
+    return out
+
+
+def write_choose(path: Path, marks: dict[str, list[bool]]) -> Path:
+    """A finished file of the choosing half."""
+    rows = [(family, right) for family, given in marks.items() for right in given]
+    artefact = open_artefact(path, Ability, {}, [])
+    artefact.append([Ability(f"text/{n}", "made", right, family) for n, (family, right) in enumerate(rows)])
+    return artefact.finish([f"text/{n}" for n in range(len(rows))])
+
+
+def test_pictures_come_first_then_the_measuring_half_of_the_text_questions(made: Path) -> None:
+    measured = [one.id for one in text_questions() if one.half == "measure"][:4]
+    assert [row.id for row in read(made, Ability)] == [f"picture/{n}" for n in range(4)] + measured
+
+
+def test_a_row_carries_its_family_and_a_random_model_is_mostly_wrong(made: Path) -> None:
+    rows = read(made, Ability)
+    asked = lessons("ability/0", ABILITY_FAMILIES, 9)[:4]
+    assert [row.family for row in rows[:4]] == [one.family for one in asked]
+    assert sum(row.correct for row in rows) < len(rows)
+
+
+def test_choose_asks_the_other_half(tiny: Tiny, tmp_path: Path) -> None:
+    out = tmp_path / "choose.jsonl"
+    call("ability", tiny.model, out, "--choose", "--limit", 2, "--max-new-tokens", 2)
+    chosen = [one.id for one in text_questions() if one.half == "choose"]
+    assert [row.id for row in read(out, Ability)] == chosen[:2]
+    assert not set(chosen) & {one.id for one in text_questions() if one.half == "measure"}
+
+
+def test_families_are_measured_that_are_answered_right_often_enough(tmp_path: Path) -> None:
+    marks = {"good": [True] * 6 + [False] * 4, "poor": [True] * 5 + [False] * 4, "none": [False]}
+    assert chosen_families(write_choose(tmp_path / "choose.jsonl", marks)) == ["good"]
+
+
+def test_no_family_that_is_good_enough_is_an_error(tmp_path: Path) -> None:
+    path = write_choose(tmp_path / "choose.jsonl", {"poor": [False, False]})
+    with pytest.raises(MISError, match=f"{path}: no family of text questions"):
+        chosen_families(path)
+
+
+def test_only_chosen_families_are_asked(tiny: Tiny, tmp_path: Path) -> None:
+    families = sorted({one.family for one in text_questions()})
+    marks = {family: [family == families[0]] for family in families}
+    chosen = write_choose(tmp_path / "choose.jsonl", marks)
+    call("ability", tiny.model, tmp_path / "a.jsonl", *FEW, "--chosen", chosen)
+    asked = {row.family for row in read(tmp_path / "a.jsonl", Ability) if row.id.startswith("text/")}
+    assert asked == {families[0]}
+    assert len(families) > 1
+
+
+def test_a_second_run_writes_nothing_new(tiny: Tiny, made: Path) -> None:
+    before = hashes(made.parent)
+    assert call("ability", tiny.model, made, *FEW)["asked"] == 0
+    assert hashes(made.parent) == before
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, made: Path, tmp_path: Path) -> None:
+    lines = made.read_text("utf-8").splitlines(keepends=True)
+    (tmp_path / "ability.jsonl.part").write_text("".join([*lines[5:8], lines[0][:20]]), "utf-8")
+    meta = json.loads(made.with_name("ability.jsonl.meta.json").read_text("utf-8"))
+    weights = Path(os.path.relpath(tiny.model / "model.safetensors", tmp_path)).as_posix()
+    meta["inputs"] = {weights: next(iter(meta["inputs"].values()))}
+    (tmp_path / "ability.jsonl.meta.json").write_text(json.dumps(meta))
+    assert call("ability", tiny.model, tmp_path / "ability.jsonl", *FEW)["asked"] == 5
+    assert (tmp_path / "ability.jsonl").read_bytes() == made.read_bytes()
+
+
+def test_other_settings_are_refused(tiny: Tiny, made: Path) -> None:
+    code, line, error = attempt("ability", tiny.model, made, *FEW, "--seed", 1)
+    assert (code, line) == (1, "")
+    assert f"{made} was made with another setting: seed was 0" in error
+
+
+def test_a_folder_without_a_model_is_one_clear_error(tmp_path: Path) -> None:
+    code, line, error = attempt("ability", tmp_path / "none", tmp_path / "a.jsonl", *FEW)
+    assert (code, line) == (1, "")
+    assert f"{tmp_path / 'none'}" in error

@@ -1,0 +1,195 @@
+"""Responses: batched as one by one, in the rows' order, resumed to the same bytes; probes; wrong folders."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from datasets import load_dataset
+
+from mis_dataset.errors import MISError
+from tests.tiny import Tiny, attempt, call, hashes
+from trainer import models
+from trainer.artefacts import Response, read
+from trainer.generate import Prompt, generate, read_prompts
+
+FEW = ("--limit", 3, "--max-new-tokens", 6)
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Tiny, tiny_arm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("generate") / "responses.jsonl"
+    found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW, "--batch-size", 5)
+    assert found == {"verb": "generate", "responses": str(out), "n": 12, "generated": 12}
+    return out
+
+
+def ids(rows: list[Response] | list[Prompt]) -> list[str]:
+    return [row.id for row in rows]
+
+
+# Responses
+
+
+def test_responses_are_in_the_order_of_the_rows(made: Path) -> None:
+    wanted = [f"{split}/{n}" for split in ("test_easy", "test_hard", "test_real", "test_benign") for n in range(3)]
+    assert ids(read(made, Response)) == wanted
+
+
+def test_batched_is_one_by_one(tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path) -> None:
+    call("generate", tiny_arm / "model", tiny.dataset, tmp_path / "responses.jsonl", *FEW, "--batch-size", 1)
+    assert (tmp_path / "responses.jsonl").read_bytes() == made.read_bytes()
+    assert len({row.response for row in read(made, Response)}) > 1
+
+
+def test_text_only_prompts_and_prompts_with_pictures_can_be_asked_together(tiny: Tiny, tiny_arm: Path) -> None:
+    model, processor = models.load(tiny_arm / "model")
+    own = next(read_prompts(tiny.dataset, ["test_easy"]))
+    asked = [own, Prompt("text/0", "What is a spoon?", ()), Prompt("test_easy/9", own.question, own.pictures)]
+    rows = {row.id: row for batch in generate(model, processor, asked, 4, 8) for row in batch}
+    assert set(rows) == {"test_easy/0", "text/0", "test_easy/9"}
+    assert rows["test_easy/9"].response == rows["test_easy/0"].response
+
+
+def test_a_response_that_is_cut_off_says_so(made: Path) -> None:
+    reasons = {row.finish_reason for row in read(made, Response)}
+    assert reasons <= {"stop", "length"}
+    assert "length" in reasons
+
+
+def test_a_second_run_writes_nothing_new(tiny: Tiny, tiny_arm: Path, made: Path) -> None:
+    before = hashes(made.parent)
+    found = call("generate", tiny_arm / "model", tiny.dataset, made, *FEW)
+    assert (found["n"], found["generated"]) == (12, 0)
+    assert hashes(made.parent) == before
+
+
+def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path) -> None:
+    out = tmp_path / made.name
+    lines = made.read_text("utf-8").splitlines(keepends=True)
+    # The longest prompts come first, so what is there is not what comes first in the file.
+    (tmp_path / "responses.jsonl.part").write_text("".join([*lines[7:11], lines[2][:-9]]), "utf-8")
+    sidecar = made.with_name("responses.jsonl.meta.json")
+    meta = json.loads(sidecar.read_text("utf-8"))
+    meta["inputs"] = {_seen_from(tmp_path, made.parent, name): hash_ for name, hash_ in meta["inputs"].items()}
+    (tmp_path / sidecar.name).write_text(json.dumps(meta))
+    found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW)
+    assert (found["n"], found["generated"]) == (12, 8)
+    assert out.read_bytes() == made.read_bytes()
+    assert not out.with_name("responses.jsonl.part").exists()
+
+
+def _seen_from(here: Path, there: Path, name: str) -> str:
+    """A path relative to `there`, as seen from `here`."""
+    import os
+
+    return Path(os.path.relpath((there / name).resolve(), here.resolve())).as_posix()
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (("--limit", 2, "--max-new-tokens", 6), "limit was 3"),
+        (("--limit", 3, "--max-new-tokens", 7), "max_new_tokens was 6"),
+        ((*FEW, "--pictures", "black"), "pictures was 'own'"),
+        ((*FEW, "--splits", "test_hard"), "splits was"),
+    ],
+)
+def test_other_settings_are_refused(
+    tiny: Tiny, tiny_arm: Path, made: Path, words: tuple[object, ...], found: str
+) -> None:
+    before = hashes(made.parent)
+    code, line, error = attempt("generate", tiny_arm / "model", tiny.dataset, made, *words)
+    assert (code, line) == (1, "")
+    assert error.startswith(f"generate: {made} was made with another setting: {found}")
+    assert hashes(made.parent) == before
+
+
+def test_another_model_is_refused(tiny: Tiny, made: Path) -> None:
+    code, _, error = attempt("generate", tiny.model, tiny.dataset, made, *FEW)
+    assert code == 1
+    assert f"{made} was made with another input: " in error
+
+
+# Rows that are asked about
+
+
+def test_only_hard_gives_hard_rows_and_their_twins(tiny: Tiny) -> None:
+    rows = load_dataset(str(tiny.dataset), split="test_benign").remove_columns("images").to_list()
+    twins = [row["id"] for row in rows if row["twin_of"].startswith("test_hard/")]
+    chosen = ids(list(read_prompts(tiny.dataset, ["test_hard", "test_benign"], only="hard")))
+    assert chosen == [f"test_hard/{n}" for n in range(20)] + twins
+    assert len(twins) == 20
+
+
+def test_a_level_gives_its_rows_alone(tiny: Tiny) -> None:
+    rows = load_dataset(str(tiny.dataset), split="test_hard").remove_columns("images").to_list()
+    wanted = [row["id"] for row in rows if row["level"] == "new_pairs"]
+    assert ids(list(read_prompts(tiny.dataset, ["test_hard"], level="new_pairs"))) == wanted
+    assert 0 < len(wanted) < 20
+
+
+def test_no_row_left_is_an_error(tiny: Tiny) -> None:
+    with pytest.raises(MISError, match=r"no row in \['test_easy'\] is left \(only=hard, level=None\)"):
+        list(read_prompts(tiny.dataset, ["test_easy"], only="hard"))
+
+
+def test_probes_take_the_second_picture_or_both_away(tiny: Tiny) -> None:
+    own, black, none = (
+        next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "black", "none")
+    )
+    assert own.id == black.id == none.id == "test_easy/0"
+    assert black.pictures[0].tobytes() == own.pictures[0].tobytes()
+    assert own.pictures[1].getbbox() == (0, 0, 64, 64)
+    assert black.pictures[1].getbbox() is None
+    assert (none.pictures, none.question) == ((), own.question)
+
+
+def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:
+    words = ["generate", tiny.base / "tower", tiny.dataset, tmp_path / "r.jsonl", "--pictures", "named", *FEW]
+    things = tiny.raw / "mini" / "objects.json"
+    assert call(*words, "--splits", "test_easy", "--things", things)["n"] == 3
+    code, _, error = attempt(*words, "--splits", "test_easy")
+    assert (code, error) == (1, "generate: --pictures named wants --things RAW/mini/objects.json\n")
+
+
+# Wrong folders
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "bert"])
+def test_another_family_is_refused_by_name(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": family}))
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"")
+    code, _, error = attempt("generate", tmp_path / "model", tiny.dataset, tmp_path / "r.jsonl", *FEW)
+    assert code == 1
+    assert error.splitlines()[-1] == (
+        f"generate: {tmp_path / 'model'}: model type {family!r} is not known; known are internvl"
+    )
+
+
+def test_a_folder_without_a_model_is_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
+    code, line, error = attempt("generate", tmp_path, tiny.dataset, tmp_path / "out" / "r.jsonl", *FEW)
+    assert (code, line) == (1, "")
+    assert error.count("\n") == 1
+    assert f"{tmp_path}" in error
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty", "raw"])
+def test_a_folder_without_a_dataset_is_one_clear_error(tiny: Tiny, tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    wrong = tiny.raw if folder == "raw" else tmp_path / folder
+    with pytest.raises(MISError, match=str(wrong)):
+        list(read_prompts(wrong, ["test_easy"]))
+    code, line, error = attempt("generate", tiny.model, wrong, tmp_path / "r.jsonl", *FEW)
+    assert (code, line) == (1, "")
+    assert f"{wrong}" in error
+
+
+def test_a_wrong_adapter_is_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
+    words: tuple[Any, ...] = (tiny.model, tiny.dataset, tmp_path / "r.jsonl", *FEW, "--adapter", tmp_path / "none")
+    code, line, error = attempt("generate", *words)
+    assert (code, line) == (1, "")
+    assert f"{tmp_path / 'none'}" in error

@@ -1,0 +1,108 @@
+"""Checkpoints -> models and processors: what is loaded, what is refused, and that the order of pictures matters."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+
+from mis_dataset.chat import prompt
+from tests.tiny import Tiny
+from trainer.models import FAMILIES, TOKENS_PER_IMAGE, ModelError, load, part_of, read_language_model
+
+RED, BLUE = Image.new("RGB", (64, 64), (250, 20, 20)), Image.new("RGB", (64, 64), (20, 20, 250))
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny: Tiny) -> tuple[Any, Any]:
+    return load(tiny.model)
+
+
+def inputs_of(processor: Any, *pictures: Image.Image) -> Any:
+    text = processor.apply_chat_template(prompt("Which is it?", len(pictures)), add_generation_prompt=True)
+    return processor(text=[text], images=[list(pictures)], return_tensors="pt")
+
+
+def logits_of(model: Any, inputs: Any) -> torch.Tensor:
+    with torch.no_grad():
+        found: torch.Tensor = model(**inputs).logits[0, -1]
+    return found
+
+
+def test_swapping_the_pictures_changes_what_the_model_gets_and_says(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    one, other, again = (inputs_of(processor, *pair) for pair in ((RED, BLUE), (BLUE, RED), (RED, BLUE)))
+    assert torch.equal(one["input_ids"], other["input_ids"])
+    assert torch.equal(one["pixel_values"], other["pixel_values"].flip(0))
+    assert not torch.equal(one["pixel_values"], other["pixel_values"])
+    assert torch.equal(logits_of(model, one), logits_of(model, again))
+    assert not torch.allclose(logits_of(model, one), logits_of(model, other), atol=1e-5)
+
+
+def test_every_picture_becomes_as_many_tokens_as_the_model_makes_of_it(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    ids = inputs_of(processor, RED, BLUE)["input_ids"]
+    assert int((ids == model.config.image_token_id).sum()) == 2 * TOKENS_PER_IMAGE == 8
+    assert model.config.vision_config.image_size == [64, 64]
+
+
+def test_the_prompt_reads_as_chat_with_numbered_pictures(loaded: tuple[Any, Any]) -> None:
+    _, processor = loaded
+    text = processor.apply_chat_template(prompt("Which is it?"), add_generation_prompt=True)
+    assert text == (
+        "<|im_start|>user\nImage-1: <IMG_CONTEXT>\nImage-2: <IMG_CONTEXT>\nWhich is it?<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_a_checkpoint_is_loaded_for_use(loaded: tuple[Any, Any]) -> None:
+    model, processor = loaded
+    assert not model.training
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert processor.tokenizer.padding_side == "left"
+
+
+@pytest.mark.parametrize("part", ["language_model", "projector", "vision_tower"])
+def test_every_part_of_a_family_is_in_its_model(tiny: Tiny, loaded: tuple[Any, Any], part: str) -> None:
+    assert sum(weight.numel() for weight in loaded[0].get_submodule(part_of(tiny.model, part)).parameters()) > 0
+
+
+@pytest.mark.parametrize("family", ["qwen2_vl", "bert"])
+def test_another_family_is_refused_by_name(tmp_path: Path, family: str) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+    with pytest.raises(ModelError, match=f"{tmp_path}: model type '{family}' is not known; known are internvl"):
+        load(tmp_path)
+
+
+def test_a_folder_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=f"{tmp_path / 'none'}: no checkpoint lies there"):
+        load(tmp_path / "none")
+
+
+@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"model_type": "nobody_knows_it"}'])
+def test_a_broken_config_is_one_clear_error(tmp_path: Path, config: str) -> None:
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ModelError, match=str(tmp_path)):
+        load(tmp_path)
+
+
+def test_a_checkpoint_without_its_weights_is_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny.model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
+    with pytest.raises((ModelError, OSError), match=str(tmp_path)):
+        load(tmp_path / "model")
+
+
+def test_a_language_model_that_nobody_knows_is_refused() -> None:
+    with pytest.raises(ModelError, match="language model 'gpt' is not known"):
+        read_language_model("gpt", 0)
+
+
+def test_the_families_name_all_three_parts() -> None:
+    assert {family: sorted(parts) for family, parts in FAMILIES.items()} == {
+        "internvl": ["language_model", "projector", "vision_tower"]
+    }

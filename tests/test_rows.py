@@ -1,0 +1,135 @@
+"""Which rows a recipe trains on, and with which labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mis_dataset.errors import MISError
+from mis_dataset.mini.grammar import REFUSALS
+from mis_dataset.mini.lessons import lessons
+from tests.made_release import make_release
+from tests.tiny import Tiny
+from trainer.rows import Labels, lesson_rows, make_dataset, training_rows
+
+CUT = " Together they "
+
+
+def rows_of(
+    tiny: Tiny,
+    labels: Labels = "safety_cot",
+    *,
+    twins: bool = True,
+    share: float = 0.11,
+    seed: int = 0,
+    limit: int | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Rows by id."""
+    rows: list[dict[str, Any]] = training_rows(tiny.dataset, twins, labels, share, seed, limit).to_list()
+    return {row["id"]: row for row in rows}
+
+
+def responses(rows: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Completion text by id, the general rows left out."""
+    return {id_: row["completion"][0]["content"][0]["text"] for id_, row in rows.items() if id_.startswith("train/")}
+
+
+def counts(rows: dict[str, Any]) -> dict[str, int]:
+    names = [id_.split("/")[0] for id_ in rows]
+    return {name: names.count(name) for name in set(names)}
+
+
+def released(tiny: Tiny) -> list[dict[str, Any]]:
+    from datasets import load_dataset
+
+    rows: list[dict[str, Any]] = load_dataset(str(tiny.dataset), split="train").remove_columns("images").to_list()
+    return rows
+
+
+def test_contrast_has_every_dangerous_row_its_twin_and_general_rows(tiny: Tiny) -> None:
+    assert counts(rows_of(tiny)) == {"train": 28, "general": 2}
+    assert responses(rows_of(tiny)) == {row["id"]: row["response"] for row in released(tiny)}
+
+
+def test_mirage_has_no_twin(tiny: Tiny) -> None:
+    dangerous = {row["id"] for row in released(tiny) if row["twin_of"] is None}
+    assert set(responses(rows_of(tiny, twins=False))) == dangerous
+    assert len(dangerous) == 14
+
+
+@pytest.mark.parametrize(("share", "general"), [(0.0, 0), (0.11, 2), (0.5, 14)])
+def test_the_general_share_is_of_dangerous_and_general_rows_together(tiny: Tiny, share: float, general: int) -> None:
+    assert counts(rows_of(tiny, share=share)).get("general", 0) == general
+
+
+def test_a_limit_counts_dangerous_rows_and_keeps_their_twins(tiny: Tiny) -> None:
+    chosen = set(responses(rows_of(tiny, limit=3)))
+    twin_of = {row["id"]: row["twin_of"] for row in released(tiny)}
+    first = [id_ for id_ in chosen if twin_of[id_] is None]
+    assert len(first) == 3
+    assert {twin_of[id_] for id_ in chosen - set(first)} == set(first)
+
+
+def test_refusal_labels_are_bare_refusals(tiny: Tiny) -> None:
+    said = responses(rows_of(tiny, "refusal", twins=False))
+    assert set(said.values()) == set(REFUSALS)
+    assert len(said) == 14
+
+
+def test_shuffled_labels_swap_decisions_within_a_pair_and_keep_what_they_perceive(tiny: Tiny) -> None:
+    before, after = responses(rows_of(tiny)), responses(rows_of(tiny, "shuffled"))
+    perceived = {id_: text.split(CUT)[0] for id_, text in before.items()}
+    assert {id_: text.split(CUT)[0] for id_, text in after.items()} == perceived
+    swapped = 0
+    for row in released(tiny):
+        if row["twin_of"] is None:
+            continue
+        pair = (row["twin_of"], row["id"])
+        old, new = ([said[id_].split(CUT)[1] for id_ in pair] for said in (before, after))
+        assert new in (old, old[::-1])
+        swapped += new == old[::-1]
+    assert 0 < swapped < 14
+
+
+def test_the_seed_decides_which_pairs_are_swapped(tiny: Tiny) -> None:
+    first = responses(rows_of(tiny, "shuffled"))
+    assert first == responses(rows_of(tiny, "shuffled"))
+    assert first != responses(rows_of(tiny, "shuffled", seed=1))
+
+
+def test_a_row_has_prompt_completion_and_two_pictures(tiny: Tiny) -> None:
+    row = rows_of(tiny, limit=1)["train/1"]
+    assert set(row) == {"id", "images", "prompt", "completion"}
+    assert [part["type"] for part in row["prompt"][0]["content"]] == ["text", "image", "text", "image", "text"]
+    assert len(row["images"]) == 2
+
+
+def test_lessons_become_rows_with_their_own_pictures() -> None:
+    made = lessons("rows", ("naming",), 3)
+    rows = make_dataset(lesson_rows(made, "general"))
+    assert rows["id"] == ["general/0", "general/1", "general/2"]
+    for row, lesson in zip(rows, made, strict=True):
+        assert [picture.tobytes() for picture in row["images"]] == [picture.tobytes() for picture in lesson.pictures]
+
+
+def test_a_dataset_without_twins_is_refused_where_twins_are_asked_for(tmp_path: Path) -> None:
+    from mis_dataset.build import build
+
+    build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
+    assert len(training_rows(tmp_path / "MIS", False, "safety_cot", 0.0, 0)) == 3
+    with pytest.raises(MISError, match=r"MIS: no twins of train rows"):
+        training_rows(tmp_path / "MIS", True, "safety_cot", 0.0, 0)
+
+
+def test_shuffled_labels_without_twins_are_refused(tiny: Tiny) -> None:
+    with pytest.raises(MISError, match="twins"):
+        rows_of(tiny, "shuffled", twins=False)
+
+
+@pytest.mark.parametrize("folder", ["missing", "empty"])
+def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(MISError, match=str(tmp_path / folder)):
+        training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0)

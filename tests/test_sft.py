@@ -1,0 +1,276 @@
+"""Fine-tuning: labels, which weights move, what is written, and that a killed run ends as an uninterrupted one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from mis_dataset.chat import prompt
+from mis_dataset.errors import MISError
+from tests.tiny import Tiny, attempt, call, hashes, write_recipe
+from trainer import models, sft
+from trainer.artefacts import read_sidecar
+from trainer.rows import training_rows
+from trainer.sft import CONFIGS, read_recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+TOWER, PROJECTOR = "model.vision_tower.", "model.multi_modal_projector."
+
+
+def tensors(folder: Path, name: str = "model.safetensors") -> dict[str, torch.Tensor]:
+    found: dict[str, torch.Tensor] = load_file(folder / name)
+    return found
+
+
+def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
+    assert set(before) == set(after)
+    return {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+
+
+# Recipes
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: Path, tmp_path: Path) -> None:
+    recipe, config = read_recipe(path, tmp_path, 3)
+    assert config.completion_only_loss is True
+    assert config.max_length is None
+    assert config.seed == 3
+    assert Path(config.output_dir) == tmp_path / "checkpoints"
+    assert (recipe.twins, recipe.labels) == {
+        "mini_base": (False, "safety_cot"),
+        "mini_mirage": (False, "safety_cot"),
+        "mini_contrast": (True, "safety_cot"),
+        "mini_refusal": (False, "refusal"),
+        "mini_shuffled": (True, "shuffled"),
+    }[path.stem]
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"learning_rat": 0.1}, "learning_rat"),
+        ({"twin": True}, "twin"),
+        ({"labels": "cot"}, "labels"),
+        ({"general_share": 1.0}, "general_share"),
+        ({"lora_r": 0}, "lora_r"),
+        ({"doses": [0]}, "doses"),
+    ],
+)
+def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
+    path = write_recipe(tmp_path / "wrong.yaml", **changes)
+    with pytest.raises(MISError, match=rf"wrong\.yaml.*{found}"):
+        read_recipe(path, tmp_path, 0)
+
+
+@pytest.mark.parametrize("text", ["", "[1, 2]\n", "a: [1\n"])
+def test_a_recipe_that_is_no_flat_yaml_is_one_clear_error(tmp_path: Path, text: str) -> None:
+    (tmp_path / "wrong.yaml").write_text(text)
+    with pytest.raises(MISError, match=r"wrong\.yaml"):
+        read_recipe(tmp_path / "wrong.yaml", tmp_path, 0)
+
+
+def test_a_missing_recipe_is_refused_and_those_shipped_are_named(tmp_path: Path) -> None:
+    with pytest.raises(MISError, match=r"none\.yaml: no such recipe; .*mini_contrast\.yaml"):
+        read_recipe(tmp_path / "none.yaml", tmp_path, 0)
+
+
+# Labels
+
+
+@pytest.mark.parametrize("completion_only", [True, False])
+def test_labels_decode_to_exactly_the_completion_and_the_end_token(
+    tiny: Tiny, tmp_path: Path, completion_only: bool
+) -> None:
+    recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
+    config.completion_only_loss = completion_only
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0)
+    trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
+    decoded = []
+    for batch in trainer.get_train_dataloader():
+        for ids, labels in zip(batch["input_ids"], batch["labels"], strict=True):
+            trained = labels != -100
+            assert torch.equal(ids[trained], labels[trained])
+            decoded.append(trainer.processing_class.tokenizer.decode(labels[trained]))
+    wanted = sorted(f"{row['completion'][0]['content'][0]['text']}<|im_end|>\n" for row in rows)
+    assert (sorted(decoded) == wanted) is completion_only
+    assert any("Image-1" in text for text in decoded) is not completion_only
+
+
+# Weights
+
+
+def test_every_trainable_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
+    adapter = tensors(tiny_arm / "adapter", "adapter_model.safetensors")
+    lora = {name: weight for name, weight in adapter.items() if "lora_B" in name}
+    assert len(lora) == 2 * 7
+    assert [name for name, weight in lora.items() if not weight.any()] == []
+    layers = {name.split("lora_B")[0].rsplit(".", 2)[-2] for name in lora}
+    assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    projector = {name for name in tensors(tiny.model) if name.startswith(("multi_modal_projector", PROJECTOR))}
+    changed = moved(tensors(tiny.model), tensors(tiny_arm / "model"))
+    assert projector
+    assert projector <= changed
+
+
+def test_no_frozen_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
+    before = tensors(tiny.model)
+    changed = moved(before, tensors(tiny_arm / "model"))
+    linear = {name for name in before if "language_model" in name and "_proj.weight" in name}
+    assert len(linear) == 2 * 7
+    assert {name for name in changed if "projector" not in name} == linear
+    kept = set(before) - changed
+    assert any("vision_tower" in name for name in kept)
+    assert any("embed_tokens" in name for name in kept)
+
+
+def test_a_dose_is_an_earlier_state_of_the_adapter(tiny_arm: Path) -> None:
+    assert [path.name for path in (tiny_arm / "dose").iterdir()] == ["8"]
+    name = "adapter_model.safetensors"
+    assert moved(tensors(tiny_arm / "dose" / "8", name), tensors(tiny_arm / "adapter", name)) != set()
+
+
+def test_the_adapter_on_the_base_says_what_the_merged_checkpoint_says(tiny: Tiny, tiny_arm: Path) -> None:
+    from datasets import load_dataset
+
+    row = load_dataset(str(tiny.dataset), split="test_hard")[0]
+    found = []
+    for folder, adapter in ((tiny_arm / "model", None), (tiny.model, tiny_arm / "adapter"), (tiny.model, None)):
+        model, processor = models.load(folder, adapter)
+        text = processor.apply_chat_template(prompt(row["question"]), add_generation_prompt=True)
+        inputs = processor(text=[text], images=[row["images"]], return_tensors="pt")
+        with torch.no_grad():
+            logits = model(**inputs).logits[0, -1]
+            made = model.generate(**inputs, max_new_tokens=8, do_sample=False)[0].tolist()
+        found.append((logits, made))
+    (merged, said), (adapted, said_too), (base, _) = found
+    assert torch.allclose(merged, adapted, atol=1e-4)
+    assert said == said_too
+    assert not torch.allclose(merged, base, atol=1e-2)
+
+
+# What is written
+
+
+def test_the_merged_checkpoint_loads_as_any_other_and_answers_about_two_pictures(tiny_arm: Path) -> None:
+    from PIL import Image
+    from transformers import AutoModelForImageTextToText, AutoProcessor, pipeline
+
+    folder = str(tiny_arm / "model")
+    model, processor = AutoModelForImageTextToText.from_pretrained(folder), AutoProcessor.from_pretrained(folder)
+    assert (type(model).__name__, type(processor).__name__) == ("InternVLForConditionalGeneration", "InternVLProcessor")
+    pictures = [Image.new("RGB", (64, 64), colour) for colour in ("red", "blue")]
+    content = [{"type": "image", "image": picture} for picture in pictures]
+    messages = [{"role": "user", "content": [*content, {"type": "text", "text": "What is it?"}]}]
+    pipe = pipeline("image-text-to-text", model=folder)
+    (said,) = pipe(text=messages, generate_kwargs={"max_new_tokens": 4, "do_sample": False}, return_full_text=False)
+    assert isinstance(said["generated_text"], str)
+    assert said["generated_text"]
+
+
+def test_a_model_folder_holds_no_pickle(tiny: Tiny, tiny_arm: Path) -> None:
+    for folder in (tiny.model, tiny.base / "tower", tiny_arm / "model"):
+        assert {path.suffix for path in folder.rglob("*") if path.is_file()} <= {".safetensors", ".json", ".jinja"}
+    everywhere = {path.suffix for path in tiny_arm.rglob("*") if path.is_file()}
+    assert everywhere <= {".safetensors", ".json", ".jsonl", ".jinja", ".md"}
+
+
+def test_the_log_has_a_line_for_every_step_and_the_sidecar_says_how(tiny: Tiny, tiny_arm: Path) -> None:
+    lines = [json.loads(line) for line in (tiny_arm / "log.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+    sidecar = read_sidecar(tiny_arm / "model")
+    assert sidecar.kind == "sft"
+    assert sidecar.settings["twins"] is True
+    assert {Path(name).name for name in sidecar.inputs} == {"model.safetensors", "MANIFEST.json", "bold.yaml"}
+
+
+def test_a_second_run_writes_nothing_new(tiny: Tiny, tiny_arm: Path) -> None:
+    before = hashes(tiny_arm)
+    found = call("sft", tiny.model, tiny.dataset, tiny_arm, "--config", tiny_arm.parent / "bold.yaml")
+    assert found == {"verb": "sft", "arm": str(tiny_arm), "trained": False}
+    assert hashes(tiny_arm) == before
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "found"), [("--seed", 1, "seed"), ("--epochs", 1, "epochs"), ("--limit", 2, "limit")]
+)
+def test_other_settings_are_refused(tiny: Tiny, tiny_arm: Path, flag: str, value: int, found: str) -> None:
+    recipe = tiny_arm.parent / "bold.yaml"
+    code, line, error = attempt("sft", tiny.model, tiny.dataset, tiny_arm, "--config", recipe, flag, value)
+    assert (code, line) == (1, "")
+    assert f"{tiny_arm}: made with {found}=" in error
+
+
+def test_a_wrong_base_or_dataset_is_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = CONFIGS / "mini_contrast.yaml"
+    for base, dataset in ((tmp_path / "none", tiny.dataset), (tiny.model, tmp_path / "none")):
+        code, line, error = attempt("sft", base, dataset, tmp_path / "out", "--config", recipe)
+        assert (code, line) == (1, "")
+        assert f"{tmp_path / 'none'}" in error
+        assert not (tmp_path / "out" / "model").exists()
+
+
+# Killed
+
+
+@pytest.fixture(scope="module")
+def killed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
+    """A recipe, an arm that was trained without interruption, and one killed after its third checkpoint or later."""
+    root = tmp_path_factory.mktemp("killed")
+    recipe = write_recipe(root / "slow.yaml", num_train_epochs=5, save_steps=2)
+    call("sft", tiny.model, tiny.dataset, root / "whole", "--config", recipe)
+    words = ["sft", tiny.model, tiny.dataset, root / "killed", "--config", recipe]
+    command = [sys.executable, "-m", "trainer", *map(str, words)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    last = 0
+    while last < 6:
+        assert process.poll() is None, "the training ended before it could be killed"
+        whole = (root / "killed" / "checkpoints").glob("checkpoint-*/trainer_state.json")
+        last = max((int(path.parent.name.split("-")[1]) for path in whole), default=0)
+        time.sleep(0.02)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (root / "killed" / "model").exists()
+    return recipe, root / "whole", root / "killed"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half_written", [False, True])
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
+    tiny: Tiny, killed: tuple[Path, Path, Path], tmp_path: Path, half_written: bool
+) -> None:
+    recipe, whole, left = killed
+    arm = tmp_path / "arm"
+    shutil.copytree(left, arm)
+    if half_written:  # the kill fell into the writing of a checkpoint, whose state comes last
+        shutil.copytree(whole / "adapter", arm / "checkpoints" / "checkpoint-18")
+    found = call("sft", tiny.model, tiny.dataset, arm, "--config", recipe)
+    assert (found["trained"], found["steps"]) == (True, 20)
+    name = "adapter_model.safetensors"
+    assert moved(tensors(whole / "adapter", name), tensors(arm / "adapter", name)) == set()
+    assert moved(tensors(whole / "model"), tensors(arm / "model")) == set()
+    logs = [[json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()] for one in (whole, arm)]
+    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
+    assert not (arm / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_does_not_go_on_with_other_settings(tiny: Tiny, killed: tuple[Path, Path, Path]) -> None:
+    recipe, _, left = killed
+    before = hashes(left)
+    code, line, error = attempt("sft", tiny.model, tiny.dataset, left, "--config", recipe, "--seed", 1)
+    assert (code, line) == (1, "")
+    assert f"{left}: " in error
+    assert hashes(left) == before
