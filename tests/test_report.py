@@ -167,6 +167,8 @@ def test_what_is_optional_is_left_out(run: Path) -> None:
     for part in ("eval/shuffled", "probes", "dose"):
         shutil.rmtree(run / part)
     (run / "eval" / "base" / "agree.json").unlink()
+    (run / "plots").mkdir()
+    (run / "plots" / "dose.png").write_bytes(b"of a run that had doses")
     _, found, page = write(run)
     assert list(found["models"]) == ["base", "mirage", "contrast", "refusal"]
     assert (found["probes"], list(found["dose"]), "before" in found) == ({}, ["0", "all"], False)

@@ -62,6 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     made = {"report.json": text.encode(), "report.html": page.encode()}
     made |= {f"plots/{name}": png for name, png in plots.items()}
+    for stale in {path.name for path in (folder / "plots").glob("*.png")} - set(plots):
+        (folder / "plots" / stale).unlink()
     written = [name for name, content in made.items() if _replaced(folder / name, content)]
     if "report.json" in written or not sidecar_path(folder / "report.json").is_file():
         settings = {"report_version": REPORT_VERSION}
