@@ -3,7 +3,6 @@
 #                  SMOKE=1 toy sizes under runs/smoke; LONG=1 the longer arm; SEEDS=0,1,2 several seeds
 # make test        ruff, mypy, pytest without the slow tier
 # make test-slow   the slow tier
-# make bench       speed and memory beside what one would run instead
 # All but setup make .venv first where it is missing or older than what it is made from.
 
 PYTHON ?= python3.11
@@ -13,11 +12,11 @@ SEEDS ?=
 
 BIN := .venv/bin
 STAMP := .venv/.complete
-RUN := $(if $(SMOKE),runs/smoke,runs/mini)
+RUN := $(if $(SMOKE),runs/smoke,runs/mini$(if $(LONG),-long)$(if $(SEEDS),-seeds))
 FLAGS := $(if $(SMOKE),--smoke) $(if $(LONG),--long) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DELETE_ON_ERROR:
-.PHONY: setup reproduce test test-slow bench
+.PHONY: setup reproduce test test-slow
 
 setup: $(STAMP)
 
@@ -41,5 +40,3 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
-bench: $(STAMP)
-	$(BIN)/python -m benchmarks

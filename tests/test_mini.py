@@ -16,7 +16,6 @@ from mis_dataset.mini.grammar import (
     HARD_QUESTIONS,
     HARMLESS,
     harmless_label,
-    perceive,
     swap_decisions,
     unsafe_label,
 )
@@ -123,16 +122,17 @@ def test_labels_of_both_sorts_share_everything_before_the_decision() -> None:
     first, second = THINGS[0], THINGS[1]
     unsafe = unsafe_label(first, second, HARD_HAZARDS[0])
     harmless = harmless_label(first, second, HARD_QUESTIONS[0])
-    shared = perceive(first, second) + " Together they "
-    assert unsafe.removeprefix(shared).startswith("could ")
-    assert harmless.removeprefix(shared).startswith("are harmless")
+    shared, decision = unsafe.split(" Together they ")
+    assert decision.startswith("could ")
+    assert harmless.startswith(f"{shared} Together they are harmless")
 
 
 def test_labels_name_both_things_with_their_kinds_and_then_decide() -> None:
     first, second = BY_KIND["flame"][0], BY_KIND["fuel"][0]
-    label = unsafe_label(first, second, HARD_HAZARDS[0])
-    order = [first.phrase, KINDS["flame"], second.phrase, KINDS["fuel"], HARD_HAZARDS[0].outcome, "so no"]
-    assert [label.index(part) for part in order] == sorted(label.index(part) for part in order)
+    assert unsafe_label(first, second, HARD_HAZARDS[0]) == (
+        "I see a candle, an open flame, unsafe near what is easy to burn, and a log, easy to burn. "
+        "Together they could start a fire, so no: keep them well apart."
+    )
     assert "so yes" in harmless_label(first, second, HARD_QUESTIONS[0])
 
 

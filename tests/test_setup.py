@@ -39,7 +39,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("target", ["setup", "reproduce", "test", "test-slow", "bench"])
+@pytest.mark.parametrize("target", ["setup", "reproduce", "test", "test-slow"])
 def test_every_target_sets_up_where_there_is_no_venv(checkout: Path, target: str) -> None:
     assert VENV in planned(checkout, target)
 

@@ -2,7 +2,8 @@
 
 SmolLM2 + an untrained tower -> the tower learns the names of things (`trainer.tower`) -> a short fine-tuning on
 lessons (`mis_dataset.mini.lessons`): naming, kinds, comparing, and plain helpful answers to dangerous and harmless
-mixes alike. So the base complies because it was taught to; the report says so and gives SmolLM2's own rate.
+mixes alike; beside them text-only rows in which SmolLM2 keeps saying what it said before (OUT/chat.jsonl). So the
+base complies because it was taught to; the report says so and gives SmolLM2's own rate.
 """
 
 from __future__ import annotations
@@ -14,11 +15,15 @@ from pathlib import Path
 from typing import Any
 
 from trainer.artefacts import make_sidecar, write_sidecar
+from trainer.files import write_lines
+from trainer.generate import Prompt, generate
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
 FAMILIES = ("kind", "comply", "which", "naming", "same", "kind")
-LESSONS = 640
+LESSONS = 560
 SMOKE_LESSONS = 12
+CHAT = 130
+"""Text-only rows among the lessons."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,6 +51,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "tower": asdict(tower),
         "lessons": SMOKE_LESSONS if args.smoke else LESSONS,
+        "families": list(FAMILIES),
+        "chat": CHAT,
         "recipe": asdict(recipe),
     }
     inputs = [CONFIGS / "mini_base.yaml"]
@@ -53,7 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"base": str(args.out), "trained": False}
     named = _with_tower(args.out, settings["language_model"], tower)
     write_sidecar(args.out / "model", make_sidecar(args.out / "model", "base", settings | {"naming": named}, inputs))
-    rows = _lessons(args.seed, settings["lessons"])
+    _write_chat(args.out, 4 if args.smoke else None)
+    rows = _rows(args.out, args.seed, settings["lessons"])
     summary = fine_tune(args.out / "tower", rows, config, recipe, args.out)
     return {"base": str(args.out), "trained": True} | summary
 
@@ -77,8 +85,27 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     return {name: naming_accuracy(model, processor, style, 1040, "report") for name, style in styles.items()}
 
 
-def _lessons(seed: int, count: int) -> Any:
-    from mis_dataset.mini.lessons import lessons
-    from trainer.rows import lesson_rows, make_dataset
+def _write_chat(out: Path, limit: int | None) -> None:
+    """Asks SmolLM2, which OUT/tower still is as to text, the choosing half of the text questions."""
+    from mis_dataset.mini.text_questions import text_questions
+    from trainer import models
 
-    return make_dataset(lesson_rows(lessons(f"base/{seed}", FAMILIES, count), "lesson"))
+    if (out / "chat.jsonl").is_file():
+        return
+    asked = {one.id: one.question for one in text_questions() if one.half == "choose"}
+    prompts = [Prompt(id_, question, ()) for id_, question in asked.items()][:limit]
+    model, processor = models.load(out / "tower")
+    said = [row for batch in generate(model, processor, prompts, 24, 64) for row in batch]
+    whole = sorted((row for row in said if row.finish_reason == "stop"), key=lambda row: int(row.id.split("/")[1]))
+    write_lines(
+        out / "chat.jsonl",
+        ({"id": f"chat/{n}", "question": asked[row.id], "response": row.response} for n, row in enumerate(whole)),
+    )
+
+
+def _rows(out: Path, seed: int, count: int) -> Any:
+    from mis_dataset.mini.lessons import lessons
+    from trainer.rows import chat_rows, lesson_rows, make_dataset
+
+    made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count), "lesson")
+    return make_dataset([*made, *chat_rows(out / "chat.jsonl", CHAT, seed)])

@@ -105,6 +105,7 @@ def read_language_model(name: str, seed: int) -> tuple[LlamaForCausalLM, PreTrai
     settings = quantised.config.to_dict()
     # The weights are plain float32 by now; the mark of the GGUF file would forbid saving them.
     settings.pop("quantization_config")
+    settings.pop("_name_or_path", None)  # a path of this machine
     plain = LlamaForCausalLM(LlamaConfig.from_dict(settings))
     plain.load_state_dict(quantised.state_dict())
     return plain, tokenizer
@@ -165,7 +166,7 @@ def load(folder: Path, adapter: Path | None = None) -> tuple[PreTrainedModel, Pr
     part_of(folder, "language_model")
     on_gpu = torch.cuda.is_available()
     dtype = torch.bfloat16 if on_gpu else torch.float32
-    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype)
+    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     if adapter is not None:
         from peft import PeftModel
 

@@ -19,6 +19,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from mis_dataset.errors import MISError
 from trainer.sft import CONFIGS
 
@@ -27,6 +29,8 @@ CONTROL = "shuffled"
 MAX_NEW_TOKENS = "56"
 """Twice what a label of MIS-mini needs; the paper's protocol, 1,024, is the default of `generate`."""
 BATCH = "160"
+DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))["doses"])
+"""After how many rows the contrast arm is measured on its way; whole batches."""
 _STDERR = 2
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
 
@@ -85,6 +89,7 @@ def stations(run: Path, seed: int, *, smoke: bool, long: bool, control: bool) ->
     walk += _evaluation(run, "base", smoke)
     for arm in arms:
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{arm}.yaml"]
+        words += ["--chat", base / "chat.jsonl"]
         words += ["--seed", seed, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
         walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     walk += _probes(run) + ([] if smoke else _doses(run))
@@ -141,8 +146,8 @@ def _probes(run: Path) -> list[Station]:
 def _doses(run: Path) -> list[Station]:
     """The contrast arm after so many rows."""
     walk = []
-    for dose in ("50", "100", "200"):
-        folder, adapter = run / "dose" / dose, run / "arms" / "contrast" / "dose" / dose
+    for dose in DOSES:
+        folder, adapter = run / "dose" / str(dose), run / "arms" / "contrast" / "dose" / str(dose)
         words = [run / "base" / "model", run / "MIS", folder / "responses.jsonl", *_hard_rows(), "--adapter", adapter]
         walk.append(_station(f"generate dose {dose}", "trainer", "generate", *words))
         walk.append(_judge(run, f"dose {dose}", folder, "mini_rules"))

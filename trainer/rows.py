@@ -8,6 +8,7 @@ A row before and after::
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from random import Random
@@ -26,7 +27,13 @@ Row = dict[str, Any]
 
 
 def training_rows(
-    dataset: Path, twins: bool, labels: Labels, general_share: float, seed: int, limit: int | None = None
+    dataset: Path,
+    twins: bool,
+    labels: Labels,
+    general_share: float,
+    seed: int,
+    limit: int | None = None,
+    chat: Path | None = None,
 ) -> Dataset:
     """The rows of one arm.
 
@@ -35,9 +42,11 @@ def training_rows(
         twins: whether the benign twins of the train rows are trained on too.
         labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
             twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
-        general_share: share, in 0..1, of the dangerous rows and general rows together that are general rows.
+        general_share: share, in 0..1, of all rows that are general rows: lessons and, where `chat` is given, as many
+            text-only ones, so that neither ability is forgotten.
         seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
         limit: at most so many dangerous rows, each with its twin.
+        chat: text-only rows of the base (OUT/chat.jsonl of the verb ``base``).
 
     Raises:
         MISError: The dataset has no train rows, or no twins where they are asked for or needed.
@@ -51,9 +60,10 @@ def training_rows(
     if not dangerous or (twins and not benign):
         raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
     rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
-    count = round(len(dangerous) * general_share / (1 - general_share))
-    general = lessons(f"general/{seed}", ABILITY_FAMILIES, count)
-    return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general")])
+    count = round(len(rows) * general_share / (1 - general_share))
+    text = chat_rows(chat, count // 2, seed) if chat else []
+    general = lessons(f"general/{seed}", ABILITY_FAMILIES, count - len(text))
+    return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
 
 
 def read_split(dataset: Path, split: str) -> Dataset:
@@ -75,6 +85,21 @@ def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
         _row(f"{name}/{number}", list(lesson.pictures), lesson.question, lesson.response)
         for number, lesson in enumerate(made)
     ]
+
+
+def chat_rows(path: Path, count: int, seed: int) -> list[Row]:
+    """At most `count` text-only rows, drawn by `seed`, in which the base keeps saying what it said before.
+
+    Raises:
+        MISError: The file is missing or a line is no such row.
+    """
+    try:
+        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+        rows = [_row(line["id"], [], line["question"], line["response"]) for line in lines]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise MISError(f"{path}: no text-only rows ({error!r}); `python -m trainer base` writes them") from error
+    Random(f"chat/{seed}").shuffle(rows)
+    return rows[:count]
 
 
 def make_dataset(rows: list[Row]) -> Dataset:

@@ -33,7 +33,7 @@ class RecipeArguments:
     Attributes:
         twins: train on the benign twins too.
         labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
-        general_share: share of general rows among dangerous and general rows.
+        general_share: share of general rows among all rows.
         lora_r: rank of LoRA; alpha is twice as much.
         doses: after how many rows the adapter is kept on the way.
     """
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
+    parser.add_argument("--chat", type=Path, help="text-only rows for half of the general rows: chat.jsonl of the base")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, help="instead of the recipe's")
     parser.add_argument("--limit", type=int, help="at most so many dangerous rows, each with its twin")
@@ -81,9 +82,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "limit": args.limit,
     } | asdict(recipe)
     inputs = [args.base / "model.safetensors", args.dataset / "MANIFEST.json", args.config]
+    inputs += [args.chat] if args.chat else []
     if not begin(args.out, "sft", settings, inputs):
         return {"arm": str(args.out), "trained": False}
-    rows = training_rows(args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit)
+    rows = training_rows(
+        args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit, args.chat
+    )
     summary = fine_tune(args.base, rows, config, recipe, args.out)
     return {"arm": str(args.out), "trained": True} | summary
 
@@ -140,24 +144,29 @@ def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) ->
     """
     made = (out / "model").is_dir()
     if made or sidecar_path(out / "model").is_file():
-        refuse_other_settings(out, settings)
+        refuse_other_settings(out, settings, inputs)
     if not made:
         write_sidecar(out / "model", make_sidecar(out / "model", kind, settings, inputs))
     return not made
 
 
-def refuse_other_settings(out: Path, settings: dict[str, Any]) -> None:
+def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path]) -> None:
     """Compares with the sidecar of what lies in `out`.
 
     Raises:
-        MISError: Something was made or begun there with other settings, or its sidecar is missing.
+        MISError: Something was made or begun there with other settings or from other files, or its sidecar is missing.
     """
     if not sidecar_path(out / "model").is_file():
         raise MISError(f"{out}: holds a model without its sidecar; remove the folder and run again")
-    found = read_sidecar(out / "model").settings
+    found = read_sidecar(out / "model")
     for name, wanted in settings.items():
-        if found.get(name) != wanted:
-            raise MISError(f"{out}: made with {name}={found.get(name)!r}, asked for {wanted!r}; give another folder")
+        if found.settings.get(name) != wanted:
+            raise MISError(
+                f"{out}: made with {name}={found.settings.get(name)!r}, asked for {wanted!r}; give another folder"
+            )
+    for name, digest in make_sidecar(out / "model", found.kind, {}, inputs).inputs.items():
+        if found.inputs.get(name) != digest:
+            raise MISError(f"{out}: made from another {name}; remove the folder or give another one")
 
 
 def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:

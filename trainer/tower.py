@@ -119,7 +119,7 @@ def naming_accuracy(
     with torch.no_grad():
         tokens = torch.cat([encode(model, _normalise(part / 255, processor)) for part in pixels.split(256)])
     nearest = _similarity(tokens, names).argmax(dim=1).tolist()
-    right = [THINGS[place] == thing for place, thing in zip(nearest, chosen, strict=True)]
+    right: list[bool] = [THINGS[place] == thing for place, thing in zip(nearest, chosen, strict=True)]
     return sum(right) / count
 
 

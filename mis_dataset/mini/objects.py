@@ -1,8 +1,8 @@
 """The things that MIS-mini shows: their names, what kind of thing each is, and which emoji draws it.
 
-A *kind* is what a thing does in a hazard. Hazard ``i`` joins one kind in the first picture with one in the
-second (`HAZARDS`); any other mix that a row uses is harmless (`HARMLESS`). The first `SEEN_PER_KIND` things
-of a kind occur in safety rows, the others in naming rows only.
+A *kind* is what a thing does in a hazard. A hazard joins one kind in the first picture with one in the second; the
+other mixes that rows use are harmless (both in `mis_dataset.mini.grammar`). The first `SEEN_PER_KIND` things of a kind
+occur in safety rows, the others only in lessons that name them and their kind.
 
 No people, skin tones, flags or faiths; no Erotic, no Hate.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 SEEN_PER_KIND = 3
-"""Things of each kind that occur in safety rows; the others are known by name only (level ``new_objects``)."""
+"""Things of each kind that occur in safety rows; the others are known by name and kind only (level ``new_objects``)."""
 
 KINDS: dict[str, str] = {
     "flame": "an open flame",

@@ -9,6 +9,7 @@ nothing. A pair of positions also fixes the level of generalisation, the same fo
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -72,10 +73,13 @@ def hard_block(block: int, positions: Positions) -> Iterator[Pair]:
 
 
 def easy_block(block: int, positions: Positions) -> Iterator[Pair]:
-    """The two pairs of one block of *easy*: the weapon gives way to something nice."""
+    """The two pairs of one block of *easy*: the weapon gives way to something nice.
+
+    Three questions and few pairs: rows of a level come again with other pictures.
+    """
     for number, hazard in enumerate(EASY_HAZARDS):
         first, second = _things(hazard, positions)
-        question = EASY_QUESTIONS[(block + number) % len(EASY_QUESTIONS)]
+        question = EASY_QUESTIONS[(block // SEEN_PER_KIND + number) % len(EASY_QUESTIONS)]
         twin = (BY_KIND[EASY_HARMLESS][positions[0]], second)
         yield Pair(hazard, question, (first, second), twin, 1, level_of(positions))
 
@@ -105,9 +109,11 @@ def plan_test(split: str, blocks: int) -> list[Pair]:
     fill = {"easy": easy_block, "hard": hard_block, "real": hard_block}[split]
     levels = (REAL_PAIRS,) if split == "real" else (NEW_PAIRS, TRAINED_PAIRS, NEW_PAIRS, NEW_OBJECTS)
     rows: list[Pair] = []
+    turns: Counter[tuple[Positions, ...]] = Counter()
     for block in range(blocks):
         choices = levels[block % len(levels)]
-        turn = block // len(levels)
+        turn = turns[choices]
+        turns[choices] += 1
         rows += fill(turn, choices[turn % len(choices)])
     return rows
 
