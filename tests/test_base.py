@@ -51,7 +51,9 @@ def test_the_sidecar_says_how_well_things_are_named_in_either_style(tiny: Tiny) 
 
 
 def test_nothing_temporary_is_left(tiny: Tiny) -> None:
-    assert {path.name for path in tiny.base.iterdir()} == {"tower", "adapter", "model", "model.meta.json", "log.jsonl"}
+    assert {path.name for path in tiny.base.iterdir()} == {
+        *("tower", "adapter", "model", "model.meta.json", "log.jsonl", "chat.jsonl")
+    }
 
 
 def test_a_model_without_its_sidecar_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
@@ -41,7 +42,28 @@ def test_responses_are_in_the_order_of_the_rows(made: Path) -> None:
 def test_batched_is_one_by_one(tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path) -> None:
     call("generate", tiny_arm / "model", tiny.dataset, tmp_path / "responses.jsonl", *FEW, "--batch-size", 1)
     assert (tmp_path / "responses.jsonl").read_bytes() == made.read_bytes()
-    assert len({row.response for row in read(made, Response)}) > 1
+
+
+def test_padding_on_the_left_changes_no_logits(tiny: Tiny, tiny_arm: Path) -> None:
+    """The tiny model says the same to everything, so equal responses alone would prove little."""
+    import torch
+
+    model, processor = models.load(tiny_arm / "model")
+    row = next(read_prompts(tiny.dataset, ["test_easy"]))
+    questions = ["How?", row.question, f"{row.question} {row.question}"]
+
+    def last_logits(asked: list[str]) -> torch.Tensor:
+        texts = [processor.apply_chat_template(prompt(one), add_generation_prompt=True) for one in asked]
+        images = [list(row.pictures) for _ in asked]
+        inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+        with torch.inference_mode():
+            logits: torch.Tensor = model(**inputs).logits[:, -1]
+        return logits
+
+    together = last_logits(questions)
+    alone = torch.cat([last_logits([one]) for one in questions])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(together[0], together[1], rtol=1e-4, atol=1e-5)
 
 
 def test_text_only_prompts_and_prompts_with_pictures_can_be_asked_together(tiny: Tiny, tiny_arm: Path) -> None:

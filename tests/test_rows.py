@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def released(tiny: Tiny) -> list[dict[str, Any]]:
 
 
 def test_contrast_has_every_dangerous_row_its_twin_and_general_rows(tiny: Tiny) -> None:
-    assert counts(rows_of(tiny)) == {"train": 28, "general": 2}
+    assert counts(rows_of(tiny)) == {"train": 28, "general": 3}
     assert responses(rows_of(tiny)) == {row["id"]: row["response"] for row in released(tiny)}
 
 
@@ -59,9 +60,21 @@ def test_mirage_has_no_twin(tiny: Tiny) -> None:
     assert len(dangerous) == 14
 
 
-@pytest.mark.parametrize(("share", "general"), [(0.0, 0), (0.11, 2), (0.5, 14)])
-def test_the_general_share_is_of_dangerous_and_general_rows_together(tiny: Tiny, share: float, general: int) -> None:
+@pytest.mark.parametrize(("share", "general"), [(0.0, 0), (0.11, 3), (0.5, 28)])
+def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int) -> None:
     assert counts(rows_of(tiny, share=share)).get("general", 0) == general
+
+
+def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
+    lines = [{"id": f"chat/{n}", "question": f"What is {n}?", "response": "A number."} for n in range(40)]
+    chat = tmp_path / "chat.jsonl"
+    chat.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, chat).to_list()
+    assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "chat": 14}
+    assert all(row["images"] == [] for row in rows if row["id"].startswith("chat/"))
+    chat.write_text('{"id": "chat/0"}\n')
+    with pytest.raises(MISError, match=r"chat\.jsonl: no text-only rows"):
+        training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, chat)
 
 
 def test_a_limit_counts_dangerous_rows_and_keeps_their_twins(tiny: Tiny) -> None:

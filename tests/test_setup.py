@@ -63,7 +63,7 @@ def test_a_complete_setup_is_kept_until_a_pin_changes(checkout: Path) -> None:
     [
         ([], ".venv/bin/python -m trainer reproduce runs/mini"),
         (["SMOKE=1"], ".venv/bin/python -m trainer reproduce runs/smoke --smoke"),
-        (["LONG=1", "SEEDS=0,1,2"], ".venv/bin/python -m trainer reproduce runs/mini --long --seeds 0,1,2"),
+        (["LONG=1", "SEEDS=0,1,2"], ".venv/bin/python -m trainer reproduce runs/mini-long-seeds --long --seeds 0,1,2"),
     ],
 )
 def test_reproduce_hands_its_settings_on(checkout: Path, given: list[str], command: str) -> None:

@@ -108,6 +108,24 @@ def test_labels_decode_to_exactly_the_completion_and_the_end_token(
     assert any("Image-1" in text for text in decoded) is not completion_only
 
 
+def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completions_too(
+    tiny: Tiny, tmp_path: Path
+) -> None:
+    recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
+    lines = [{"id": f"chat/{n}", "question": f"What is {n}?", "response": f"It is {n}."} for n in range(9)]
+    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0, 4, tmp_path / "chat.jsonl")
+    assert {len(row["images"]) for row in rows} == {0, 2}
+    trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
+    decoded = []
+    for batch in trainer.get_train_dataloader():
+        shown = int((batch["input_ids"] == trainer.model.config.image_token_id).sum())
+        assert shown == 4 * len(batch["pixel_values"])
+        for labels in batch["labels"]:
+            decoded.append(trainer.processing_class.tokenizer.decode(labels[labels != -100]))
+    assert sorted(decoded) == sorted(f"{row['completion'][0]['content'][0]['text']}<|im_end|>\n" for row in rows)
+
+
 # Weights
 
 

@@ -16,7 +16,6 @@ import pytest
 
 from mis_dataset.errors import UsageError
 from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES, draw, png
-from mis_dataset.mini.grammar import perceive
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.mini.write import write_release
 from mis_dataset.release import check_release
@@ -129,7 +128,9 @@ def test_objects_names_the_things_of_every_row(smoke: Path) -> None:
     assert {name for names in named.values() for name in names} <= set(BY_NAME)
     for row in (*read(smoke, "mis_train.json"), *read(smoke, "mis_train_benign.json")):
         first, second = (BY_NAME[name] for name in named[f"train/{row['id']}"])
-        assert row["conversations"][1]["value"].startswith(perceive(first, second))
+        said = row["conversations"][1]["value"]
+        assert said.startswith(f"I see {first.phrase}, ")
+        assert f", and {second.phrase}, " in said
 
 
 def test_real_rows_and_their_twins_alone_use_the_third_style(tmp_path: Path) -> None:
