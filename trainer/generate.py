@@ -6,7 +6,6 @@ Greedy and batched; rows of similar length share a batch, and the file is in the
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,8 +15,10 @@ from tqdm.auto import tqdm
 
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
+from mis_dataset.mini.objects import THINGS
 from mis_dataset.schema import SPLITS
 from trainer.artefacts import Response, open_artefact
+from trainer.questions import read_things
 from trainer.rows import read_split
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     settings = {name: getattr(args, name) for name in names}
     weights = [args.model / "model.safetensors", args.dataset / "MANIFEST.json"]
     weights += [args.adapter / "adapter_model.safetensors"] if args.adapter else []
+    weights += [args.things] if args.things else []
     artefact = open_artefact(args.out, Response, settings, weights)
     todo = [one for one in chosen if one.id not in artefact.done]
     if todo:
@@ -167,9 +169,15 @@ def _named(prompts: list[Prompt], things: Path | None) -> list[Prompt]:
     """Says in words what the pictures would show: how a language model without eyes is asked."""
     if things is None:
         raise MISError("--pictures named wants --things RAW/mini/objects.json")
-    names = json.loads(things.read_text("utf-8"))
-    lead = "The first image shows a {}. The second image shows a {}.\n{}"
-    return [replace(one, question=lead.format(*names[one.id], one.question)) for one in prompts]
+    names = read_things(things)
+    missing = [one.id for one in prompts if one.id not in names]
+    if missing:
+        raise MISError(f"{things}: lacks {len(missing)} rows (first: {missing[0]}); it belongs to another release")
+    phrases = {thing.name: thing.phrase for thing in THINGS}
+    lead = "The first image shows {}. The second image shows {}.\n{}"
+    return [
+        replace(one, question=lead.format(*(phrases[name] for name in names[one.id]), one.question)) for one in prompts
+    ]
 
 
 def _is_wanted(row: dict[str, Any], only: str | None, level: str | None) -> bool:

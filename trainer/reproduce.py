@@ -212,10 +212,13 @@ def _call(station: Station) -> tuple[int, int]:
         from trainer.__main__ import main
 
         with contextlib.redirect_stdout(sys.stderr):
-            return main(station.words), _peak(resource.RUSAGE_SELF)
+            return main(station.words), _peak()
     command = [sys.executable, "-m", station.room, *station.words]
-    code = subprocess.run(command, check=False, stdout=_STDERR).returncode
-    return code, _peak(resource.RUSAGE_CHILDREN)
+    with subprocess.Popen(command, stdout=_STDERR) as process:
+        # Its own peak; getrusage would give the largest of all children so far.
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    return process.returncode, usage.ru_maxrss * 1024
 
 
 def _fork(station: Station) -> tuple[int, int]:
@@ -241,9 +244,9 @@ def _child(station: Station, send: Any) -> None:
     send.close()
 
 
-def _peak(who: int) -> int:
-    """Peak resident memory in bytes."""
-    return resource.getrusage(who).ru_maxrss * 1024
+def _peak() -> int:
+    """Peak resident memory of this process in bytes; with ``--smoke`` that of all stations so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def _bars(run: Path) -> bool:
