@@ -163,21 +163,33 @@ def _write(raw: Path, out: Path, inputs: dict[str, str], counts: dict[str, int])
     # Of one name, so that what a killed build has left behind is removed by the next.
     temporary = out.with_name(f".{out.name}.building")
     try:
+        if (temporary / "old").is_dir() and not out.exists():  # killed between the two renames of `_replace`
+            (temporary / "old").rename(out)
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "new").mkdir(parents=True)
         builder = MISBuilder(cache_dir=str(temporary / "cache"), data_dir=str(raw))
         builder.download_and_prepare(str(temporary / "parquet"), file_format="parquet")
         _arrange(temporary / "parquet", f"{builder.dataset_name}-", temporary / "new" / "data")
         write_manifest(temporary / "new", inputs, counts)
-        if out.exists():
-            out.rename(temporary / "old")
-        (temporary / "new").rename(out)
+        _replace(out, temporary / "new", temporary / "old")
     except DatasetGenerationError as error:
         raise _reason(error, out) from error
     except OSError as error:
         raise _reason(error, out) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace(out: Path, new: Path, old: Path) -> None:
+    """Moves `new` to `out`; what lay there goes to `old`, and back where that fails."""
+    if out.exists():
+        out.rename(old)
+    try:
+        new.rename(out)
+    except OSError:
+        if old.is_dir():
+            old.rename(out)
+        raise
 
 
 def _arrange(parquet: Path, prefix: str, folder: Path) -> None:

@@ -157,14 +157,14 @@ def assemble(
     return model, processor
 
 
-def load(folder: Path, adapter: Path | None = None) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A checkpoint, in float32 on the CPU or in bfloat16 on the GPU, with `adapter` on it if one is given.
+def load(folder: Path, adapter: Path | None = None, *, cpu: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A checkpoint, in bfloat16 on the GPU, or in float32 on the CPU where `cpu` says so or there is no GPU.
 
     Raises:
         ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
     """
     part_of(folder, "language_model")
-    on_gpu = torch.cuda.is_available()
+    on_gpu = torch.cuda.is_available() and not cpu
     dtype = torch.bfloat16 if on_gpu else torch.float32
     model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, use_safetensors=True)
     if adapter is not None:

@@ -175,7 +175,7 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
 
     from trainer import models
 
-    model, processor = models.load(base)
+    model, processor = models.load(base, cpu=config.use_cpu)
     language = models.part_of(base, "language_model").replace(".", r"\.")
     projector = models.part_of(base, "projector").rsplit(".", 1)[-1]
     lora = LoraConfig(

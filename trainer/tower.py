@@ -7,18 +7,21 @@ embeddings, plus the mean squared distance to the right one.
 
 from __future__ import annotations
 
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from tqdm.auto import tqdm
 
+from mis_dataset.errors import MISError
 from mis_dataset.mini.draw import SIZE, Style, draw, draw_varied
 from mis_dataset.mini.objects import THINGS
 from trainer.files import replace_file
@@ -60,12 +63,15 @@ def train_tower(
         settings: see `TowerSettings`.
         state: safetensors file to which weights, optimizer and position are written every 200 steps. A rerun goes on
             from it and ends with the same weights.
+
+    Raises:
+        MISError: `state` was begun with other settings.
     """
     names = name_embeddings(model, processor)
     pictures, labels = _draw_many(settings)
     weights = _trainable(model)
     optimizer = torch.optim.AdamW(weights.values(), lr=settings.learning_rate, weight_decay=0.05)
-    start = _read_state(state, weights, optimizer)
+    start = _read_state(state, settings, weights, optimizer)
     model.train()
     for step in tqdm(range(start, settings.steps), initial=start, total=settings.steps, desc="tower"):
         # Seeded by step, so that a resumed run sees what the uninterrupted one saw.
@@ -79,7 +85,7 @@ def train_tower(
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         if (step + 1) % _SAVE_EVERY == 0:
-            _write_state(state, step + 1, weights, optimizer)
+            _write_state(state, settings, step + 1, weights, optimizer)
     model.eval()
 
 
@@ -182,7 +188,9 @@ def _trainable(model: InternVLForConditionalGeneration) -> dict[str, nn.Paramete
     return {name: weight for name, weight in model.named_parameters() if name.startswith(parts)}
 
 
-def _write_state(path: Path, step: int, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> None:
+def _write_state(
+    path: Path, settings: TowerSettings, step: int, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> None:
     """Weights and both moments of AdamW, under a temporary name first."""
     tensors = {"step": torch.tensor(step)}
     for name, weight in weights.items():
@@ -190,13 +198,19 @@ def _write_state(path: Path, step: int, weights: dict[str, nn.Parameter], optimi
         for moment in ("exp_avg", "exp_avg_sq"):
             tensors[f"{moment}/{name}"] = optimizer.state[weight][moment]
     with replace_file(path) as temporary:
-        save_file(tensors, temporary)
+        save_file(tensors, temporary, {"settings": json.dumps(asdict(settings))})
 
 
-def _read_state(path: Path, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer) -> int:
+def _read_state(
+    path: Path, settings: TowerSettings, weights: dict[str, nn.Parameter], optimizer: torch.optim.Optimizer
+) -> int:
     """The step to go on from: 0 where nothing was saved."""
     if not path.is_file():
         return 0
+    with safe_open(path, "pt") as saved:
+        found = (saved.metadata() or {}).get("settings")
+    if found != json.dumps(asdict(settings)):
+        raise MISError(f"{path}: a tower begun with {found}, asked for {asdict(settings)}; remove it to begin anew")
     tensors = load_file(path)
     step = int(tensors["step"])
     for name, weight in weights.items():
