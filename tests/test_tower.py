@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mis_dataset.errors import MISError
 from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES
 from mis_dataset.mini.objects import THINGS
 from tests.tiny import Tiny
@@ -65,6 +66,13 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny: Tiny,
     train_tower(model, processor, settings, state)
     assert moved(uninterrupted, weights_of(model)) == set()
     assert moved(uninterrupted, fresh) != set()
+
+
+def test_a_tower_begun_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    settings = TowerSettings(steps=200, batch=1, pictures=52)
+    train_tower(*load_tower(tiny), settings, tmp_path / "state.safetensors")
+    with pytest.raises(MISError, match="a tower begun with .* remove it to begin anew"):
+        train_tower(*load_tower(tiny), replace(settings, seed=1), tmp_path / "state.safetensors")
 
 
 def test_every_thing_has_the_embeddings_of_its_name(tiny: Tiny) -> None:
