@@ -71,7 +71,7 @@ def test_a_resumed_run_ends_with_the_weights_of_an_uninterrupted_one(tiny: Tiny,
 def test_a_tower_begun_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     settings = TowerSettings(steps=200, batch=1, pictures=52)
     train_tower(*load_tower(tiny), settings, tmp_path / "state.safetensors")
-    with pytest.raises(MISError, match="a tower begun with .* remove it to begin anew"):
+    with pytest.raises(MISError, match=r"a tower begun with .* remove it to begin anew"):
         train_tower(*load_tower(tiny), replace(settings, seed=1), tmp_path / "state.safetensors")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mis_dataset.errors import MISError
 from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
-from trainer.files import write_lines
+from trainer.files import sha256_of, write_lines
 from trainer.rows import Labels, training_rows
 
 if TYPE_CHECKING:
@@ -164,9 +164,11 @@ def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path
             raise MISError(
                 f"{out}: made with {name}={found.settings.get(name)!r}, asked for {wanted!r}; give another folder"
             )
-    for name, digest in make_sidecar(out / "model", found.kind, {}, inputs).inputs.items():
-        if found.inputs.get(name) != digest:
-            raise MISError(f"{out}: made from another {name}; remove the folder or give another one")
+    # By file name: an arm may be moved, what it was made from may not have changed.
+    made_from = {Path(name).name: digest for name, digest in found.inputs.items()}
+    for path in inputs:
+        if made_from.get(path.name) != sha256_of(path):
+            raise MISError(f"{out}: made from another {path.name} than {path}; remove the folder or give another one")
 
 
 def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:
