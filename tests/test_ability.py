@@ -13,7 +13,7 @@ from mis_dataset.mini.lessons import ABILITY_FAMILIES, lessons
 from mis_dataset.mini.text_questions import text_questions
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
-from trainer.artefacts import Ability, open_artefact, read
+from trainer.artefacts import Ability, open_artefact, read, read_sidecar
 
 FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4)
 
@@ -85,11 +85,18 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, made: Path, tmp
     lines = made.read_text("utf-8").splitlines(keepends=True)
     (tmp_path / "ability.jsonl.part").write_text("".join([*lines[5:8], lines[0][:20]]), "utf-8")
     meta = json.loads(made.with_name("ability.jsonl.meta.json").read_text("utf-8"))
-    weights = Path(os.path.relpath(tiny.model / "model.safetensors", tmp_path)).as_posix()
-    meta["inputs"] = {weights: next(iter(meta["inputs"].values()))}
+    here = Path(os.path.relpath(tiny.model, tmp_path))
+    meta["inputs"] = {(here / Path(name).name).as_posix(): hash_ for name, hash_ in meta["inputs"].items()}
+    meta["device"] = "cuda"
     (tmp_path / "ability.jsonl.meta.json").write_text(json.dumps(meta))
     assert call("ability", tiny.model, tmp_path / "ability.jsonl", *FEW)["asked"] == 5
     assert (tmp_path / "ability.jsonl").read_bytes() == made.read_bytes()
+    assert read_sidecar(tmp_path / "ability.jsonl").device == "cpu+cuda"
+
+
+def test_all_of_the_checkpoint_is_pinned(made: Path) -> None:
+    pinned = {Path(name).name for name in read_sidecar(made).inputs}
+    assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer_config.json"} <= pinned
 
 
 def test_other_settings_are_refused(tiny: Tiny, made: Path) -> None:

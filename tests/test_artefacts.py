@@ -14,6 +14,8 @@ from trainer.artefacts import (
     Ability,
     Response,
     Verdict,
+    adapter_files,
+    checkpoint_files,
     open_artefact,
     read,
     read_sidecar,
@@ -187,12 +189,68 @@ def test_the_sidecar_says_where_the_artefact_came_from(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "a.txt").write_text("a")
     path = tmp_path / "eval" / "responses.jsonl"
-    open_artefact(path, Response, {"seed": 3, "batch": (1, 2)}, [folder], device="cpu")
+    open_artefact(path, Response, {"seed": 3, "batch": (1, 2)}, [folder])
     sidecar = read_sidecar(path)
     assert sidecar.settings == {"seed": 3, "batch": [1, 2]}
     assert sidecar.inputs == {"../MIS": sha256_text(f"a.txt\0{sha256_text('a')}\n")}
     assert (sidecar.kind, sidecar.device) == ("response", "cpu")
     assert sidecar.versions["torch"] == library_versions(["torch"])["torch"]
+
+
+def test_the_sidecar_names_every_device_that_rows_were_made_on(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    artefact = open_artefact(path, Response, {}, [])
+    artefact.made_on("cuda")
+    assert read_sidecar(path).device == "cuda"  # no row of it was made on the CPU
+    artefact.append(ROWS[:1])
+    written = sidecar_path(path).stat().st_mtime_ns
+    artefact.made_on("cuda")
+    assert sidecar_path(path).stat().st_mtime_ns == written
+    again = open_artefact(path, Response, {}, [])
+    again.made_on("cpu")
+    assert read_sidecar(path).device == "cpu+cuda"
+    assert open_artefact(path, Response, {}, []).done == {"train/1"}
+    assert read_sidecar(path).device == "cpu+cuda"
+
+
+def write_files(folder: Path, *names: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).write_text(name)
+    return folder
+
+
+def test_a_checkpoint_is_all_its_shards_and_what_decides_how_they_speak(tmp_path: Path) -> None:
+    shards = ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors", "model.safetensors.index.json"]
+    others = ["config.json", "generation_config.json", "tokenizer.json", "chat_template.jinja"]
+    processors = ["processor_config.json", "preprocessor_config.json"]
+    folder = write_files(tmp_path / "model", *shards, *others, *processors, "README.md", "optimizer.pt", "log.jsonl")
+    assert [path.name for path in checkpoint_files(folder)] == [*shards, *others, *processors]
+
+
+@pytest.mark.parametrize(
+    ("names", "missing"),
+    [
+        ((), "config.json"),
+        (("model.safetensors",), "config.json"),
+        (("config.json", "model.safetensors.index.json"), r"\*\.safetensors"),
+    ],
+)
+def test_a_folder_without_config_or_weights_is_no_checkpoint(
+    tmp_path: Path, names: tuple[str, ...], missing: str
+) -> None:
+    folder = write_files(tmp_path / "model", *names)
+    with pytest.raises(ArtefactError, match=rf"model: no checkpoint lies there \({missing} is missing\)"):
+        checkpoint_files(folder)
+
+
+def test_an_adapter_is_its_weights_and_its_config(tmp_path: Path) -> None:
+    names = ["adapter_config.json", "adapter_model.safetensors"]
+    folder = write_files(tmp_path / "adapter", *names, "tokenizer.json", "README.md")
+    assert [path.name for path in adapter_files(folder)] == names
+    (folder / "adapter_config.json").unlink()
+    with pytest.raises(ArtefactError, match=r"adapter: no adapter lies there \(adapter_config\.json is missing\)"):
+        adapter_files(folder)
 
 
 def test_an_artefact_without_its_sidecar_is_refused(tmp_path: Path) -> None:

@@ -47,8 +47,8 @@ def test_a_good_run_passes_every_bar_and_meets_every_aim(good: tuple[Path, list[
     assert by_name["seconds of all stations"].measured == 500.0
     assert by_name["mirage: over-refusal on twins of hard"].state == "found"
     assert by_name["shuffled: pair accuracy on hard, new pairs"].state == "absent"
-    dose = by_name["pair accuracy on hard after all rows minus after none (n: points of the plot)"]
-    assert dose.found == "after 0 .. all rows: 0.000, 0.125, 0.250, 0.500, 1.000"
+    dose = by_name["pair accuracy on hard, new pairs, after all rows minus after none (n: points of the plot)"]
+    assert dose.found == "after 0 .. all rows: 0.000, 0.150, 0.250, 0.500, 1.000"
 
 
 def test_as_few_rows_as_the_made_run_has_fail_the_real_bars(good: tuple[Path, list[str]]) -> None:
@@ -150,7 +150,7 @@ SPOILT: list[tuple[Spoil, set[str]]] = [
     ),
     (like_contrast("probes/black"), {"contrast with one picture black: pair accuracy on hard"}),
     (like_contrast("probes/text"), {"contrast with text only: pair accuracy on hard"}),
-    (no_doses, {"pair accuracy on hard after all rows minus after none (n: points of the plot)"}),
+    (no_doses, {"pair accuracy on hard, new pairs, after all rows minus after none (n: points of the plot)"}),
     (abilities(340, 150), {"contrast minus base: picture ability, paired lower 95 % bound"}),
     (abilities(400, 120), {"contrast minus base: text ability, paired lower 95 % bound"}),
     (said("base", some("benign", 5), ""), {"base: share of rows and twins that are unscored"}),

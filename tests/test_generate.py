@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
-from trainer.artefacts import Response, read
+from trainer.artefacts import Response, read, read_sidecar
 from trainer.generate import Prompt, generate, read_prompts
 
 FEW = ("--limit", 3, "--max-new-tokens", 6)
@@ -75,6 +76,40 @@ def test_text_only_prompts_and_prompts_with_pictures_can_be_asked_together(tiny:
     assert rows["test_easy/9"].response == rows["test_easy/0"].response
 
 
+def test_equal_prompts_are_asked_once_and_every_id_gets_the_response(
+    tiny: Tiny, tiny_arm: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, processor = models.load(tiny_arm / "model")
+    asked: list[int] = []
+    speak = model.generate
+
+    def count(**inputs: Any) -> Any:
+        asked.append(len(inputs["input_ids"]))
+        return speak(**inputs)
+
+    monkeypatch.setattr(model, "generate", count)  # transformers' own
+    own, black = (next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "black"))
+    again = next(read_prompts(tiny.dataset, ["test_easy"]))  # equal pixels in other objects
+    pixels, white = own.pictures[0].convert("P"), own.pictures[0].convert("P")
+    white.putpalette([255] * 768)
+    prompts = [
+        Prompt("a/0", own.question, own.pictures),
+        Prompt("a/1", own.question, again.pictures),
+        Prompt("a/2", own.question, own.pictures[::-1]),
+        Prompt("a/3", own.question, black.pictures),
+        Prompt("a/4", f"{own.question} Why?", own.pictures),
+        Prompt("a/5", own.question, (pixels, pixels)),
+        Prompt("a/6", own.question, (white, white)),
+        Prompt("b/0", own.question, ()),
+        Prompt("b/1", own.question, ()),
+    ]
+    rows = {row.id: row.response for batch in generate(model, processor, prompts, 4, 4) for row in batch}
+    assert sorted(rows) == [one.id for one in prompts]
+    assert asked == [4, 2, 1]
+    assert (rows["a/0"], rows["b/0"]) == (rows["a/1"], rows["b/1"])
+    assert rows["b/0"] == next(generate(model, processor, prompts[-1:], 4, 4))[0].response
+
+
 def test_a_response_that_is_cut_off_says_so(made: Path) -> None:
     reasons = {row.finish_reason for row in read(made, Response)}
     assert reasons <= {"stop", "length"}
@@ -96,11 +131,14 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, tiny_arm: Path,
     sidecar = made.with_name("responses.jsonl.meta.json")
     meta = json.loads(sidecar.read_text("utf-8"))
     meta["inputs"] = {_seen_from(tmp_path, made.parent, name): hash_ for name, hash_ in meta["inputs"].items()}
+    meta["device"] = "cuda"
     (tmp_path / sidecar.name).write_text(json.dumps(meta))
     found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW)
     assert (found["n"], found["generated"]) == (12, 8)
     assert out.read_bytes() == made.read_bytes()
     assert not out.with_name("responses.jsonl.part").exists()
+    assert read_sidecar(out).device == "cpu+cuda"
+    assert read_sidecar(made).device == "cpu"
 
 
 def _seen_from(here: Path, there: Path, name: str) -> str:
@@ -133,6 +171,34 @@ def test_another_model_is_refused(tiny: Tiny, made: Path) -> None:
     code, _, error = attempt("generate", tiny.model, tiny.dataset, made, *FEW)
     assert code == 1
     assert f"{made} was made with another input: " in error
+
+
+def test_a_sharded_checkpoint_says_the_same_and_all_of_it_is_pinned(
+    tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "model", tmp_path / "responses.jsonl"
+    shutil.copytree(tiny_arm / "model", folder, ignore=shutil.ignore_patterns("*.safetensors"))
+    models.load(tiny_arm / "model")[0].save_pretrained(folder, max_shard_size="1MB")
+    words = ("generate", folder, tiny.dataset, out, *FEW, "--splits", "test_easy")
+    call(*words)
+    assert read(out, Response) == read(made, Response)[:3]
+    pinned = {Path(name).name for name in read_sidecar(out).inputs}
+    shards = {path.name for path in folder.glob("model-*.safetensors")}
+    assert len(shards) > 1
+    assert shards | {"config.json", "tokenizer_config.json", "processor_config.json", "MANIFEST.json"} <= pinned
+    template = folder / "chat_template.jinja"
+    template.write_text(template.read_text("utf-8") + " ")
+    code, _, error = attempt(*words)
+    assert code == 1
+    assert "made with another input: model/chat_template.jinja was " in error
+
+
+def test_an_adapter_is_pinned_with_its_config(tiny: Tiny, tiny_arm: Path, tmp_path: Path) -> None:
+    out = tmp_path / "responses.jsonl"
+    words = ("--adapter", tiny_arm / "adapter", "--splits", "test_easy", "--limit", 1, "--max-new-tokens", 2)
+    call("generate", tiny.model, tiny.dataset, out, *words)
+    pinned = {Path(name).name for name in read_sidecar(out).inputs}
+    assert {"adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"} <= pinned
 
 
 # Rows that are asked about

@@ -130,8 +130,8 @@ def test_labels_of_both_sorts_share_everything_before_the_decision() -> None:
 def test_labels_name_both_things_with_their_kinds_and_then_decide() -> None:
     first, second = BY_KIND["flame"][0], BY_KIND["fuel"][0]
     assert unsafe_label(first, second, HARD_HAZARDS[0]) == (
-        "I see a candle, an open flame, unsafe near what is easy to burn, and a log, easy to burn. "
-        "Together they could start a fire, so no: keep them well apart."
+        "I see a candle, burning, unsafe with anything flammable, and a log, flammable. "
+        "Together they could start a fire, so no: keep them apart."
     )
     assert "so yes" in harmless_label(first, second, HARD_QUESTIONS[0])
 
@@ -188,7 +188,7 @@ def test_the_sizes_are_those_of_the_issue() -> None:
     assert len(PLANS["hard"]) >= 160
     assert len(PLANS["real"]) >= 80
     assert {split: len(pairs) for split, pairs in PLANS.items()} == {
-        "train": 441,
+        "train": 420,
         "easy": 160,
         "hard": 160,
         "real": 80,

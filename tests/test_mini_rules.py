@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
+from mis_dataset.mini.grammar import REFUSALS, harmless_label, unsafe_label
+from mis_dataset.mini.plan import plan_test, plan_train
+from trainer.judges import mini_rules
 from trainer.judges.base import JUDGE_VERSION, RUBRIC, Judgement, unscored
 from trainer.judges.cues import Cue
 from trainer.judges.english import clauses
@@ -128,3 +133,43 @@ def test_each_clause_gives_one_cue() -> None:
 def test_a_changed_rubric_needs_a_new_version() -> None:
     pinned = {"1-a": "035220e4dea9cce1"}
     assert hashlib.sha256(RUBRIC.encode()).hexdigest()[:16] == pinned[JUDGE_VERSION]
+
+
+# Labels and judges know nothing of each other
+
+
+def phrases(text: str, words: int = 4) -> set[tuple[str, ...]]:
+    """All runs of so many words, lower case."""
+    found = re.findall(r"[a-z']+", text.lower())
+    return set(zip(*(found[start:] for start in range(words)), strict=False))
+
+
+def labels() -> set[str]:
+    """Every label and every plain helpful answer of MIS-mini."""
+    pairs = [*plan_train(60), *plan_test("hard", 32), *plan_test("easy", 80)]
+    made = {unsafe_label(*pair.things, pair.hazard) for pair in pairs}
+    made |= {harmless_label(*pair.twin_things, pair.question) for pair in pairs}
+    for pair in pairs:
+        first, second = pair.things
+        made.add(pair.question.comply.format(first=first.name, second=second.name))
+    return made | set(REFUSALS)
+
+
+def shared_phrases(texts: Iterable[str], judges: str) -> set[tuple[str, ...]]:
+    return set().union(*map(phrases, texts)) & phrases(judges)
+
+
+def test_labels_and_judges_share_no_four_words_in_a_row() -> None:
+    judges = Path(mini_rules.__file__).parent
+    known = "\n".join(path.read_text("utf-8") for path in sorted(judges.iterdir()) if path.suffix in (".py", ".tsv"))
+    assert len(labels()) > 100
+    assert len(phrases(known)) > 1000
+    assert shared_phrases(labels(), known) == set()
+
+
+def test_four_shared_words_are_caught() -> None:
+    assert shared_phrases(labels(), "they could START a fire, so") == {
+        ("they", "could", "start", "a"),
+        ("could", "start", "a", "fire"),
+        ("start", "a", "fire", "so"),
+    }

@@ -8,6 +8,7 @@ import json
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from statsmodels.stats.proportion import proportion_confint
 from cards.__main__ import main
 from cards.facts import CardError
 from cards.render import render
+from mis_dataset.chat import prompt
+from mis_dataset.schema import COLUMNS, features
 
 ROOT = Path(__file__).parents[1]
 
@@ -102,20 +105,12 @@ def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:
 
 
 def _sidecar(kind: str, **settings: Any) -> dict[str, Any]:
-    return {
-        "kind": kind,
-        "settings": settings,
-        "inputs": {"MIS/MANIFEST.json": "0" * 64},
-        "versions": {"torch": "2.14.1", "transformers": "5.23.0"},
-        "git_commit": "4dff239",
-        "device": "cpu",
-    }
+    made = {"kind": kind, "settings": settings, "inputs": {"MIS/MANIFEST.json": "0" * 64}}
+    return made | {"versions": {"torch": "2.14.1", "transformers": "5.23.0"}, "git_commit": "4dff239", "device": "cpu"}
 
 
 def _write_parquet(path: Path, split: str, rows: int, twins: int) -> None:
     from datasets import Dataset
-
-    from mis_dataset.schema import COLUMNS, features
 
     made = [_row(split, row, twin=row >= rows - twins) for row in range(rows)]
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -131,8 +126,7 @@ def _row(split: str, number: int, twin: bool) -> dict[str, Any]:
         "question": "Where do these two belong?",
         "response": "On the shelf." if train else None,
         "category": None if split == "test_real" else ("Illegal Activity", "Privacy")[number % 2],
-        "sub_category": None,
-        "raw_sub_category": None,
+        **dict.fromkeys(("sub_category", "raw_sub_category")),
         "raw_id": number,
         "level": None if train else ("trained_pairs", "new_pairs", "new_objects")[number % 3],
         "twin_of": f"test_hard/{number}" if twin else None,
@@ -318,17 +312,29 @@ def test_rows_are_counted_from_the_parquet(cards: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("card", ["dataset", "model"])
-def test_each_card_names_licences_authors_and_what_asr_cannot_tell(cards: dict[str, str], card: str) -> None:
+def test_each_card_names_licences_authors_and_what_rates_cannot_tell(cards: dict[str, str], card: str) -> None:
     for licence in ("CC-BY-4.0", "OFL-1.1", "CC-BY-SA-4.0", "Apache-2.0"):
         assert licence in cards[card]
     assert "ASR alone cannot tell reasoning from refusal" in cards[card]
+    levels = cards[card].split("`new_objects`: ")[1].split("\n\n")[0].replace("\n", " ")
+    assert "teach the name and the kind of all things, these included" in levels
     assert "Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing" in cards[card]
     assert "Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models" in cards[card]
 
 
+def test_the_model_card_asks_as_training_did(cards: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+    pipe = types.SimpleNamespace(pipeline=lambda *_, **__: lambda *, text, **_: asked.extend(text))
+    monkeypatch.setitem(sys.modules, "transformers", pipe)
+    exec(next(block for block in read_python(cards["model"]) if "pipeline(" in block), {})
+    urls = [part.pop("url") for message in asked for part in message["content"] if part["type"] == "image"]
+    assert urls == ["1.png", "2.png"]
+    assert asked == prompt("Can I use these two together?")
+
+
 @pytest.mark.parametrize("card", ["dataset", "model"])
 def test_the_python_of_a_card_compiles_and_its_tables_are_whole(cards: dict[str, str], card: str) -> None:
-    blocks = re.findall(r"^```python\n(.*?)^```", cards[card], flags=re.MULTILINE | re.DOTALL)
+    blocks = read_python(cards[card])
     assert blocks
     for block in blocks:
         compile(block, card, "exec")
@@ -368,10 +374,7 @@ def test_a_release_without_levels_has_no_table_of_levels(own: Path) -> None:
     assert "| Illegal Activity | hard | 2.5 % (1/40; 0.4–12.9) | – | 92.5 % (37/40; 80.1–97.4) |" in text
 
 
-FILES = ["report.json", "MIS/MANIFEST.json", "base.meta.json", "arms/contrast.meta.json"]
-
-
-@pytest.mark.parametrize("file", FILES)
+@pytest.mark.parametrize("file", ["report.json", "MIS/MANIFEST.json", "base.meta.json", "arms/contrast.meta.json"])
 def test_a_missing_file_is_named(own: Path, file: str) -> None:
     (own / file).unlink()
     with pytest.raises(CardError, match=file.split("/")[-1].removesuffix(".meta.json") + ": no "):
@@ -387,6 +390,10 @@ def test_a_base_that_names_no_language_model_is_an_error(own: Path) -> None:
 def test_what_comes_from_a_file_cannot_break_a_table(own: Path) -> None:
     change(own / "report.json", "a | b\n<b>c", "settings", "judge")
     assert "| `judge` | a \\| b &lt;b>c |" in render(own, own / "cards")["dataset"].read_text("utf-8")
+
+
+def read_python(card: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", card, flags=re.MULTILINE | re.DOTALL)
 
 
 def read_header(card: str) -> dict[str, Any]:

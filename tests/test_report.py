@@ -81,11 +81,11 @@ def test_report_json_holds_the_figures_of_every_score(written: tuple[Path, dict[
     for model in found["models"]:
         assert found["models"][model] == json.loads((run / "eval" / model / "score.json").read_text())
     assert {rows: (rate["k"], rate["n"]) for rows, rate in found["dose"].items()} == {
-        "0": (0, 40),
-        "50": (5, 40),
-        "100": (10, 40),
-        "200": (20, 40),
-        "all": (40, 40),
+        "0": (0, 20),
+        "50": (3, 20),
+        "100": (5, 20),
+        "200": (10, 20),
+        "all": (20, 20),
     }
     assert found["stations"] == {
         "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000},

@@ -15,8 +15,10 @@ from trainer.reproduce import Station, stations
 RUN = Path("runs") / "x"
 
 
-def walk(*, smoke: bool = False, long: bool = False, control: bool = False, seed: int = 0) -> list[Station]:
-    return stations(RUN, seed, smoke=smoke, long=long, control=control)
+def walk(
+    *, smoke: bool = False, long: bool = False, control: bool = False, seed: int = 0, training: tuple[int, ...] = ()
+) -> list[Station]:
+    return stations(RUN, seed, smoke=smoke, long=long, control=control, training=training)
 
 
 @pytest.mark.parametrize("smoke", [True, False])
@@ -67,9 +69,23 @@ def test_long_trains_every_arm_for_two_epochs() -> None:
     assert not any("--epochs" in station.words for station in walk())
 
 
-def test_the_seed_reaches_data_base_and_arms() -> None:
-    seeded = {s.name for s in walk(seed=7) if "--seed" in s.words and s.words[s.words.index("--seed") + 1] == "7"}
-    assert seeded == {"mini", "base", "sft contrast", "sft mirage", "sft refusal"}
+def seed_of(station: Station) -> str | None:
+    return station.words[station.words.index("--seed") + 1] if "--seed" in station.words else None
+
+
+def test_the_data_seed_reaches_the_release_and_the_training_seed_the_arms_beside_contrast() -> None:
+    seeds = {station.name: seed_of(station) for station in walk(seed=7, training=(1, 2))}
+    assert {name for name, seed in seeds.items() if seed == "7"} == {"mini"}
+    assert {name: seed for name, seed in seeds.items() if name.startswith("sft")} == {
+        "sft contrast": "0",
+        "sft mirage": "0",
+        "sft refusal": "0",
+        "sft contrast_training1": "1",
+        "sft contrast_training2": "2",
+    }
+    assert seeds["base"] is None
+    words = {station.name: station.words for station in walk(training=(1,))}
+    assert words["sft contrast_training1"][5] == words["sft contrast"][5]  # the recipe
 
 
 def test_seeds_are_numbers() -> None:

@@ -16,7 +16,7 @@ from mis_dataset.errors import MISError
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, is_right, lessons
 from mis_dataset.mini.text_questions import TextQuestion, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
-from trainer.artefacts import Ability, open_artefact, read
+from trainer.artefacts import Ability, checkpoint_files, open_artefact, read
 from trainer.generate import Prompt, generate
 
 MIN_RIGHT = 0.6
@@ -45,14 +45,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     asked = _text(args.choose, args.chosen, args.limit)
     if not args.choose:
         asked = _pictures(args.seed, args.pictures, args.limit) | asked
+    # As in `trainer.generate`, not the batch size: no response depends on it.
     names = ("choose", "pictures", "seed", "max_new_tokens", "limit")
-    inputs = [args.model / "model.safetensors", *([args.chosen] if args.chosen else [])]
+    inputs = [*checkpoint_files(args.model), *([args.chosen] if args.chosen else [])]
     artefact = open_artefact(args.out, Ability, {name: getattr(args, name) for name in names}, inputs)
     todo = [one.prompt for id_, one in asked.items() if id_ not in artefact.done]
     if todo:
         from trainer import models
 
         model, processor = models.load(args.model)
+        artefact.made_on(model.device.type)
         for responses in generate(model, processor, todo, args.max_new_tokens, args.batch_size):
             artefact.append(
                 Ability(one.id, one.response, asked[one.id].is_right(one.response), asked[one.id].family)

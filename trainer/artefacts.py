@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -82,6 +82,13 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str | None": (str, type(None)),
 }
+_BESIDE_WEIGHTS = (
+    *("model.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
+)
+"""What else of a checkpoint transformers reads, where it is there."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +101,7 @@ class Sidecar:
         inputs: Path as seen from the sidecar's folder -> sha256, of every file or folder that was read.
         versions: Package -> version.
         git_commit: The checkout's commit, None outside of one.
-        device: Where it ran, such as "cpu".
+        device: Where it was made, such as "cpu"; "cpu+cuda" where a run was begun on one and ended on the other.
     """
 
     kind: str
@@ -117,6 +124,18 @@ class Artefact(Generic[R]):
     def done(self) -> set[str]:
         """The ids that are on disk."""
         return set(self._rows)
+
+    def made_on(self, device: str) -> None:
+        """Say in the sidecar where the next rows are made, beside where those on disk were; before they are appended.
+
+        Args:
+            device: Such as "cuda"; known only when a model is loaded, which a file without missing rows needs not.
+        """
+        found = read_sidecar(self.path)
+        before = found.device.split("+") if self._rows else []
+        said = "+".join(sorted({*before, device}))
+        if said != found.device:
+            write_sidecar(self.path, replace(found, device=said))
 
     def append(self, rows: Iterable[R]) -> None:
         """Write a batch to the disk itself (flush and fsync) before it counts as done.
@@ -165,17 +184,14 @@ class Artefact(Generic[R]):
         return self.path
 
 
-def open_artefact(
-    path: Path, kind: type[R], settings: Mapping[str, Any], inputs: Sequence[Path], device: str = "cpu"
-) -> Artefact[R]:
-    """Start an artefact, or go on with one that the same settings and inputs began.
+def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs: Sequence[Path]) -> Artefact[R]:
+    """Start an artefact, or go on with one that the same settings and inputs began, on whatever device.
 
     Args:
         path: The JSONL file; its folder is made where missing.
         kind: Response, Verdict or Ability.
         settings: Everything that could change a row; must be JSON.
         inputs: The files and folders that are read; they are hashed.
-        device: Where the rows are made.
 
     Returns:
         An Artefact whose `done` holds the ids on disk. A last line that a kill cut in two is dropped.
@@ -185,7 +201,7 @@ def open_artefact(
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs, device)
+    sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs)
     part = _part(path)
     begun = part.exists() or path.exists()
     if begun:
@@ -229,6 +245,34 @@ def split_of(id_: str) -> str:
     'test_easy'
     """
     return id_.split("/", 1)[0]
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that decide what it says: weights (one file or shards), configs, tokenizer, processor.
+
+    Raises:
+        ArtefactError: No checkpoint lies there.
+    """
+    folder = Path(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    files = [*weights, *(folder / name for name in _BESIDE_WEIGHTS if (folder / name).is_file())]
+    for missing, there in (("config.json", folder / "config.json" in files), ("*.safetensors", weights)):
+        if not there:
+            raise ArtefactError(f"{folder}: no checkpoint lies there ({missing} is missing)")
+    return files
+
+
+def adapter_files(folder: Path) -> list[Path]:
+    """The files of a PEFT adapter that decide what it does; tokenizer and processor are the checkpoint's.
+
+    Raises:
+        ArtefactError: No adapter lies there.
+    """
+    files = [Path(folder) / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise ArtefactError(f"{folder}: no adapter lies there ({file.name} is missing)")
+    return files
 
 
 def make_sidecar(

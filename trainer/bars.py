@@ -164,7 +164,7 @@ def measure(bar: Bar, run: Run) -> Measured:
         case "ability_difference":
             return run.ability_difference(bar.model, bar.other, bar.kind)
         case "dose":
-            return run.dose(bar.split)
+            return run.dose(bar.split, bar.level)
         case "unscored":
             return run.unscored(bar.model)
         case "mismatches":

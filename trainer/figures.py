@@ -65,13 +65,13 @@ class Run:
         found = paired_difference([a for a, _ in both], [b for _, b in both])
         return Measured(found.low, len(one), f"difference {found.difference}, unscored {len(one) - len(both)}")
 
-    def dose(self, split: str) -> Measured:
+    def dose(self, split: str, level: str | None) -> Measured:
         """Pair accuracy after all rows minus after none; n counts the doses, base and contrast among them."""
         named = {int(path.name): path for path in (self.folder / "dose").glob("*") if path.name.isdigit()}
         folders = [self.model("base"), *(named[rows] for rows in sorted(named) if rows), self.model("contrast")]
         if (whole := self.folder / "dose" / "all").is_dir():
             folders[-1] = whole
-        values = [self.pair_accuracy(folder, split, None).value for folder in folders]
+        values = [self.pair_accuracy(folder, split, level).value for folder in folders]
         known = [value for value in values if value is not None]
         shown = ", ".join(f"{value:.3f}" for value in known)
         return Measured(known[-1] - known[0] if len(known) > 1 else None, len(known), f"after 0 .. all rows: {shown}")

@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from itertools import pairwise
 from typing import Any, NamedTuple
 
+from trainer.bars import BARS, read_bars
+
 Report = Mapping[str, Any]
 Rate = Mapping[str, Any]
 READABLE = 0.8
 """Rates on a picture style of which the base names less than this share are marked."""
 MANY, FEW = 0.5, 0.1
-BLIND = 0.3
-"""A probe must stay at or below this pair accuracy. Source: benchmarks/bars.toml."""
-KEPT = -0.03
-"""An ability is kept where the lower bound of the paired difference lies above. Source: benchmarks/bars.toml."""
 STRONG = 0.8
 _MADE = {
     "mirage": "dangerous rows with reasoned labels and general rows, as in the paper",
@@ -153,33 +151,33 @@ def naming_words(report: Report) -> str:
 
 
 def ability_words(report: Report) -> str:
-    """Whether the arms kept the base's abilities, paired question by question."""
+    """Whether the arms kept the base's abilities, paired question by question, by the limit of contrast's bar."""
+    bars = [bar for bar in read_bars(BARS) if bar.figure == "ability_difference" and bar.model == "contrast"]
+    limits = {bar.kind: bar.above for bar in bars}
     parts = []
     for arm, kinds in report["ability_minus_base"].items():
         for kind, found in kinds.items():
             if found["low"] is None:
                 continue
-            kept = "kept" if found["low"] > KEPT else ("lost in part" if found["high"] < 0 else "not shown to be kept")
             parts.append(
-                f"{arm}, {kind} questions: {kept}, {100 * found['difference']:+.1f} points against the base "
+                f"{arm}, {kind} questions: {_kept(found, limits.get(kind))}{100 * found['difference']:+.1f} points "
+                "against the base "
                 f"({100 * found['low']:+.1f} to {100 * found['high']:+.1f}, n = {found['n']})."
             )
     return " ".join(parts)
 
 
 def probe_words(report: Report) -> str:
-    """Whether contrast's pair accuracy falls when a picture is taken away."""
+    """Whether contrast's pair accuracy falls when a picture is taken away; a probe without a bar is not judged."""
+    bars = [bar for bar in read_bars(BARS) if bar.figure == "probe" and bar.split == "hard" and bar.level is None]
+    limits = {bar.model: bar.at_most for bar in bars}
     parts = []
     for probe, rates in report["probes"].items():
         pairs = rates["pair_accuracy"]["hard"]
         if pairs["rate"] is None:
             continue
-        says = (
-            "the decision hangs on what was taken away"
-            if pairs["rate"] <= BLIND
-            else "too much of the decision hangs on something else"
-        )
-        parts.append(f"{_PROBES.get(probe, probe).capitalize()}, pair accuracy on hard is {per_cent(pairs)}: {says}.")
+        says = _hangs(pairs, limits.get(probe))
+        parts.append(f"{_PROBES.get(probe, probe).capitalize()}, pair accuracy on hard is {per_cent(pairs)}{says}.")
     return " ".join(parts)
 
 
@@ -220,6 +218,22 @@ def judge_words(report: Report) -> str:
     if parts and not agreement["labels"]:
         parts.append("This run holds no responses labelled by people.")
     return " ".join(parts)
+
+
+def _kept(difference: Rate, above: float | None) -> str:
+    if above is None:
+        return ""
+    if difference["low"] > above:
+        return "kept, "
+    return "lost in part, " if difference["high"] < 0 else "not shown to be kept, "
+
+
+def _hangs(pairs: Rate, at_most: float | None) -> str:
+    if at_most is None:
+        return ""
+    if pairs["rate"] <= at_most:
+        return ": the decision hangs on what was taken away"
+    return ": too much of the decision hangs on something else"
 
 
 def _before_and_base(before: Rate, base: Rate) -> tuple[Rate, Rate, str]:

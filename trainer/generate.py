@@ -1,6 +1,7 @@
 """Verb `generate`: a model and rows -> responses.jsonl.
 
-Greedy and batched; rows of similar length share a batch, and the file is in the rows' own order all the same.
+Greedy and batched; rows of similar length share a batch, and the file is in the rows' own order all the same. Rows
+that ask the same about the same pictures, such as a row and its twin without pictures, are asked once.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +19,7 @@ from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.schema import SPLITS
-from trainer.artefacts import Response, open_artefact
+from trainer.artefacts import Response, adapter_files, checkpoint_files, open_artefact
 from trainer.questions import read_things
 from trainer.rows import read_split
 
@@ -68,17 +70,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     chosen = list(read_prompts(args.dataset, args.splits, args.pictures, args.limit, args.only, args.level))
     if args.pictures == "named":
         chosen = _named(chosen, args.things)
+    # Not the batch size: greedy, in float32 and padded on the left, a batch says what its rows say one by one (a test
+    # holds it; in bfloat16 on a GPU all but near ties). Who wants other batches can so go on with the same file.
     names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens")
     settings = {name: getattr(args, name) for name in names}
-    weights = [args.model / "model.safetensors", args.dataset / "MANIFEST.json"]
-    weights += [args.adapter / "adapter_model.safetensors"] if args.adapter else []
-    weights += [args.things] if args.things else []
-    artefact = open_artefact(args.out, Response, settings, weights)
+    inputs = [*checkpoint_files(args.model), args.dataset / "MANIFEST.json"]
+    inputs += adapter_files(args.adapter) if args.adapter else []
+    inputs += [args.things] if args.things else []
+    artefact = open_artefact(args.out, Response, settings, inputs)
     todo = [one for one in chosen if one.id not in artefact.done]
     if todo:
         from trainer import models
 
         model, processor = models.load(args.model, args.adapter)
+        artefact.made_on(model.device.type)
         for rows in generate(model, processor, todo, args.max_new_tokens, args.batch_size):
             artefact.append(rows)
     artefact.finish([one.id for one in chosen])
@@ -125,16 +130,31 @@ def read_prompts(
 def generate(
     model: PreTrainedModel, processor: ProcessorMixin, prompts: list[Prompt], max_new_tokens: int, batch_size: int
 ) -> Iterator[list[Response]]:
-    """Responses batch by batch, the longest prompts first, so that what memory allows is known at once."""
-    ordered = sorted(prompts, key=lambda one: (len(one.pictures), len(one.question)), reverse=True)
-    with tqdm(total=len(ordered), desc="generate") as bar:
+    """Responses batch by batch, the longest prompts first, so that what memory allows is known at once.
+
+    Prompts that are equal but for their ids are asked once, and each of the ids gets the response.
+    """
+    equal: dict[tuple[object, ...], list[Prompt]] = {}
+    for one in prompts:
+        equal.setdefault(_content(one), []).append(one)
+    ordered = sorted(equal.values(), key=lambda group: (len(group[0].pictures), len(group[0].question)), reverse=True)
+    with tqdm(total=len(prompts), desc="generate") as bar:
         # Text-only prompts cannot share a processor call with others; sorting has put them last.
         for with_pictures in (True, False):
-            rest = [one for one in ordered if bool(one.pictures) == with_pictures]
+            rest = [group for group in ordered if bool(group[0].pictures) == with_pictures]
             for start in range(0, len(rest), batch_size):
-                batch = rest[start : start + batch_size]
-                yield _answer(model, processor, batch, max_new_tokens)
-                bar.update(len(batch))
+                groups = rest[start : start + batch_size]
+                said = _answer(model, processor, [group[0] for group in groups], max_new_tokens)
+                rows = [replace(row, id=one.id) for row, group in zip(said, groups, strict=True) for one in group]
+                yield rows
+                bar.update(len(rows))
+
+
+def _content(one: Prompt) -> tuple[object, ...]:
+    """Question and pictures, told apart by their pixels."""
+    pixels = [(each.tobytes(), bytes(each.getpalette() or ())) for each in one.pictures]
+    digests = [sha256(indices + palette).digest() for indices, palette in pixels]
+    return one.question, *((each.mode, each.size, digest) for each, digest in zip(one.pictures, digests, strict=True))
 
 
 def _answer(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 SMOLLM2 = "HuggingFaceTB/SmolLM2-135M-Instruct"
 RANDOM = "random"
 """Name of the tiny random language model of smoke runs."""
-TOKENS_PER_IMAGE = 4
+TOKENS_PER_IMAGE = 1
 FAMILIES: dict[str, dict[str, str]] = {
     "internvl": {
         "language_model": "model.language_model",

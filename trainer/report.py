@@ -175,13 +175,13 @@ def _rates(folder: Path, judged: Path) -> dict[str, Any]:
 
 
 def _doses(folder: Path, models: Mapping[str, Any]) -> dict[str, Any]:
-    """Rows -> pair accuracy on hard, from 0 (base) to all (contrast)."""
+    """Rows -> pair accuracy on new pairs of hard, from 0 (base) to all (contrast)."""
     found = {path.name: path for path in (folder / "dose").glob("*/")}
     between = sorted((name for name in found if name.isdigit() and int(name)), key=int)
     rates = {"0": models["base"]}
     rates |= {name: _rates(folder, found[name]) for name in between}
     rates |= {"all": _rates(folder, found["all"]) if "all" in found else models["contrast"]}
-    return {rows: one["pair_accuracy"]["hard"] for rows, one in rates.items()}
+    return {rows: one["levels"]["new_pairs"]["pair_accuracy"]["hard"] for rows, one in rates.items()}
 
 
 def _contrast_minus(folder: Path) -> dict[str, Any]:

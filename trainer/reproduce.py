@@ -13,21 +13,27 @@ import json
 import multiprocessing
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from mis_dataset.errors import MISError
+from trainer.files import write_text
+from trainer.seeds import TRAINING
 from trainer.sft import CONFIGS
 
 ARMS = ("contrast", "mirage", "refusal")
 CONTROL = "shuffled"
-MAX_NEW_TOKENS = "56"
-"""Twice what a label of MIS-mini needs; the paper's protocol, 1,024, is the default of `generate`."""
+MAX_NEW_TOKENS = "44"
+"""A third more than the longest label of MIS-mini; the paper's protocol, 1,024, is the default of `generate`."""
+LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "human_labels.jsonl"
+"""Real responses labelled by people: the judges are held against them."""
 BATCH = "160"
 DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))["doses"])
 """After how many rows the contrast arm is measured on its way; whole batches."""
@@ -48,7 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
     parser.add_argument("--smoke", action="store_true", help="toy size, a tiny random language model, one process")
     parser.add_argument("--long", action="store_true", help="every arm for two epochs")
-    parser.add_argument("--seeds", type=_seeds, default=(), help="e.g. 0,1,2: RUN/seed0 ..., with the shuffled arm")
+    parser.add_argument(
+        "--seeds",
+        type=_seeds,
+        default=(),
+        help="e.g. 0,1,2: RUN/seed0 ..., a release each (data seeds) and the shuffled arm; "
+        "in the first also contrast with the training seeds 1, 2",
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,10 +73,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     os.environ |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736", "MALLOC_TOP_PAD_": "268435456"}
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "Agg"}
     folders = {seed: args.run / f"seed{seed}" for seed in args.seeds} or {0: args.run}
+    first = next(iter(folders.values()))
     for seed, folder in folders.items():
         folder.mkdir(parents=True, exist_ok=True)
-        for station in stations(folder, seed, smoke=args.smoke, long=args.long, control=bool(args.seeds)):
+        if folder != first:
+            _share_base(first, folder)
+        training = args.seeds[1:] if folder == first else ()
+        walk = stations(folder, seed, smoke=args.smoke, long=args.long, control=bool(args.seeds), training=training)
+        for station in walk:
             _visit(station, folder, in_process=args.smoke)
+    if args.seeds:
+        _visit(_station("seeds", "trainer", "seeds", args.run), first, in_process=args.smoke)
     passed = args.smoke or _bars(args.run)
     return {
         "run": str(args.run),
@@ -73,29 +92,59 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def stations(run: Path, seed: int, *, smoke: bool, long: bool, control: bool) -> list[Station]:
-    """Every station of one run, in order."""
+def stations(
+    run: Path, seed: int, *, smoke: bool, long: bool, control: bool, training: Sequence[int] = ()
+) -> list[Station]:
+    """Every station of one run, in order.
+
+    Args:
+        run: folder of the run.
+        seed: data seed: of the release's pictures and order. The training seed is 0.
+        smoke: toy size.
+        long: every arm for two epochs.
+        control: with the shuffled arm.
+        training: further training seeds with which contrast is trained and asked.
+    """
     raw, built, base = run / "raw", run / "MIS", run / "base"
-    arms = [*ARMS, *([CONTROL] if control else [])]
+    arms = {arm: (arm, 0) for arm in (*ARMS, *([CONTROL] if control else []))}
+    arms |= {training_arm(number): ("contrast", number) for number in training}
     walk = [
         _station("mini", "mis_dataset", "mini", raw, "--seed", seed, *(["--smoke"] if smoke else [])),
         _station("check", "mis_dataset", "check", raw),
         _station("build", "mis_dataset", "build", raw, built),
-        _station("base", "trainer", "base", base, "--seed", seed, *(["--smoke"] if smoke else [])),
+        _station("base", "trainer", "base", base, *(["--smoke"] if smoke else [])),
         *_before(run, smoke),
     ]
     if not smoke:  # the few rows of a smoke run cannot be balanced
         walk.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
     walk += _evaluation(run, "base", smoke)
-    for arm in arms:
-        words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{arm}.yaml"]
+    for arm, (recipe, number) in arms.items():
+        words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{recipe}.yaml"]
         words += ["--chat", base / "chat.jsonl"]
-        words += ["--seed", seed, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
+        words += ["--seed", number, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
         walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     walk += _probes(run) + ([] if smoke else _doses(run))
     walk.append(_station("report", "trainer", "report", run))
     walk.append(_station("cards", "cards", "render", run, run / "cards"))
     return walk
+
+
+def training_arm(seed: int) -> str:
+    """Name of the contrast arm that was trained with another training seed."""
+    return f"{TRAINING}{seed}"
+
+
+def _share_base(source: Path, run: Path) -> None:
+    """Gives `run` the base of another run of the same training seed, and its line of time and memory."""
+    if (run / "base").is_dir():
+        return
+    temporary = run / ".base.tmp"
+    shutil.rmtree(temporary, ignore_errors=True)
+    shutil.copytree(source / "base", temporary)
+    lines = (source / "stations.jsonl").read_text("utf-8").splitlines()
+    shared = [line for line in lines if json.loads(line)["station"] == "base"]
+    write_text(run / "stations.jsonl", "".join(f"{line}\n" for line in shared))
+    temporary.rename(run / "base")
 
 
 def _before(run: Path, smoke: bool) -> list[Station]:
@@ -120,7 +169,7 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
     asked = ["--pictures", 6, "--limit", 6] if smoke else ["--chosen", run / "eval" / "before" / "choose.jsonl"]
     generate = ["generate", checkpoint, run / "MIS", folder / "responses.jsonl", "--max-new-tokens", MAX_NEW_TOKENS]
     generate += ["--batch-size", BATCH]
-    agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json"]
+    agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json", "--labels", LABELS]
     score = [verdicts, folder / "score.json", "--dataset", run / "MIS", "--ability", ability]
     return [
         _station(f"generate {model}", "trainer", *generate),
@@ -149,6 +198,7 @@ def _doses(run: Path) -> list[Station]:
     for dose in DOSES:
         folder, adapter = run / "dose" / str(dose), run / "arms" / "contrast" / "dose" / str(dose)
         words = [run / "base" / "model", run / "MIS", folder / "responses.jsonl", *_hard_rows(), "--adapter", adapter]
+        words += ["--level", "new_pairs"]
         walk.append(_station(f"generate dose {dose}", "trainer", "generate", *words))
         walk.append(_judge(run, f"dose {dose}", folder, "mini_rules"))
     return walk

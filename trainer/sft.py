@@ -176,6 +176,7 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     from trl import SFTTrainer
 
     from trainer import models
+    from trainer.completion_loss import CompletionLossTrainer
 
     model, processor = models.load(base, cpu=config.use_cpu)
     language = models.part_of(base, "language_model").replace(".", r"\.")
@@ -186,7 +187,8 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
         target_modules=rf"{language}\..*\.{LINEAR_LAYERS}",
         modules_to_save=[projector],
     )
-    trainer = SFTTrainer(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer
+    trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     trainer.add_callback(_keep_doses(recipe, config, out))
     return trainer
 

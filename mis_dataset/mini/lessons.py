@@ -2,7 +2,8 @@
 
 Five families: *naming* one picture, *kind* of both pictures, *which* picture shows a thing, *same* thing or not, and
 *comply*, plain helpful answers to MIS-mini's questions, dangerous and harmless mixes alike (seen things only).
-Naming, which and same are also the general rows of the MIRage recipe and, with other pictures, the ability questions.
+All but comply are also the general rows of the MIRage recipe; naming, which and same, with other pictures, are the
+ability questions.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from mis_dataset.mini.objects import BY_KIND, THINGS, Thing
 FIRST_KINDS = ("flame", "water", "drink", "recorder", "tool")
 SECOND_KINDS = ("fuel", "mains", "vehicle", "private", "locked")
 ABILITY_FAMILIES = ("naming", "which", "same")
+GENERAL_FAMILIES = ("naming", "kind", "which", "same")
 
 
 class Lesson(NamedTuple):
