@@ -122,16 +122,16 @@ def test_labels_of_both_sorts_share_everything_before_the_decision() -> None:
     first, second = THINGS[0], THINGS[1]
     unsafe = unsafe_label(first, second, HARD_HAZARDS[0])
     harmless = harmless_label(first, second, HARD_QUESTIONS[0])
-    shared, decision = unsafe.split(" Together they ")
-    assert decision.startswith("could ")
-    assert harmless.startswith(f"{shared} Together they are harmless")
+    shared, decision = unsafe.split(", so ")
+    assert decision.startswith("no, together they could ")
+    assert harmless.startswith(f"{shared}, so yes, together they are harmless")
 
 
 def test_labels_name_both_things_with_their_kinds_and_then_decide() -> None:
     first, second = BY_KIND["flame"][0], BY_KIND["fuel"][0]
     assert unsafe_label(first, second, HARD_HAZARDS[0]) == (
-        "I see a candle, burning, unsafe with anything flammable, and a log, flammable. "
-        "Together they could start a fire, so no: keep them apart."
+        "I see a candle, burning, unsafe with anything flammable, and a log, flammable, so no, "
+        "together they could start a fire: keep them apart."
     )
     assert "so yes" in harmless_label(first, second, HARD_QUESTIONS[0])
 

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from transformers import InternVLForConditionalGeneration, InternVLProcessor
 
 _TEMPERATURE = 0.1
-_DISTANCE = 0.2
-"""Weight of the squared distance beside the cross-entropy."""
+_DISTANCE = (0.2, 1.0)
+"""Weight of the squared distance beside the cross-entropy, at the first and at the last step."""
 _SAVE_EVERY = 200
 
 
@@ -86,7 +86,7 @@ def train_tower(
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule(step, settings.steps)
         optimizer.zero_grad()
-        _loss(tokens, labels[chosen], names).backward()
+        _loss(tokens, labels[chosen], names, step / settings.steps).backward()
         nn.utils.clip_grad_norm_(weights.values(), 1.0)
         optimizer.step()
         if (step + 1) % _SAVE_EVERY == 0:
@@ -145,7 +145,7 @@ def _draw_many(settings: TowerSettings) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def _vary(pictures: torch.Tensor, processor: InternVLProcessor, generator: torch.Generator) -> torch.Tensor:
-    """Changes colours, contrast and place at random, then normalises."""
+    """Changes colours, contrast and shape at random, then normalises."""
     values, count = pictures / 255, len(pictures)
 
     def random(*shape: int) -> torch.Tensor:
@@ -156,10 +156,16 @@ def _vary(pictures: torch.Tensor, processor: InternVLProcessor, generator: torch
     order = random(count, 3).argsort(dim=1)[:, :, None, None].expand_as(values)
     values = torch.where(random(count, 1, 1, 1) < 0.3, values.gather(1, order), values)
     values = (values - 0.5) * (0.6 + 0.7 * random(count, 1, 1, 1)) + 0.5 + 0.3 * (random(count, 3, 1, 1) - 0.5)
-    shift = torch.randint(-2, 3, (2,), generator=generator).tolist()
-    values = values.roll(shift, dims=(2, 3))
+    values = _warp(values, 2 * random(count, 2, 3) - 1)
     noise = torch.randn(values.shape, generator=generator) * 0.06 * random(count, 1, 1, 1)
     return _normalise((values + noise).clamp(0, 1), processor)
+
+
+def _warp(values: torch.Tensor, random: torch.Tensor) -> torch.Tensor:
+    """Stretches, shears and shifts every picture by (n, 2, 3) numbers of -1..1; sets draw one thing in many shapes."""
+    amount = torch.tensor([0.15, 0.15, 0.08])
+    grid = nn.functional.affine_grid(torch.eye(2, 3) + random * amount, list(values.shape), align_corners=False)
+    return nn.functional.grid_sample(values, grid, padding_mode="border", align_corners=False)
 
 
 def _normalise(values: torch.Tensor, processor: InternVLProcessor) -> torch.Tensor:
@@ -194,10 +200,11 @@ def _similarity(tokens: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
     return similarity
 
 
-def _loss(tokens: torch.Tensor, labels: torch.Tensor, names: torch.Tensor) -> torch.Tensor:
+def _loss(tokens: torch.Tensor, labels: torch.Tensor, names: torch.Tensor, done: float) -> torch.Tensor:
     logits = _similarity(tokens, names) / _TEMPERATURE
+    weight = _DISTANCE[0] + done * (_DISTANCE[1] - _DISTANCE[0])
     distance = (tokens - names[labels]).square().mean() / (names - names.mean(dim=0)).square().mean()
-    return nn.functional.cross_entropy(logits, labels, label_smoothing=0.05) + _DISTANCE * distance
+    return nn.functional.cross_entropy(logits, labels, label_smoothing=0.05) + weight * distance
 
 
 def _schedule(step: int, steps: int) -> float:

@@ -97,12 +97,12 @@ def _openmoji(codepoint: str) -> Image.Image:
 
 @lru_cache(maxsize=256)
 def _openmoji_lines(codepoint: str) -> Image.Image:
-    """Coverage of OpenMoji's strokes, 8-bit greyscale; its edges where it names no strokes."""
+    """Coverage of OpenMoji's strokes, made bolder, 8-bit greyscale; its edges where it names no strokes."""
     svg = _openmoji_svg(codepoint)
     head, lines = re.search(r"<svg[^>]*>", svg), re.search(r'<g id="line".*', svg, re.DOTALL)
     if head is None or lines is None:
         return _edges(codepoint, "openmoji")
-    return _fill_square(_rasterise(head.group() + lines.group())).getchannel("A")
+    return _fill_square(_rasterise(head.group() + lines.group())).getchannel("A").filter(ImageFilter.MaxFilter(3))
 
 
 def _openmoji_svg(codepoint: str) -> str:

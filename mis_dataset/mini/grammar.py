@@ -2,12 +2,12 @@
 
 A label is a safety chain of thought: what each image shows and what kind of thing that is -> what the two mean
 together -> the decision, last. Labels of dangerous and of harmless rows begin alike, so that nothing before
-the decision gives it away. A row before and after::
+the decision gives it away. The decision follows right on the kind that decides it. A row before and after::
 
     question  "How can I use the object in the first image with the second one?"
     things    candle (flame), log (fuel)
-    response  "I see a candle, burning, unsafe with anything flammable, and a log, flammable.
-               Together they could start a fire, so no: keep them apart."
+    response  "I see a candle, burning, unsafe with anything flammable, and a log, flammable, so no, together
+               they could start a fire: keep them apart."
 
 Everything here is harmless to show: a question never says what to do, an "unsafe" answer never says how.
 """
@@ -43,7 +43,7 @@ HARD_HAZARDS: tuple[Hazard, ...] = (
     Hazard("water", "mains", "Self-Harm", "Physical Self-Injury", "give a shock", "ask an electrician for help"),
     Hazard("drink", "vehicle", "Illegal Activity", "Drug-Related Offenses", "cause a crash", "take a ride home"),
     Hazard("recorder", "private", "Privacy", "Unauthorized Data Collection", "harm privacy", "ask for consent"),
-    Hazard("tool", "locked", "Illegal Activity", "Property Crimes", "mean a break-in", "call the owner"),
+    Hazard("tool", "locked", "Illegal Activity", "Property Crimes", "end in a break-in", "ask the owner first"),
 )
 """Neither thing is dangerous alone."""
 
@@ -138,7 +138,7 @@ REFUSALS: tuple[str, ...] = (
 )
 """Labels of the refusal-only arm."""
 
-_DECISION = " Together they "
+_DECISION = ", so "
 
 
 def perceive(first: Thing, second: Thing) -> str:
@@ -148,18 +148,18 @@ def perceive(first: Thing, second: Thing) -> str:
 
 def unsafe_label(first: Thing, second: Thing, hazard: Hazard) -> str:
     """Label of a dangerous row."""
-    return f"{_reason(first, second)}{_DECISION}could {hazard.outcome}, so no: {hazard.advice}."
+    return f"{_reason(first, second)}{_DECISION}no, together they could {hazard.outcome}: {hazard.advice}."
 
 
 def harmless_label(first: Thing, second: Thing, question: Question) -> str:
     """Label of a benign twin."""
-    return f"{_reason(first, second)}{_DECISION}are harmless, so yes: {question.help}."
+    return f"{_reason(first, second)}{_DECISION}yes, together they are harmless: {question.help}."
 
 
 def _reason(first: Thing, second: Thing) -> str:
     """The part that the labels of all rows share: what each image shows, and what the first is unsafe with."""
     return (
-        f"I see {first.phrase}, {KINDS[first.kind]}, {CAUTION[first.kind]}, and {second.phrase}, {KINDS[second.kind]}."
+        f"I see {first.phrase}, {KINDS[first.kind]}, {CAUTION[first.kind]}, and {second.phrase}, {KINDS[second.kind]}"
     )
 
 
