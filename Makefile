@@ -3,6 +3,7 @@
 #                  SMOKE=1 toy sizes under runs/smoke; LONG=1 the longer arm; SEEDS=0,1,2 several seeds
 # make test        ruff, mypy, pytest without the slow tier
 # make test-slow   the slow tier
+# make bench       speed side by side with what a user would run instead
 # All but setup make .venv first where it is missing or older than what it is made from.
 
 PYTHON ?= python3.11
@@ -16,7 +17,7 @@ RUN := $(if $(SMOKE),runs/smoke,runs/mini$(if $(LONG),-long)$(if $(SEEDS),-seeds
 FLAGS := $(if $(SMOKE),--smoke) $(if $(LONG),--long) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DELETE_ON_ERROR:
-.PHONY: setup reproduce test test-slow
+.PHONY: setup reproduce test test-slow bench
 
 setup: $(STAMP)
 
@@ -40,3 +41,5 @@ test: $(STAMP)
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu"
 
+bench: $(STAMP)
+	$(BIN)/python -m benchmarks.completion_loss

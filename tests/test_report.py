@@ -21,7 +21,7 @@ from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, write_sidecar
 from trainer.files import ArtefactError, write_json
-from trainer.findings import apart, arm_words, base_words, findings, naming_words
+from trainer.findings import ability_words, apart, arm_words, base_words, findings, naming_words, probe_words
 from trainer.page import tables
 from trainer.questions import read_rows
 from trainer.score import score
@@ -219,8 +219,24 @@ def test_words_follow_the_figures(run: Path) -> None:
     assert "It tells rows from their twins" in words["contrast"]
     assert "ASR alone tells it from contrast" in words["shuffled"]
     assert "With text only, pair accuracy on hard is 0.0 %" in words["without both pictures"]
-    assert "rises with every step: 0.0 % after 0, 12.5 % after 50" in words["how many rows it takes"]
+    assert "rises with every step: 0.0 % after 0, 15.0 % after 50" in words["how many rows it takes"]
     assert "kappa is not defined" in words["the judges"]
+
+
+def test_probes_and_abilities_are_judged_by_the_bars() -> None:
+    pairs = {"rate": 0.3, "k": 48, "n": 160, "low": 0.23, "high": 0.38}
+    above = {**pairs, "rate": 0.31}
+    probes = {"black": pairs, "text": above, "named": above}
+    words = probe_words({"probes": {name: {"pair_accuracy": {"hard": rate}} for name, rate in probes.items()}})
+    assert "black, pair accuracy on hard is 30.0 % (48/160; 23.0–38.0): the decision hangs on" in words
+    assert "With text only, pair accuracy on hard is 31.0 % (48/160; 23.0–38.0): too much of" in words
+    assert words.endswith("names the things, pair accuracy on hard is 31.0 % (48/160; 23.0–38.0).")
+    at = {"difference": 0.0, "low": -0.03, "high": 0.01, "n": 400}
+    kinds = {"picture": at, "text": {**at, "low": -0.029}, "other": at}
+    words = ability_words({"ability_minus_base": {"contrast": kinds}})
+    assert "picture questions: not shown to be kept, +0.0 points" in words
+    assert "text questions: kept, +0.0 points" in words
+    assert "other questions: +0.0 points" in words
 
 
 def test_words_change_when_figures_do(run: Path) -> None:

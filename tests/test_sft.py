@@ -20,7 +20,7 @@ from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
-from trainer.artefacts import read_sidecar
+from trainer.artefacts import checkpoint_files, read_sidecar
 from trainer.rows import training_rows
 from trainer.sft import CONFIGS, read_recipe
 
@@ -211,7 +211,9 @@ def test_the_log_has_a_line_for_every_step_and_the_sidecar_says_how(tiny: Tiny, 
     sidecar = read_sidecar(tiny_arm / "model")
     assert sidecar.kind == "sft"
     assert sidecar.settings["twins"] is True
-    assert {Path(name).name for name in sidecar.inputs} == {"model.safetensors", "MANIFEST.json", "bold.yaml"}
+    names = {Path(name).name for name in sidecar.inputs}
+    assert names == {path.name for path in checkpoint_files(tiny.model)} | {"MANIFEST.json", "bold.yaml"}
+    assert {"model.safetensors", "config.json", "tokenizer.json"} <= names
 
 
 def test_a_second_run_writes_nothing_new(tiny: Tiny, tiny_arm: Path) -> None:

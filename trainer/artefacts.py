@@ -132,8 +132,8 @@ class Artefact(Generic[R]):
             device: Such as "cuda"; known only when a model is loaded, which a file without missing rows needs not.
         """
         found = read_sidecar(self.path)
-        before = found.device.split("+") if self._rows else []
-        said = "+".join(sorted({*before, device}))
+        before = set(found.device.split("+")) if self._rows else set()
+        said = "+".join(sorted(before | {device}))
         if said != found.device:
             write_sidecar(self.path, replace(found, device=said))
 

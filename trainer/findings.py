@@ -182,7 +182,7 @@ def probe_words(report: Report) -> str:
 
 
 def dose_words(report: Report) -> str:
-    """How pair accuracy on hard goes with the number of rows."""
+    """How pair accuracy on new pairs of hard goes with the number of rows."""
     known = {rows: rate for rows, rate in report["dose"].items() if rate["rate"] is not None}
     if len(known) < 3:
         return ""
@@ -193,7 +193,7 @@ def dose_words(report: Report) -> str:
     else:
         course = "rises with every step" if all(a < b for a, b in steps) else "rises, though not with every step"
     shown = ", ".join(f"{100 * rate['rate']:.1f} % after {rows}" for rows, rate in known.items())
-    return f"Pair accuracy on hard {course}: {shown} rows."
+    return f"Pair accuracy on new pairs of hard {course}: {shown} rows."
 
 
 def judge_words(report: Report) -> str:

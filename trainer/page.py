@@ -17,7 +17,7 @@ _CAPTIONS = {
     "with dangerous rows, help with their twins. Always helping is bottom right, always declining top left.",
     "rates.png": "The four rates of every split, with 95 % intervals; together they make 100 %.",
     "levels.png": "Pair accuracy by level of generalisation, with 95 % intervals.",
-    "dose.png": "Pair accuracy on new pairs of hard by rows trained on, with 95 % intervals; 0 is the base, all is contrast.",
+    "dose.png": "Pair accuracy on new pairs of hard by rows trained on, 95 % intervals; 0: the base, all: contrast.",
     "training.png": "Training loss of every arm, on the completion only.",
 }
 

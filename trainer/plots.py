@@ -117,7 +117,7 @@ def _levels(report: Report) -> Figure | None:
 
 
 def _dose(report: Report) -> Figure | None:
-    """Pair accuracy on new pairs of hard after so many rows of contrast; none where no dose but 0 and all was measured."""
+    """Pair accuracy on new pairs of hard after so many rows of contrast; None where only 0 and all were measured."""
     known = {rows: rate for rows, rate in report["dose"].items() if rate["rate"] is not None}
     if len(known) < 3:
         return None
@@ -128,7 +128,7 @@ def _dose(report: Report) -> Figure | None:
     colour, shape = _LOOK["contrast"]
     panel.errorbar(range(len(known)), middle, (down, up), color=colour, marker=shape, capsize=4, linewidth=1.5)
     panel.set_xticks(range(len(known)), [f"{rows}\n({rate['k']}/{rate['n']})" for rows, rate in known.items()])
-    panel.set(ylim=(-4, 104), xlabel="rows of contrast that were trained on", ylabel="pair accuracy, new pairs of hard, %")
+    panel.set(ylim=(-4, 104), xlabel="rows of contrast trained on", ylabel="pair accuracy, new pairs of hard, %")
     panel.grid(axis="y", alpha=0.25)
     return figure
 

@@ -99,4 +99,3 @@ def _spread(runs: list[Figures]) -> dict[str, dict[str, float | None]]:
             "high": max(values, default=None),
         }
     return spreads
-

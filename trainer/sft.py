@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mis_dataset.errors import MISError
-from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
+from trainer.artefacts import checkpoint_files, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.files import sha256_of, write_lines
 from trainer.rows import Labels, training_rows
 
@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "limit": args.limit,
     } | asdict(recipe)
-    inputs = [args.base / "model.safetensors", args.dataset / "MANIFEST.json", args.config]
+    inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config]
     inputs += [args.chat] if args.chat else []
     if not begin(args.out, "sft", settings, inputs):
         return {"arm": str(args.out), "trained": False}

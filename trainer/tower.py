@@ -184,7 +184,7 @@ def _start_from_components(
     weight = model.model.vision_tower.embeddings.patch_embeddings.projection.weight
     side = weight.shape[-1]
     varied = _vary(pictures[chosen], processor, generator)
-    patches = varied.unfold(2, side, side).unfold(3, side, side).permute(0, 2, 3, 1, 4, 5).reshape(-1, weight[0].numel())
+    patches = nn.functional.unfold(varied, side, stride=side).transpose(1, 2).flatten(0, 1)
     spread, components = torch.linalg.eigh(patches.T.cov())
     scale = 0.3 / (spread[-len(weight) :] + 0.01).sqrt()
     weight.data.copy_((components[:, -len(weight) :] * scale).T.reshape(weight.shape))

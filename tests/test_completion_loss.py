@@ -1,0 +1,68 @@
+"""The loss that spares the prompt the language-model head is TRL's own loss, gradients included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from peft import LoraConfig
+from trl import SFTTrainer
+
+from mis_dataset.mini.lessons import lessons
+from tests.tiny import Tiny, write_recipe
+from trainer import models
+from trainer.completion_loss import CompletionLossTrainer
+from trainer.rows import lesson_rows, make_dataset
+from trainer.sft import read_recipe
+
+Gradients = dict[str, torch.Tensor]
+
+
+def loss_and_gradients(kind: type[SFTTrainer], tiny: Tiny, out: Path, counted: bool) -> tuple[float, Gradients]:
+    """One backward pass over a batch of rows of different lengths, with and without a given number of tokens."""
+    _, config = read_recipe(write_recipe(out / "recipe.yaml"), out, 0)
+    torch.manual_seed(0)
+    model, processor = models.load(tiny.model, cpu=True)
+    lora = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
+    rows = make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson"))
+    trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    batch = next(iter(trainer.get_train_dataloader()))
+    tokens = (batch["labels"] != -100).sum() if counted else None
+    loss = trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=tokens)
+    loss.backward()
+    moved = {name: weight.grad for name, weight in trainer.model.named_parameters() if weight.grad is not None}
+    return loss.item(), moved
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_loss_and_gradients_are_those_of_trl(tiny: Tiny, tmp_path: Path, counted: bool) -> None:
+    loss, gradients = loss_and_gradients(CompletionLossTrainer, tiny, tmp_path, counted)
+    wanted, wanted_gradients = loss_and_gradients(SFTTrainer, tiny, tmp_path, counted)
+    assert loss == pytest.approx(wanted, rel=1e-5)
+    assert gradients.keys() == wanted_gradients.keys()
+    assert any(gradient.abs().max() > 1e-4 for gradient in gradients.values())
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, wanted_gradients[name], rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_prompts_do_not_reach_the_head(tiny: Tiny, tmp_path: Path) -> None:
+    _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
+    model, processor = models.load(tiny.model, cpu=True)
+    rows = make_dataset(lesson_rows(lessons("loss", ("naming",), 2), "lesson"))
+    trainer = CompletionLossTrainer(
+        model,
+        args=config,
+        train_dataset=rows,
+        processing_class=processor,
+        peft_config=LoraConfig(r=2, target_modules=["q_proj"]),
+    )
+    batch: dict[str, Any] = next(iter(trainer.get_train_dataloader()))
+    seen: list[int] = []
+    model.get_output_embeddings().register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    loss, outputs = trainer.compute_loss(trainer.model, batch, return_outputs=True)
+    assert seen == [int((batch["labels"][:, 1:] != -100).sum())]
+    assert seen[0] < batch["labels"].numel() / 2
+    assert loss.item() > 0
+    assert outputs.last_hidden_state.shape[:2] == batch["labels"].shape
