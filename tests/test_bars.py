@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -280,3 +281,28 @@ def test_the_paired_interval_at_the_edges() -> None:
     assert paired_difference([], []) == (None, None, None, 0)
     with pytest.raises(ValueError, match="shorter"):
         paired_difference([True], [])
+
+
+MEASURED = BARS.with_name("measured.json")
+"""What `bars` printed for the run that the README speaks of."""
+
+
+def readme_table(found: dict[str, Any]) -> str:
+    """The bars of a run that have a must, as the README shows them."""
+    lines = ["| figure | must | measured | n | |", "| --- | --- | --- | --- | --- |"]
+    for bar in found["bars"]:
+        if bar["must"] and bar["state"] != "absent":
+            state = {"pass": "holds", "fail": "**missed**"}[bar["state"]]
+            lines.append(f"| {bar['name']} | {bar['must']} | {bar['measured']:.4g} | {bar['n']} | {state} |")
+    return "\n".join(lines)
+
+
+def test_the_readme_shows_what_was_measured() -> None:
+    readme = (BARS.parents[1] / "README.md").read_text("utf-8")
+    table = readme_table(json.loads(MEASURED.read_text("utf-8")))
+    assert table in readme, f"README.md should show:\n{table}"
+
+
+def test_what_was_measured_was_held_against_these_bars() -> None:
+    found = {bar["name"]: (bar["must"], bar["aim"]) for bar in json.loads(MEASURED.read_text("utf-8"))["bars"]}
+    assert found == {bar.name: (bars._must(bar), bars._aim(bar)) for bar in read_bars(BARS)}

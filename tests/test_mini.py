@@ -20,7 +20,7 @@ from mis_dataset.mini.grammar import (
     unsafe_label,
 )
 from mis_dataset.mini.objects import BY_KIND, KINDS, THINGS, Thing
-from mis_dataset.mini.plan import Pair, plan_test, plan_train
+from mis_dataset.mini.plan import Pair, plan_test, plan_train, real_things
 from mis_dataset.mini.write import BLOCKS
 from mis_dataset.schema import CATEGORIES, LEVELS, SUB_CATEGORIES
 
@@ -204,6 +204,12 @@ def test_a_twin_differs_in_one_place_and_is_no_hazard(split: str) -> None:
         assert pair.things[1 - kept] != pair.twin_things[1 - kept]
         assert tuple(thing.kind for thing in pair.things) in hazards
         assert tuple(thing.kind for thing in pair.twin_things) not in hazards
+
+
+def test_the_things_of_real_are_those_that_its_pairs_show() -> None:
+    names = [thing.name for thing in real_things()]
+    assert len(names) == len(set(names)) == 20
+    assert set(names) == {name for things in shown(PLANS["real"]) for name in things}
 
 
 def shown(pairs: list[Pair]) -> set[tuple[str, str]]:

@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pictures", type=int, default=408, help="how many picture questions")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--max-new-tokens", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--batch-size", type=int, default=160)
     parser.add_argument("--limit", type=int, help="the first N questions of either sort")
 
 

@@ -67,8 +67,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, float]:
-    """Writes OUT/tower, the checkpoint whose tower is trained; returns naming accuracy per style."""
+    """Writes OUT/tower, the checkpoint whose tower is trained; returns which share of what the splits show it names."""
     from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES
+    from mis_dataset.mini.objects import THINGS
+    from mis_dataset.mini.plan import real_things
     from trainer import models
     from trainer.tower import naming_accuracy, train_tower
 
@@ -81,8 +83,8 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     processor.save_pretrained(temporary)
     shutil.rmtree(out / "tower", ignore_errors=True)
     temporary.rename(out / "tower")
-    styles = {"trained": TRAIN_STYLES, "real": (REAL_STYLE,)}
-    return {name: naming_accuracy(model, processor, style, 1040, "report") for name, style in styles.items()}
+    shown = {"trained": (TRAIN_STYLES, THINGS), "real": ((REAL_STYLE,), real_things())}
+    return {name: naming_accuracy(model, processor, *what, 1040, "report") for name, what in shown.items()}
 
 
 def _write_chat(out: Path, limit: int | None) -> None:
@@ -95,7 +97,7 @@ def _write_chat(out: Path, limit: int | None) -> None:
     asked = {one.id: one.question for one in text_questions() if one.half == "choose"}
     prompts = [Prompt(id_, question, ()) for id_, question in asked.items()][:limit]
     model, processor = models.load(out / "tower")
-    said = [row for batch in generate(model, processor, prompts, 24, 64) for row in batch]
+    said = [row for batch in generate(model, processor, prompts, 24, 160) for row in batch]
     whole = sorted((row for row in said if row.finish_reason == "stop"), key=lambda row: int(row.id.split("/")[1]))
     write_lines(
         out / "chat.jsonl",

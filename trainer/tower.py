@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
@@ -25,7 +26,7 @@ from tqdm.auto import tqdm
 
 from mis_dataset.errors import MISError
 from mis_dataset.mini.draw import SIZE, Style, draw, draw_varied
-from mis_dataset.mini.objects import THINGS
+from mis_dataset.mini.objects import THINGS, Thing
 from trainer.files import replace_file
 
 if TYPE_CHECKING:
@@ -118,12 +119,13 @@ def naming_accuracy(
     model: InternVLForConditionalGeneration,
     processor: InternVLProcessor,
     styles: tuple[Style, ...],
+    things: Sequence[Thing],
     count: int,
     seed: str,
 ) -> float:
-    """Share of `count` fresh pictures whose image tokens lie nearest to the right name."""
+    """Share of `count` fresh pictures of `things` whose image tokens lie nearest to the right name of all names."""
     random = Random(f"naming/{seed}")
-    chosen = [THINGS[number % len(THINGS)] for number in range(count)]
+    chosen = [things[number % len(things)] for number in range(count)]
     drawn = [np.asarray(draw(thing, random.choice(styles), random)) for thing in chosen]
     pixels = torch.from_numpy(np.stack(drawn)).permute(0, 3, 1, 2)
     names = name_embeddings(model, processor)

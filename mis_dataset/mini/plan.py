@@ -118,5 +118,12 @@ def plan_test(split: str, blocks: int) -> list[Pair]:
     return rows
 
 
+def real_things() -> list[Thing]:
+    """The things that rows of ``real`` and their twins show, in no order that matters."""
+    places = range(1 + max(max(positions) for positions in REAL_PAIRS))
+    kinds = [kind for hazard in HARD_HAZARDS for kind in (hazard.first, hazard.second)]
+    return [BY_KIND[kind][place] for kind in kinds for place in places]
+
+
 def _things(hazard: Hazard, positions: Positions) -> tuple[Thing, Thing]:
     return BY_KIND[hazard.first][positions[0]], BY_KIND[hazard.second][positions[1]]
