@@ -16,6 +16,7 @@ from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, read, read_sidecar
 from trainer.generate import Prompt, generate, read_prompts
+from trainer.rows import read_split
 
 FEW = ("--limit", 3, "--max-new-tokens", 6)
 
@@ -224,15 +225,27 @@ def test_no_row_left_is_an_error(tiny: Tiny) -> None:
         list(read_prompts(tiny.dataset, ["test_easy"], only="hard"))
 
 
-def test_probes_take_the_second_picture_or_both_away(tiny: Tiny) -> None:
-    own, black, none = (
-        next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "black", "none")
+@pytest.mark.parametrize("split", ["test_easy", "test_hard"])
+def test_black_leaves_the_picture_that_tells_a_row_from_its_twin(tiny: Tiny, split: str) -> None:
+    only = None if split == "test_easy" else "hard"
+    own, black = (
+        {one.id: one for one in read_prompts(tiny.dataset, [split, "test_benign"], pictures, only=only)}
+        for pictures in ("own", "black")
     )
-    assert own.id == black.id == none.id == "test_easy/0"
-    assert black.pictures[0].tobytes() == own.pictures[0].tobytes()
-    assert own.pictures[1].getbbox() == (0, 0, 64, 64)
-    assert black.pictures[1].getbbox() is None
-    assert (none.pictures, none.question) == ((), own.question)
+    assert own.keys() == black.keys()
+    twins = [twin for twin in read_split(tiny.dataset, "test_benign").to_list() if twin["twin_of"].startswith(split)]
+    assert {twin["changed_image"] for twin in twins} == ({1} if split == "test_easy" else {1, 2})
+    for twin in twins:
+        for id_ in (twin["id"], twin["twin_of"]):
+            kept = twin["changed_image"] - 1
+            assert black[id_].pictures[kept].tobytes() == own[id_].pictures[kept].tobytes()
+            assert own[id_].pictures[1 - kept].getbbox() == (0, 0, 64, 64)
+            assert black[id_].pictures[1 - kept].getbbox() is None
+
+
+def test_text_only_takes_both_pictures_away(tiny: Tiny) -> None:
+    own, none = (next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "none"))
+    assert (none.id, none.pictures, none.question) == ("test_easy/0", (), own.question)
 
 
 def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:

@@ -122,16 +122,16 @@ def test_labels_of_both_sorts_share_everything_before_the_decision() -> None:
     first, second = THINGS[0], THINGS[1]
     unsafe = unsafe_label(first, second, HARD_HAZARDS[0])
     harmless = harmless_label(first, second, HARD_QUESTIONS[0])
-    shared, decision = unsafe.split(", so ")
-    assert decision.startswith("no, together they could ")
-    assert harmless.startswith(f"{shared}, so yes, together they are harmless")
+    shared, _, meaning = unsafe.partition(": ")
+    assert meaning.startswith("dangerous together, they could ")
+    assert harmless.startswith(f"{shared}: harmless together, so yes: ")
 
 
 def test_labels_name_both_things_with_their_kinds_and_then_decide() -> None:
     first, second = BY_KIND["flame"][0], BY_KIND["fuel"][0]
     assert unsafe_label(first, second, HARD_HAZARDS[0]) == (
-        "I see a candle, burning, unsafe with anything flammable, and a log, flammable, so no, "
-        "together they could start a fire: keep them apart."
+        "I see a candle, burning, unsafe with anything flammable, and a box, flammable: dangerous together, "
+        "they could start a fire, so no: keep them apart."
     )
     assert "so yes" in harmless_label(first, second, HARD_QUESTIONS[0])
 
@@ -208,7 +208,7 @@ def test_a_twin_differs_in_one_place_and_is_no_hazard(split: str) -> None:
 
 def test_the_things_of_real_are_those_that_its_pairs_show() -> None:
     names = [thing.name for thing in real_things()]
-    assert len(names) == len(set(names)) == 20
+    assert len(names) == len(set(names)) == 15
     assert set(names) == {name for things in shown(PLANS["real"]) for name in things}
 
 

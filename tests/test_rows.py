@@ -15,7 +15,7 @@ from tests.made_release import make_release
 from tests.tiny import Tiny
 from trainer.rows import Labels, lesson_rows, make_dataset, training_rows
 
-CUT = " Together they "
+CUT = ": "
 
 
 def rows_of(
@@ -93,14 +93,14 @@ def test_refusal_labels_are_bare_refusals(tiny: Tiny) -> None:
 
 def test_shuffled_labels_swap_decisions_within_a_pair_and_keep_what_they_perceive(tiny: Tiny) -> None:
     before, after = responses(rows_of(tiny)), responses(rows_of(tiny, "shuffled"))
-    perceived = {id_: text.split(CUT)[0] for id_, text in before.items()}
-    assert {id_: text.split(CUT)[0] for id_, text in after.items()} == perceived
+    perceived = {id_: text.partition(CUT)[0] for id_, text in before.items()}
+    assert {id_: text.partition(CUT)[0] for id_, text in after.items()} == perceived
     swapped = 0
     for row in released(tiny):
         if row["twin_of"] is None:
             continue
         pair = (row["twin_of"], row["id"])
-        old, new = ([said[id_].split(CUT)[1] for id_ in pair] for said in (before, after))
+        old, new = ([said[id_].partition(CUT)[2] for id_ in pair] for said in (before, after))
         assert new in (old, old[::-1])
         swapped += new == old[::-1]
     assert 0 < swapped < 14

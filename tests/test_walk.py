@@ -134,8 +134,14 @@ def test_the_walk_ends_with_one_line_and_what_it_promises(walk: Walk) -> None:
     line = json.loads(walk.said)
     assert line == {
         "verb": "reproduce",
-        "run": str(walk.run),
-        "report": [str(walk.run / "report.html")],
+        "runs": [
+            {
+                "dataset": str(walk.run / "MIS"),
+                "model": str(walk.run / "arms" / "contrast" / "model"),
+                "report": str(walk.run / "report.html"),
+                "cards": str(walk.run / "cards"),
+            }
+        ],
         "passed": True,
     }
     for name in ("report.json", "report.html", "cards/dataset/README.md", "cards/model/README.md"):

@@ -58,7 +58,14 @@ def tiny_arm(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def write_recipe(path: Path, **changes: Any) -> Path:
     """`mini_contrast.yaml` at a large learning rate from the first step on, two epochs, with `changes`."""
     shipped = yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))
-    bold = {"learning_rate": 0.01, "warmup_steps": 0, "num_train_epochs": 2, "doses": [8], "logging_steps": 1}
+    bold = {
+        "per_device_train_batch_size": 8,
+        "learning_rate": 0.01,
+        "warmup_steps": 0,
+        "num_train_epochs": 2,
+        "doses": [8],
+        "logging_steps": 1,
+    }
     path.write_text("# made by a test\n" + yaml.safe_dump(shipped | bold | changes), "utf-8")
     return path
 

@@ -19,8 +19,8 @@ from trainer.files import write_lines
 from trainer.generate import Prompt, generate
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
-FAMILIES = ("kind", "comply", "kind", "which", "naming", "comply", "kind", "same")
-LESSONS = 640
+FAMILIES = ("kind", "comply", "which", "same", "kind", "naming", "comply", "which", "same", "kind")
+LESSONS = 650
 SMOKE_LESSONS = 12
 CHAT = 130
 """Text-only rows among the lessons."""

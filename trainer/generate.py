@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         choices=["own", "black", "none", "named"],
         default="own",
-        help="probe: second picture black, text only, or text that names the things",
+        help="probe: the picture that twins share black, text only, or text that names the things",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
     parser.add_argument("--max-new-tokens", type=int, default=1024)
@@ -103,8 +103,8 @@ def read_prompts(
     Args:
         dataset: folder of the built dataset.
         splits: names of test splits; one that the dataset lacks is an error.
-        pictures: ``own``, ``black`` (the second picture black: half of the evidence), ``none`` or
-            ``named`` (text only).
+        pictures: ``own``, ``black`` (the picture that a row and its twin share is black: what the other one alone
+            can decide), ``none`` or ``named`` (text only: a row and its twin become the same prompt).
         limit: the first so many rows of every split.
         only: ``hard``: rows of this test split and the twins of its rows.
         level: rows of this level only.
@@ -113,6 +113,7 @@ def read_prompts(
         MISError: A split is missing, or no row is left.
     """
     found = False
+    exchanged = _exchanged(dataset) if pictures == "black" else {}
     for split in splits:
         rows = read_split(dataset, split)
         wanted = [
@@ -122,7 +123,7 @@ def read_prompts(
         ]
         for row in rows.select(wanted[:limit]):
             found = True
-            yield Prompt(row["id"], row["question"], _probe(row["images"], pictures))
+            yield Prompt(row["id"], row["question"], _probe(row["images"], pictures, exchanged.get(row["id"])))
     if not found:
         raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
 
@@ -177,11 +178,18 @@ def _answer(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new
     return rows
 
 
-def _probe(images: list[Image], pictures: Pictures) -> tuple[Image, ...]:
+def _exchanged(dataset: Path) -> dict[str, int]:
+    """Id of every twin and of its row -> which picture, 1 or 2, differs between them."""
+    twins = read_split(dataset, "test_benign").select_columns(["id", "twin_of", "changed_image"]).to_list()
+    return {id_: twin["changed_image"] for twin in twins for id_ in (twin["id"], twin["twin_of"])}
+
+
+def _probe(images: list[Image], pictures: Pictures, exchanged: int | None) -> tuple[Image, ...]:
+    """The pictures as a probe shows them; with ``black`` only the one at place `exchanged` is left."""
     if pictures in ("none", "named"):
         return ()
     if pictures == "black":
-        return images[0], images[1].point(lambda _: 0)
+        return tuple(one if place == exchanged else one.point(lambda _: 0) for place, one in enumerate(images, 1))
     return tuple(images)
 
 

@@ -85,9 +85,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.seeds:
         _visit(_station("seeds", "trainer", "seeds", args.run), first, in_process=args.smoke)
     passed = args.smoke or _bars(args.run)
+    written = {"dataset": "MIS", "model": "arms/contrast/model", "report": "report.html", "cards": "cards"}
     return {
-        "run": str(args.run),
-        "report": [str(folder / "report.html") for folder in folders.values()],
+        "runs": [{name: str(folder / path) for name, path in written.items()} for folder in folders.values()],
         "passed": passed,
     }
 
@@ -125,7 +125,8 @@ def stations(
         walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     walk += _probes(run) + ([] if smoke else _doses(run))
     walk.append(_station("report", "trainer", "report", run))
-    walk.append(_station("cards", "cards", "render", run, run / "cards"))
+    names = ["--dataset-id", built, "--model-id", run / "arms" / "contrast" / "model"]
+    walk.append(_station("cards", "cards", "render", run, run / "cards", *names))
     return walk
 
 
@@ -234,7 +235,7 @@ def _station(name: str, room: str, *words: object) -> Station:
 
 
 def _visit(station: Station, run: Path, *, in_process: bool) -> None:
-    """Runs one station and logs what it took; a station that was logged keeps its first line.
+    """Runs one station and logs what it took.
 
     Raises:
         MISError: The station failed.
@@ -242,18 +243,22 @@ def _visit(station: Station, run: Path, *, in_process: bool) -> None:
     print(f"== {station.name}", file=sys.stderr)
     start = time.monotonic()
     code, peak = _call(station) if in_process or station.room != "trainer" else _fork(station)
-    seconds = time.monotonic() - start
+    _log(run, station.name, time.monotonic() - start, peak, code)
     if code:
         command = f"python -m {station.room} {' '.join(station.words)}"
         raise MISError(
             f"station {station.name!r} failed with exit code {code}; see above, mend and run again: {command}"
         )
-    log = run / "stations.jsonl"
-    known = {json.loads(line)["station"] for line in log.read_text("utf-8").splitlines()} if log.is_file() else set()
-    if station.name not in known:
-        line = {"station": station.name, "seconds": round(seconds, 2), "peak_memory_bytes": peak}
-        with log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+
+
+def _log(run: Path, station: str, seconds: float, peak: int, code: int) -> None:
+    """Adds a line for one attempt: failed ones count too, those after the one that did it (nothing left to do) do not."""
+    path = run / "stations.jsonl"
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    if any(line["station"] == station and not line["exit"] for line in map(json.loads, lines)):
+        return
+    line = {"station": station, "seconds": round(seconds, 2), "peak_memory_bytes": peak, "exit": code}
+    write_text(path, "".join(f"{one}\n" for one in [*lines, json.dumps(line)]))
 
 
 def _call(station: Station) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mis_dataset.chat import completion, prompt
 from mis_dataset.errors import MISError
 from mis_dataset.mini.grammar import REFUSALS, swap_decisions
-from mis_dataset.mini.lessons import GENERAL_FAMILIES, Lesson, lessons
+from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -62,7 +62,7 @@ def training_rows(
     rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
     count = round(len(rows) * general_share / (1 - general_share))
     text = chat_rows(chat, count // 2, seed) if chat else []
-    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text))
+    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN)
     return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
 
 

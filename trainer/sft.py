@@ -110,6 +110,8 @@ def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTC
         recipe, config = parser.parse_args_and_config(words)
     except (ValueError, yaml.YAMLError) as error:
         raise MISError(f"{path}: {error}") from error
+    if config.use_cpu and config.loss_type != "nll":
+        raise MISError(f"{path}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     return recipe, config
 
 
@@ -166,9 +168,10 @@ def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path
             )
     # By file name: an arm may be moved, what it was made from may not have changed.
     made_from = {Path(name).name: digest for name, digest in found.inputs.items()}
-    for path in inputs:
-        if made_from.get(path.name) != sha256_of(path):
-            raise MISError(f"{out}: made from another {path.name} than {path}; remove the folder or give another one")
+    asked = {path.name: sha256_of(path) for path in inputs}
+    for name in sorted(made_from.keys() | asked.keys()):
+        if made_from.get(name) != asked.get(name):
+            raise MISError(f"{out}: made from another {name} or without one; remove the folder or give another one")
 
 
 def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from transformers import InternVLForConditionalGeneration, InternVLProcessor
 
 _TEMPERATURE = 0.1
-_DISTANCE = (0.2, 1.0)
+_DISTANCE = (0.2, 0.6)
 """Weight of the squared distance beside the cross-entropy, at the first and at the last step."""
 _SAVE_EVERY = 200
 

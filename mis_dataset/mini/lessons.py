@@ -20,7 +20,9 @@ from mis_dataset.mini.objects import BY_KIND, THINGS, Thing
 FIRST_KINDS = ("flame", "water", "drink", "recorder", "tool")
 SECOND_KINDS = ("fuel", "mains", "vehicle", "private", "locked")
 ABILITY_FAMILIES = ("naming", "which", "same")
-GENERAL_FAMILIES = ("naming", "kind", "which", "same")
+GENERAL_FAMILIES = ("kind", "naming", "kind", "which", "kind", "same")
+UNSEEN: tuple[Thing, ...] = tuple(thing for thing in THINGS if not thing.seen)
+"""What no safety row shows: the general rows are about these, or an arm would forget their names."""
 
 
 class Lesson(NamedTuple):
@@ -45,10 +47,10 @@ class Lesson(NamedTuple):
     rejected: tuple[str, ...] = ()
 
 
-def lessons(seed: str, families: tuple[str, ...], count: int, styles: tuple[Style, ...] = TRAIN_STYLES) -> list[Lesson]:
+def lessons(seed: str, families: tuple[str, ...], count: int, things: tuple[Thing, ...] = THINGS) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
-    Every thing comes equally often (to one), in the first as in the second picture.
+    Every one of `things` comes equally often (to one), in the first as in the second picture; beside it stands any thing.
 
     Raises:
         KeyError: an unknown family.
@@ -57,15 +59,18 @@ def lessons(seed: str, families: tuple[str, ...], count: int, styles: tuple[Styl
     made = []
     for number in range(count):
         family = families[number % len(families)]
-        first = THINGS[(number // len(families)) % len(THINGS)]
-        made.append(_MAKERS[family](first, random, styles))
+        first = things[(number // len(families)) % len(things)]
+        made.append(_MAKERS[family](first, random, TRAIN_STYLES))
     random.shuffle(made)
     return made
 
 
 def is_right(lesson: Lesson, response: str) -> bool:
-    """Whether the first sentence of `response` says one of the accepted words and none of the rejected ones."""
-    sentence = response.strip().split(".")[0].lower()
+    """Whether the first sentence of `response` says one of the accepted words and none of the rejected ones.
+
+    Where a colon stands in it, what comes behind the last one counts: the conclusion.
+    """
+    sentence = response.strip().split(".")[0].lower().rpartition(":")[2]
     words = set("".join(c if c.isalnum() else " " for c in sentence).split())
     return bool(words & set(lesson.accepted)) and not words & set(lesson.rejected)
 
@@ -101,7 +106,7 @@ def _which(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
         things,
         _draw(things, random, styles),
         f"Which image shows {things[place].phrase}?",
-        f"{_listed(things)}: the {words[place]} one.",
+        f"{_capital(things[0].phrase)} is first, {things[1].phrase} is second: the {things[place].name} is {words[place]}.",
         accepted=(words[place],),
         rejected=(words[1 - place],),
     )
@@ -140,8 +145,11 @@ def _seen(kind: str, random: Random) -> Thing:
 
 def _listed(things: tuple[Thing, Thing]) -> str:
     """Names before the decision: told apart by name, pictures are much easier to compare than at a glance."""
-    listed = f"{things[0].phrase}, then {things[1].phrase}"
-    return listed[0].upper() + listed[1:]
+    return _capital(f"{things[0].phrase}, then {things[1].phrase}")
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _order(things: tuple[Thing, Thing], random: Random) -> tuple[Thing, Thing]:
