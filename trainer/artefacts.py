@@ -14,7 +14,17 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from trainer.files import ArtefactError, git_commit, library_versions, sha256_of, write_json, write_text
+from trainer.files import (
+    ArtefactError,
+    drop_half_line,
+    git_commit,
+    library_versions,
+    read_lines,
+    sha256_of,
+    to_json,
+    write_json,
+    write_text,
+)
 
 
 @dataclass(frozen=True)
@@ -209,7 +219,7 @@ def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs
     else:
         write_sidecar(path, sidecar)
     if part.exists():
-        _drop_half_line(part)
+        drop_half_line(part)
     rows = _rows(part if part.exists() else path, kind) if part.exists() or path.exists() else []
     return Artefact(path, kind, rows)
 
@@ -304,6 +314,28 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     write_json(sidecar_path(path), asdict(sidecar))
 
 
+def write_derived(path: Path, content: object, sidecar: Sidecar) -> bool:
+    """Write JSON, then its sidecar; nothing where both are there and say the same, whatever was committed since.
+
+    Returns:
+        Whether anything was written.
+    """
+    text = to_json(content)
+    if path.is_file() and path.read_text("utf-8") == text and is_from(path, sidecar):
+        return False
+    write_text(path, text)
+    write_sidecar(path, sidecar)
+    return True
+
+
+def is_from(path: Path, sidecar: Sidecar) -> bool:
+    """Whether the sidecar at `path` names the kind, settings and inputs of `sidecar`."""
+    if not sidecar_path(path).is_file():
+        return False
+    found = read_sidecar(path)
+    return (found.kind, found.settings, found.inputs) == (sidecar.kind, sidecar.settings, sidecar.inputs)
+
+
 def read_sidecar(path: Path) -> Sidecar:
     """Read the sidecar of the artefact at `path`.
 
@@ -321,8 +353,7 @@ def read_sidecar(path: Path) -> Sidecar:
 
 def _rows(path: Path, kind: type[R]) -> list[R]:
     rows: dict[str, R] = {}
-    # Not splitlines(): it also cuts at U+2028, which a response may hold.
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
             found = json.loads(line)
@@ -371,16 +402,6 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):
         raise ArtefactError(f"{where}: perception is 0 where the verdict is Unscored, and only there")
     return found
-
-
-def _drop_half_line(part: Path) -> None:
-    with part.open("rb+") as file:
-        content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
-            file.flush()
-            os.fsync(file.fileno())
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -32,7 +32,16 @@ class ArtefactError(MISError):
 
 def write_json(path: Path, content: object) -> None:
     """Write JSON (indented, keys in their order, NaN refused), whole or not at all."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, to_json(content))
+
+
+def to_json(content: object) -> str:
+    """JSON as every station writes it.
+
+    Raises:
+        ValueError: A number is none.
+    """
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_text(path: Path, content: str) -> None:
@@ -48,6 +57,31 @@ def write_text(path: Path, content: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a text file without their ends; a last line without an end counts as well.
+
+    Raises:
+        ArtefactError: No such file, or it is no UTF-8, as a file that was cut off may be.
+    """
+    try:
+        # Not splitlines(): it also cuts at U+2028, which a response may hold.
+        lines = Path(path).read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path}: cannot be read ({error}); run the verb that writes it again") from error
+    return lines if lines[-1] else lines[:-1]
+
+
+def drop_half_line(path: Path) -> None:
+    """Cut off what stands behind the last line end: what a kill left of a line that was being appended."""
+    with Path(path).open("rb+") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def sha256_of(path: Path) -> str:

@@ -252,7 +252,7 @@ def _visit(station: Station, run: Path, *, in_process: bool) -> None:
 
 
 def _log(run: Path, station: str, seconds: float, peak: int, code: int) -> None:
-    """Adds a line for one attempt: failed ones count too, those after the one that did it (nothing left to do) do not."""
+    """Adds a line for one attempt, a failed one too; visits to a station that has done its work leave none."""
     path = run / "stations.jsonl"
     lines = path.read_text("utf-8").splitlines() if path.is_file() else []
     if any(line["station"] == station and not line["exit"] for line in map(json.loads, lines)):

@@ -50,7 +50,7 @@ class Lesson(NamedTuple):
 def lessons(seed: str, families: tuple[str, ...], count: int, things: tuple[Thing, ...] = THINGS) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
-    Every one of `things` comes equally often (to one), in the first as in the second picture; beside it stands any thing.
+    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing.
 
     Raises:
         KeyError: an unknown family.
@@ -106,7 +106,8 @@ def _which(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
         things,
         _draw(things, random, styles),
         f"Which image shows {things[place].phrase}?",
-        f"{_capital(things[0].phrase)} is first, {things[1].phrase} is second: the {things[place].name} is {words[place]}.",
+        f"{_capital(things[0].phrase)} is first, {things[1].phrase} is second: "
+        f"the {things[place].name} is {words[place]}.",
         accepted=(words[place],),
         rejected=(words[1 - place],),
     )
