@@ -96,7 +96,7 @@ def _write_chat(out: Path, limit: int | None) -> None:
         return
     asked = {one.id: one.question for one in text_questions() if one.half == "choose"}
     prompts = [Prompt(id_, question, ()) for id_, question in asked.items()][:limit]
-    model, processor = models.load(out / "tower")
+    model, processor = models.load(out / "tower", cpu=True)
     said = [row for batch in generate(model, processor, prompts, 24, 160) for row in batch]
     whole = sorted((row for row in said if row.finish_reason == "stop"), key=lambda row: int(row.id.split("/")[1]))
     write_lines(

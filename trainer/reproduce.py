@@ -2,7 +2,8 @@
 
 Read `stations` as the table of contents. Every station is a verb that a user can type; each finds by itself what is
 done already, so a rerun, also after `kill -9`, does only what is missing. Stations run one at a time, each in a process
-of its own (in this one with ``--smoke``), and leave a line in RUN/stations.jsonl: seconds and peak memory.
+of its own (with ``--smoke`` those of this room in this one), and leave a line in RUN/stations.jsonl: seconds and peak
+memory. ``--smoke`` leaves out what a few rows cannot show: shortcuts, doses and bars.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ class Station(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``reproduce``."""
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of the run")
-    parser.add_argument("--smoke", action="store_true", help="toy size, a tiny random language model, one process")
+    parser.add_argument("--smoke", action="store_true", help="toy size, a tiny random language model")
     parser.add_argument("--long", action="store_true", help="every arm for two epochs")
     parser.add_argument(
         "--seeds",
