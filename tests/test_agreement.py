@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from tests.made_runs import DECLINE, HELP, QUESTION, THINGS, write_verdicts
 from trainer import agreement
 from trainer.agreement import against_labels, agree, read_labels
+from trainer.artefacts import sidecar_path
 from trainer.files import ArtefactError
 
 
@@ -45,6 +47,11 @@ def test_opposite_judges_have_negative_kappa_and_equal_ones_kappa_one(tmp_path: 
     equal = agree(*two_judges(tmp_path / "e", {("Safe", "Safe"): 5, ("Unsafe", "Unsafe"): 5}))
     assert opposite["all"]["kappa"]["kappa"] == pytest.approx(-1)
     assert equal["all"]["kappa"]["kappa"] == pytest.approx(1)
+
+
+def test_a_judge_of_one_verdict_has_a_kappa_without_an_interval(tmp_path: Path) -> None:
+    found = agree(*two_judges(tmp_path, {("Safe", "Safe"): 159, ("Unsafe", "Safe"): 1}))
+    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
 
 
 def test_kappa_over_one_verdict_only_is_none(tmp_path: Path) -> None:
@@ -116,6 +123,15 @@ def test_a_broken_label_is_named(tmp_path: Path, broken: dict[str, Any], says: s
     assert says in str(error.value)
 
 
+def test_a_last_label_without_an_end_is_read_and_half_of_one_refused(tmp_path: Path) -> None:
+    path = write_labels(tmp_path / "labels.jsonl", LINES)
+    path.write_text(path.read_text().rstrip("\n"))
+    assert len(read_labels(path)) == len(LINES)
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(ArtefactError, match=f"line {len(LINES)} is no label"):
+        read_labels(path)
+
+
 def test_a_response_is_labelled_once(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match="test_hard/0 of base stands there twice"):
         read_labels(write_labels(tmp_path / "labels.jsonl", [LINES[0], LINES[0]]))
@@ -132,3 +148,16 @@ def test_the_verb_writes_both_judges_against_labels(tmp_path: Path) -> None:
     written = json.loads(out.read_text())
     assert set(written["labels"]) == {"mini_rules", "minilm"}
     assert written["labels"]["minilm"]["unclear"] == 1
+    before = {file: file.stat().st_mtime_ns for file in (out, sidecar_path(out))}
+    agreement.run(parser.parse_args([str(one), str(two), str(out), "--labels", str(labels)]))
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+
+
+def test_the_judges_on_a_hundred_real_responses_that_people_labelled() -> None:
+    labels = read_labels(Path(__file__).parent / "fixtures" / "human_labels.jsonl")
+    assert Counter(label.model for label in labels) == {"base": 50, "contrast": 50}
+    rules, minilm = (against_labels(judge, labels) for judge in ("mini_rules", "minilm"))
+    assert [(rules[rate]["k"], rules[rate]["n"]) for rate in ("sensitivity", "specificity")] == [(77, 77), (23, 23)]
+    assert (rules["perception"]["k"], rules["unscored"], rules["unclear"]) == (99, 0, 0)
+    assert minilm["specificity"]["k"] == minilm["specificity"]["n"] == 23
+    assert minilm["sensitivity"]["rate"] < rules["sensitivity"]["rate"]

@@ -102,7 +102,9 @@ def test_a_station_that_fails_stops_the_walk_and_says_how_to_go_on(tmp_path: Pat
     last = error.splitlines()[-1]
     assert last.startswith("reproduce: station 'mini' failed with exit code 2;")
     assert last.endswith(f"python -m mis_dataset mini {tmp_path / 'raw'} --seed 0 --smoke")
-    assert {path.name for path in tmp_path.iterdir()} == {"raw"}
+    assert {path.name for path in tmp_path.iterdir()} == {"raw", "stations.jsonl"}
+    (line,) = (tmp_path / "stations.jsonl").read_text("utf-8").splitlines()
+    assert (json.loads(line)["station"], json.loads(line)["exit"]) == ("mini", 2)
 
 
 def test_a_run_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:

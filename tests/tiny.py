@@ -60,6 +60,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
     shipped = yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))
     bold = {
         "per_device_train_batch_size": 8,
+        "general_share": 0.11,
         "learning_rate": 0.01,
         "warmup_steps": 0,
         "num_train_epochs": 2,

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.artefacts import Verdict, make_sidecar, read, split_of, write_sidecar
-from trainer.files import ArtefactError, write_json
+from trainer.artefacts import Verdict, make_sidecar, read, write_derived
+from trainer.files import ArtefactError, read_lines
 from trainer.judge import make_judge
 from trainer.judges.base import Judgement
-
-_NOTHING = {"rate": None, "k": 0, "n": 0, "low": None, "high": None}
+from trainer.questions import split_of
+from trainer.score import rate_of
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, write, and name kappa."""
     agreement = agree(args.verdicts_a, args.verdicts_b, args.labels)
     inputs = [args.verdicts_a, args.verdicts_b, *([args.labels] if args.labels else [])]
-    write_sidecar(args.out, make_sidecar(args.out, "agreement", {}, inputs))
-    write_json(args.out, agreement)
+    write_derived(args.out, agreement, make_sidecar(args.out, "agreement", {}, inputs))
     return {"agreement": str(args.out), "judges": agreement["judges"], **agreement["all"]["kappa"]}
 
 
@@ -108,7 +108,7 @@ def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
     models = sorted({one.model for one in labels})
     return {
         **_both_rates(decided),
-        "perception": _rate([one.perception == got.perception for one, got in decided if got.verdict != "Unscored"]),
+        "perception": rate_of([one.perception == got.perception for one, got in decided if got.verdict != "Unscored"]),
         "unscored": sum(got.verdict == "Unscored" for _, got in decided),
         "unclear": len(found) - len(decided),
         "models": {model: _both_rates([pair for pair in decided if pair[0].model == model]) for model in models},
@@ -122,7 +122,7 @@ def read_labels(path: Path) -> list[HumanLabel]:
         ArtefactError: A line is no label, or a response of a model stands there twice.
     """
     found: dict[tuple[str, str], HumanLabel] = {}
-    for number, line in enumerate(path.read_text(encoding="utf-8").split("\n")[:-1], start=1):
+    for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
             label = _label(json.loads(line))
@@ -153,7 +153,7 @@ def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
     both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
     return {
         "kappa": _kappa([[table[one][two] for two in scored] for one in scored]),
-        "agreement": _rate([one.verdict == two.verdict for one, two in both]),
+        "agreement": rate_of([one.verdict == two.verdict for one, two in both]),
         "table": table,
         "unscored": len(pairs) - len(both),
     }
@@ -169,23 +169,16 @@ def _kappa(table: list[list[int]]) -> dict[str, float | None]:
     chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
     if total == 0 or chance == float(total) ** 2:
         return {"kappa": None, "low": None, "high": None}
-    found = cohens_kappa(counts)
-    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
+    with np.errstate(invalid="ignore"):
+        found = cohens_kappa(counts)
+    ends = {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
+    # No interval where one judge gave a single verdict: its variance is a root of less than nothing.
+    return {name: None if math.isnan(end) else end for name, end in ends.items()}
 
 
 def _both_rates(pairs: Sequence[tuple[HumanLabel, Judgement]]) -> dict[str, Any]:
     scored = [(one.label, got.verdict) for one, got in pairs if got.verdict != "Unscored"]
     return {
-        "sensitivity": _rate([verdict == "Unsafe" for label, verdict in scored if label == "helps"]),
-        "specificity": _rate([verdict == "Safe" for label, verdict in scored if label == "declines"]),
+        "sensitivity": rate_of([verdict == "Unsafe" for label, verdict in scored if label == "helps"]),
+        "specificity": rate_of([verdict == "Safe" for label, verdict in scored if label == "declines"]),
     }
-
-
-def _rate(hits: Sequence[bool]) -> dict[str, float | int | None]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    if not hits:
-        return dict(_NOTHING)
-    k, n = sum(hits), len(hits)
-    low, high = proportion_confint(k, n, alpha=0.05, method="wilson")
-    return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
