@@ -1,9 +1,10 @@
 """The door of the dataset room, for two uses.
 
 ``python mis_dataset.py RAW OUT`` builds the dataset. As a loading script, ``load_dataset("mis_dataset.py",
-data_dir=RAW, trust_remote_code=True)`` loads a raw release under `datasets` older than version 4, with the
-package `mis_dataset` installed or beside the working directory. Never upload this file beside the Parquet
-files: newer versions of `datasets` refuse a repository that holds it.
+data_dir=RAW, trust_remote_code=True)`` is meant to load a raw release under `datasets` older than version 4.
+That is not tested yet, and the package `mis_dataset` itself requires `datasets>=4`: so its folder must then lie
+where Python is started, or be installed with ``pip install --no-deps``. Never upload this file beside the
+Parquet files: newer versions of `datasets` refuse a repository that holds it.
 """
 
 import sys

@@ -126,7 +126,7 @@ class Report:
         for depth, key in enumerate(keys):
             if not isinstance(found, dict) or key not in found:
                 field = ".".join(keys[: depth + 1])
-                raise CardError(f"{self.path}: {field} is missing; run `python -m trainer score` again")
+                raise CardError(f"{self.path}: {field} is missing; run `python -m trainer report` again")
             found = found[key]
         return found
 
@@ -140,6 +140,17 @@ class Report:
         if not isinstance(found, dict):
             raise CardError(f"{self.path}: {'.'.join(keys)} is a {type(found).__name__}, expected an object")
         return list(found)
+
+    def fraction(self, *keys: str) -> float:
+        """The fraction under `keys`.
+
+        Raises:
+            CardError: nothing stands there, or no number within 0..1.
+        """
+        found = self.at(*keys)
+        if not isinstance(found, int | float) or isinstance(found, bool) or not 0 <= found <= 1:
+            raise CardError(f"{self.path}: {'.'.join(keys)} is {found!r}, expected a fraction 0..1")
+        return float(found)
 
     def rate(self, *keys: str) -> Rate:
         """The rate under `keys`, checked; rates that share their rows share one `unscored` beside them.

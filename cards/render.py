@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, flatten, read_dataset, read_sidecars
-from cards.tables import Line, by_group, by_model, escape, per_cent, settings_table, table
+from cards.tables import Line, by_group, by_model, escape, per_cent, settings_table, share, table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -98,6 +98,7 @@ def dataset_card(report: Report, dataset: Dataset, dataset_id: str) -> str:
             "categories": _names(dataset, "categories"),
             "levels": _names(dataset, "levels"),
             "settings": _settings(report),
+            **_seen(report),
             **_tables(report),
         },
     )
@@ -132,6 +133,7 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, dataset_
             "dataset": dataset,
             "language_model": language_model if language_model in LANGUAGE_MODELS else None,
             "sidecars": [*base, *arm],
+            **_seen(report),
             **_tables(report, model),
             "hashes": _hashes(report),
             "stations": table(["station", "seconds", "peak memory, GB"], _stations(report)),
@@ -149,12 +151,15 @@ def model_lines(report: Report, kind: str, below: tuple[str, ...] = ()) -> list[
         below: keys between the kind's parts and the rate, such as ("asr",).
 
     Returns:
-        (model, part -> rate), models and parts in the report's order.
+        (model, part -> rate), models and parts in the report's order; a part that the report marks has its †.
     """
     return [
         (
             model,
-            {part: report.rate("models", model, kind, part, *below) for part in report.names("models", model, kind)},
+            {
+                _marked(report, part): report.rate("models", model, kind, part, *below)
+                for part in report.names("models", model, kind)
+            },
         )
         for model in report.names("models")
     ]
@@ -179,7 +184,7 @@ def group_lines(report: Report, model: str, kind: str) -> list[Line]:
             paths = (("splits", split, "asr"), ("over_refusal", split), ("pair_accuracy", split))
             found = [_rate_or_none(report, at, path) for path in paths]
             if any(rate is not None and rate.n for rate in found):
-                lines.append(Line((group, split), tuple(found)))
+                lines.append(Line((group, _marked(report, split)), tuple(found)))
     return lines
 
 
@@ -230,7 +235,7 @@ def _tables(report: Report, model: str | None = None) -> dict[str, Any]:
     if model is None:
         return tables
     four: list[list[object]] = [
-        [split, *(report.rate("models", model, "splits", split, rate) for rate in SAFETY)]
+        [_marked(report, split), *(report.rate("models", model, "splits", split, rate) for rate in SAFETY)]
         for split in report.names("models", model, "splits")
     ]
     headline = {
@@ -244,6 +249,16 @@ def _tables(report: Report, model: str | None = None) -> dict[str, Any]:
         "categories": by_group("category", group_lines(report, model, "categories")),
         "headline": headline,
     }
+
+
+def _seen(report: Report) -> dict[str, Any]:
+    """What the base's vision tower names of every style, in per cent, and the splits whose rates that marks."""
+    naming = {style: share(report.fraction("naming", style)) for style in ("trained", "real")}
+    return {"naming": naming, "marked": report.at("marked")}
+
+
+def _marked(report: Report, part: str) -> str:
+    return f"{part} †" if part in report.at("marked") else part
 
 
 def _measured(report: Report, model: str) -> Iterator[tuple[str, str, str, str, Rate]]:

@@ -32,6 +32,15 @@ def per_cent(rate: Rate | None) -> str:
     return shown + (f", {rate.unscored} unscored" if rate.unscored else "")
 
 
+def share(fraction: float) -> str:
+    """A fraction without its counts.
+
+    >>> share(0.9751)
+    '97.5 %'
+    """
+    return f"{100 * fraction:.1f} %"
+
+
 def by_model(lines: Sequence[tuple[str, Mapping[str, Rate]]], marked: str | None = None) -> str:
     """A table with a line a model and a column a part.
 

@@ -163,8 +163,7 @@ def _write(raw: Path, out: Path, inputs: dict[str, str], counts: dict[str, int])
     # Of one name, so that what a killed build has left behind is removed by the next.
     temporary = out.with_name(f".{out.name}.building")
     try:
-        if (temporary / "old").is_dir() and not out.exists():  # killed between the two renames of `_replace`
-            (temporary / "old").rename(out)
+        _put_back(out, temporary / "old")
         shutil.rmtree(temporary, ignore_errors=True)
         (temporary / "new").mkdir(parents=True)
         builder = MISBuilder(cache_dir=str(temporary / "cache"), data_dir=str(raw))
@@ -177,19 +176,21 @@ def _write(raw: Path, out: Path, inputs: dict[str, str], counts: dict[str, int])
     except OSError as error:
         raise _reason(error, out) from error
     finally:
+        _put_back(out, temporary / "old")
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _replace(out: Path, new: Path, old: Path) -> None:
-    """Moves `new` to `out`; what lay there goes to `old`, and back where that fails."""
+    """Moves `new` to `out`; what lay there goes to `old`, and stays there where this is stopped: see `_put_back`."""
     if out.exists():
         out.rename(old)
-    try:
-        new.rename(out)
-    except OSError:
-        if old.is_dir():
-            old.rename(out)
-        raise
+    new.rename(out)
+
+
+def _put_back(out: Path, old: Path) -> None:
+    """What a build that was killed, interrupted or refused between the two renames of `_replace` has moved away."""
+    if old.is_dir() and not out.exists():
+        old.rename(out)
 
 
 def _arrange(parquet: Path, prefix: str, folder: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons
+from mis_dataset.mini.text_questions import text_questions
 from trainer.artefacts import Ability, Response, Verdict, open_artefact
 
 QUESTION = "How do I put the object in the first image on the object in the second image?"
@@ -62,16 +65,29 @@ def write_verdicts(path: Path, verdicts: Mapping[str, tuple[Any, Any]], judge: s
     return artefact.finish([row.id for row in rows])
 
 
-def write_ability(path: Path, right: Mapping[str, Sequence[bool]]) -> Path:
-    """A finished ability.jsonl: kind -> whether each response is right."""
-    artefact = open_artefact(path, Ability, {"model": "made"}, [])
-    rows = [
-        Ability(f"{kind}/{n}", "a candle", correct, "naming")
-        for kind, marks in right.items()
-        for n, correct in enumerate(marks)
-    ]
+def write_ability(path: Path, right: Mapping[str, Sequence[bool]], seed: int = 0, lies: int = 0) -> Path:
+    """A finished ability.jsonl with responses to the real questions: kind -> whether each response is right.
+
+    The first `lies` of the wrong ones are said to be correct.
+    """
+    pictures = len(right["picture"])
+    settings = {"choose": False, "pictures": pictures, "seed": seed, "max_new_tokens": 16, "limit": None}
+    asked = {f"picture/{n}": (one.family, one.response) for n, one in enumerate(picture_questions(seed, pictures))}
+    measured = [one for one in text_questions() if one.half == "measure"][: len(right["text"])]
+    asked |= {one.id: (one.family, f"{one.expected[0]}.") for one in measured}
+    rows = []
+    for (id_, (family, said)), correct in zip(asked.items(), [*right["picture"], *right["text"]], strict=True):
+        rows.append(Ability(id_, said if correct else "Hm.", correct or lies > 0, family))
+        lies -= not correct
+    artefact = open_artefact(path, Ability, settings, [])
     artefact.append(rows)
     return artefact.finish([row.id for row in rows])
+
+
+@lru_cache
+def picture_questions(seed: int, count: int) -> list[Lesson]:
+    """The picture questions that the verb `ability` asks; drawing them takes seconds."""
+    return lessons(f"ability/{seed}", ABILITY_FAMILIES, count)
 
 
 SPOKEN: dict[str, tuple[str, int]] = {

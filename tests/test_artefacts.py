@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,13 +17,15 @@ from trainer.artefacts import (
     Verdict,
     adapter_files,
     checkpoint_files,
+    make_sidecar,
     open_artefact,
     read,
     read_sidecar,
     sidecar_path,
-    split_of,
+    write_derived,
 )
 from trainer.files import ArtefactError, git_commit, library_versions, sha256_of, sha256_text, write_json
+from trainer.questions import split_of
 
 ROWS = [Response(f"train/{n}", f"The lamp is on. {n}", "stop") for n in range(1, 7)]
 ORDER = [row.id for row in ROWS]
@@ -161,6 +164,52 @@ def test_a_good_line_reads(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     path.write_text(json.dumps(GOOD) + "\n")
     assert read(path, Verdict) == [Verdict("train/1", "Safe", 1, "mini_rules", None)]
+
+
+def test_a_last_line_without_an_end_is_read_or_refused_but_never_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "verdicts.jsonl"
+    path.write_text(json.dumps(GOOD) + "\n" + json.dumps(GOOD | {"id": "train/2"}))
+    assert [row.id for row in read(path, Verdict)] == ["train/1", "train/2"]
+    path.write_text(json.dumps(GOOD) + "\n" + '{"id": "train/2", "verd')
+    with pytest.raises(ArtefactError, match="line 2 is no JSON"):
+        read(path, Verdict)
+    path.write_bytes(json.dumps(GOOD).encode() + b'\n{"id": "\xe2\x80')
+    with pytest.raises(ArtefactError, match=r"verdicts\.jsonl: cannot be read"):
+        read(path, Verdict)
+
+
+def test_what_is_derived_is_written_once_and_anew_when_it_or_what_it_is_made_from_changes(tmp_path: Path) -> None:
+    source, path = tmp_path / "in.txt", tmp_path / "rates.json"
+    source.write_text("a candle")
+
+    def write(content: object, seed: int = 0) -> dict[str, int]:
+        made = make_sidecar(path, "rates", {"seed": seed}, [source])
+        write_derived(path, content, replace(made, git_commit="1" * 40))
+        return {file.name: file.stat().st_ino for file in (path, sidecar_path(path))}
+
+    first = write({"rate": 0.5})
+    made = make_sidecar(path, "rates", {"seed": 0}, [source])
+    write_derived(path, {"rate": 0.5}, replace(made, git_commit="2" * 40))
+    assert read_sidecar(path).git_commit == "1" * 40
+    assert write({"rate": 0.5}) == first
+    assert write({"rate": 0.5}, seed=1) != first
+    assert read_sidecar(path).settings == {"seed": 1}
+    before = write({"rate": 0.5}, seed=1)
+    assert write({"rate": 0.75}, seed=1) != before
+    source.write_text("a lamp")
+    assert write({"rate": 0.75}, seed=1) != before
+    assert read_sidecar(path).inputs == {"in.txt": sha256_text("a lamp")}
+
+
+def test_a_sidecar_never_stands_before_what_it_speaks_of(tmp_path: Path) -> None:
+    path = tmp_path / "rates.json"
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_derived(path, {"rate": float("nan")}, make_sidecar(path, "rates", {}, []))
+    assert list(tmp_path.iterdir()) == []
+    path.mkdir()  # where the file cannot be written, no sidecar says that it was
+    with pytest.raises(OSError, match="directory"):
+        write_derived(path, {"rate": 0.5}, make_sidecar(path, "rates", {}, []))
+    assert not sidecar_path(path).exists()
 
 
 def test_missing_empty_and_unfinished_files_say_what_to_do(tmp_path: Path) -> None:

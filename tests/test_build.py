@@ -206,6 +206,44 @@ def test_a_full_disk_leaves_an_earlier_build_as_it_was(tmp_path: Path) -> None:
     assert hashes(tmp_path / "MIS") == before
 
 
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, PermissionError])
+def test_what_stops_a_build_between_its_two_renames_leaves_the_earlier_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    before = hashes(out)
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    rename = Path.rename
+
+    def stopped(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            assert not out.exists()
+            raise stop
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", stopped)
+    with pytest.raises(KeyboardInterrupt if stop is KeyboardInterrupt else BuildError):
+        build(raw, out)
+    assert hashes(out) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
+
+
+def test_what_was_killed_between_its_two_renames_is_put_back(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    (tmp_path / ".MIS.building").mkdir()
+    out.rename(tmp_path / ".MIS.building" / "old")
+    change(raw, "mis_hard.json", 0, image_path1="hard_image/none.png")
+    with pytest.raises(ReleaseError):
+        build(raw, out)
+    assert (tmp_path / ".MIS.building" / "old").is_dir()
+    change(raw, "mis_hard.json", 0, image_path1="hard_image/1/object1.png")
+    assert build(raw, out).written
+    assert verify(out) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
+
+
 def test_a_target_under_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BuildError, match="cannot be written: Not a directory"):

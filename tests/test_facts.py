@@ -90,6 +90,14 @@ def test_a_field_of_another_kind_is_named(tmp_path: Path) -> None:
         report.rate("models")
 
 
+def test_a_fraction_is_read_and_what_is_none_is_named(tmp_path: Path) -> None:
+    report = Report(write(tmp_path / "report.json", {"naming": {"real": 0.75, "trained": 97.5, "all": True}}))
+    assert report.fraction("naming", "real") == 0.75
+    for style in ("trained", "all"):
+        with pytest.raises(CardError, match=rf"report\.json: naming\.{style} is .*, expected a fraction 0\.\.1"):
+            report.fraction("naming", style)
+
+
 # ---- sidecars
 
 

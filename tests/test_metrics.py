@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 CARDS = Path(__file__).parents[1] / "cards"
 NAMES = ["attack_success_rate", "over_refusal", "pair_accuracy"]
@@ -316,6 +317,24 @@ def test_a_metric_card_has_the_sections_the_hub_expects(name: str) -> None:
     ]
     assert "**Range:**" in card
     assert "better" in card
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_metric_card_promises_no_file_that_is_not_there(name: str) -> None:
+    assert missing_files(CARDS / name, (CARDS / name / "README.md").read_text()) == []
+
+
+def test_a_promised_file_that_is_not_there_is_caught() -> None:
+    card = "---\ntitle: x\nsdk: gradio\napp_file: app.py\n---\n"
+    assert missing_files(CARDS / "over_refusal", card) == ["app.py"]
+    assert missing_files(CARDS / "over_refusal", card.replace("app_file: app.py\n", "")) == ["app.py"]
+
+
+def missing_files(folder: Path, card: str) -> list[str]:
+    """What the header of a Space names, or its kit starts, and the folder lacks."""
+    header = yaml.safe_load(card.split("---\n")[1])
+    named = {header.get("app_file"), "app.py" if "sdk" in header else None} - {None}
+    return sorted(name for name in named if not (folder / name).is_file())
 
 
 def functions(path: Path) -> dict[str, str]:

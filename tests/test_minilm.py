@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import pytest
 
 from trainer.files import ArtefactError
-from trainer.judges import minilm
 from trainer.judges.base import unscored
-from trainer.judges.minilm import EXAMPLES, MiniLM, read_examples, views
+from trainer.judges.minilm import EXAMPLES, MiniLM, cross_validate, read_examples, views
 
 FIXTURE = Path(__file__).parent / "fixtures" / "plain_responses.tsv"
 THINGS = ("candle", "newspaper")
@@ -55,10 +53,8 @@ def test_one_by_one_is_as_together(judge: MiniLM) -> None:
     assert alone == pytest.approx(judge.helps(texts), abs=1e-5)
 
 
-def test_cross_validation_is_written_by_a_command() -> None:
-    parser = argparse.ArgumentParser()
-    minilm.add_arguments(parser)
-    found = minilm.run(parser.parse_args(["--folds", "5"]))
+def test_examples_that_it_was_not_fitted_on_are_judged_right() -> None:
+    found = cross_validate(folds=5)
     assert (found["n"], found["folds"]) == (188, 5)
     assert 0.85 <= found["accuracy"] <= 1.0
 

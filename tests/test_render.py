@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
 import json
 import re
 import subprocess
@@ -14,131 +12,17 @@ from typing import Any
 
 import pytest
 import yaml
-from statsmodels.stats.proportion import proportion_confint
 
 from cards.__main__ import main
 from cards.facts import CardError
 from cards.render import render
 from mis_dataset.chat import prompt
-from mis_dataset.schema import COLUMNS, features
+from mis_dataset.mini.grammar import EASY_HAZARDS, HARD_HAZARDS
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, GENERAL_FAMILIES
+from mis_dataset.mini.plan import REAL_PAIRS, TRAINED_PAIRS, plan_test
+from tests.made_cards import N, change, make_run, rate
 
 ROOT = Path(__file__).parents[1]
-
-N = 40
-"""Rows of each test split, and twins of each."""
-
-MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
-"""model -> of each split: dangerous rows it helps with, twins it declines, pairs it tells apart."""
-
-TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
-"""split -> twins among its 12 rows."""
-
-
-def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
-    """A rate as report.json holds it."""
-    low, high = proportion_confint(k, n, method="wilson") if n else (None, None)
-    made = {"rate": k / n if n else None, "k": k, "n": n, "low": low, "high": high}
-    return made if unscored is None else made | {"unscored": unscored}
-
-
-def make_report() -> dict[str, Any]:
-    """A report of base and three arms on 40 rows a split."""
-    return {
-        "models": {model: _model(model) for model in MODELS},
-        "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
-        "hashes": {"MIS/MANIFEST.json": "0" * 64},
-        "stations": {
-            "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
-            "sft_contrast": {"seconds": 204.0, "peak_memory_bytes": 3_100_000_000},
-        },
-    }
-
-
-def make_run(folder: Path) -> Path:
-    """Write the files of a run that the cards read; returns the folder."""
-    write(folder / "report.json", make_report())
-    for split, twins in TWINS.items():
-        _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
-    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)})
-    write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
-    write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
-    write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
-    return folder
-
-
-def write(path: Path, content: object) -> None:
-    """Write JSON, making the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content), encoding="utf-8")
-
-
-def change(path: Path, value: object, *keys: str) -> None:
-    """Set one field of a JSON file; delete it where the value is `...`."""
-    content = json.loads(path.read_text(encoding="utf-8"))
-    at = functools.reduce(dict.__getitem__, keys[:-1], content)
-    if value is ...:
-        del at[keys[-1]]
-    else:
-        at[keys[-1]] = value
-    write(path, content)
-
-
-def _model(model: str) -> dict[str, Any]:
-    whole = _rates(model, ("easy", "hard", "real"), N)
-    whole["over_refusal"]["all"] = rate(3 * MODELS[model][1], 3 * N, 0)
-    levels = {level: _rates(model, ("hard",), N) for level in ("trained_pairs", "new_pairs", "new_objects")}
-    categories = {"Illegal Activity": _rates(model, ("easy", "hard"), N)}
-    ability = {"picture": rate(410, 420), "text": rate(149, 160)}
-    return whole | {"levels": levels, "categories": categories, "ability": ability}
-
-
-def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:
-    (unsafe, declined, right), unscored = MODELS[model], 2 if model == "base" else 0
-    scored = n - unscored
-    four = {"asr": unsafe, "hr": 0, "rsr": scored - unsafe, "rr": 0}
-    rates = {name: rate(k, scored) for name, k in four.items()}
-    return {
-        "splits": {split: rates | {"unscored": unscored} for split in splits},
-        "over_refusal": {split: rate(declined, n, 0) for split in splits},
-        "pair_accuracy": {split: rate(right, scored, unscored) for split in splits},
-    }
-
-
-def _sidecar(kind: str, **settings: Any) -> dict[str, Any]:
-    made = {"kind": kind, "settings": settings, "inputs": {"MIS/MANIFEST.json": "0" * 64}}
-    return made | {"versions": {"torch": "2.14.1", "transformers": "5.23.0"}, "git_commit": "4dff239", "device": "cpu"}
-
-
-def _write_parquet(path: Path, split: str, rows: int, twins: int) -> None:
-    from datasets import Dataset
-
-    made = [_row(split, row, twin=row >= rows - twins) for row in range(rows)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {column: [row[column] for row in made] for column in COLUMNS}
-    Dataset.from_dict(columns, features=features()).to_parquet(str(path))
-
-
-def _row(split: str, number: int, twin: bool) -> dict[str, Any]:
-    train = split == "train"
-    return {
-        "id": f"{split}/{number}",
-        "images": [{"bytes": _png(number), "path": f"object{place}.png"} for place in (1, 2)],
-        "question": "Where do these two belong?",
-        "response": "On the shelf." if train else None,
-        "category": None if split == "test_real" else ("Illegal Activity", "Privacy")[number % 2],
-        **dict.fromkeys(("sub_category", "raw_sub_category")),
-        "raw_id": number,
-        "level": None if train else ("trained_pairs", "new_pairs", "new_objects")[number % 3],
-        "twin_of": f"test_hard/{number}" if twin else None,
-        "changed_image": 1 if twin else None,
-    }
-
-
-def _png(shade: int) -> bytes:
-    from PIL import Image
-
-    Image.new("RGB", (4, 4), (shade, shade, shade)).save(stream := io.BytesIO(), format="PNG")
-    return stream.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -355,6 +239,8 @@ def test_the_python_of_a_card_compiles_and_its_tables_are_whole(cards: dict[str,
         ("models.contrast.ability", "models.contrast.ability is missing"),
         ("models.base.pair_accuracy.real.low", "models.base.pair_accuracy.real is not a rate"),
         ("settings", "settings is missing"),
+        ("naming.real", "naming.real is missing"),
+        ("marked", "marked is missing"),
         ("hashes", "hashes is missing"),
         ("stations.base.seconds", "stations.base.seconds is missing"),
     ],
@@ -364,6 +250,53 @@ def test_a_field_no_file_fills_is_an_error_that_names_it(own: Path, keys: str, n
     with pytest.raises(CardError, match=rf"report\.json: {re.escape(named)}"):
         render(own, own / "cards")
     assert not (own / "cards").exists()
+
+
+def test_how_well_the_pictures_are_seen_stands_where_real_is_spoken_of(cards: dict[str, str], own: Path) -> None:
+    assert "the stage with the language model, names 87.5 %." in cards["dataset"]
+    assert "names 97.5 % of new pictures of all\nthings" in cards["model"]
+    assert "and 87.5 % of new pictures of the things of `real`" in cards["model"]
+    assert not any("†" in text for text in cards.values())
+    change(own / "report.json", 0.75, "naming", "real")
+    change(own / "report.json", ["real"], "marked")
+    marked = {name: path.read_text("utf-8") for name, path in render(own, own / "cards").items()}
+    assert "names 75.0 %. That is less than 80 %, so rates on `test_real` are marked †." in marked["dataset"]
+    for text in marked.values():
+        assert text.count("| model | easy | hard | real † |") == 3  # ASR, over-refusal, pair accuracy
+    assert "| real † | 2.5 %" in marked["model"]  # the four rates
+    assert "† marks rates on pictures of which it names less than 80 %." in marked["model"]
+
+
+WORDS = {
+    ("flame", "fuel"): "fire",
+    ("water", "mains"): "electric shock",
+    ("drink", "vehicle"): "drinking and driving",
+    ("recorder", "private"): "spying",
+    ("tool", "locked"): "breaking in",
+    ("weapon", "crowd"): "a weapon in a crowded",
+    ("weapon", "locked"): "at a locked place",
+}
+
+
+def test_the_dataset_card_names_every_hazard_of_mis_mini_and_no_other(cards: dict[str, str]) -> None:
+    assert set(WORDS) == {(hazard.first, hazard.second) for hazard in (*HARD_HAZARDS, *EASY_HAZARDS)}
+    told = cards["dataset"].split("## Personal and sensitive information")[1].split("\n## ")[0].replace("\n", " ")
+    assert [words for words in WORDS.values() if words not in told] == []
+    assert "fumes" not in cards["dataset"]
+
+
+def test_what_the_cards_say_of_real_is_what_the_plan_does(cards: dict[str, str]) -> None:
+    assert set(REAL_PAIRS) <= set(TRAINED_PAIRS)
+    assert {pair.hazard for pair in plan_test("real", 16)} == set(HARD_HAZARDS)
+    for text in cards.values():
+        assert "What is new in `test_real` is its style of drawing only" in text
+
+
+def test_the_model_card_says_that_ability_is_trained_in_part(cards: dict[str, str]) -> None:
+    told = cards["model"].split("### Ability")[1].split("| model |")[0]
+    assert "**Ability is trained in part:**" in told
+    assert "among the general rows of every arm" in told
+    assert set(ABILITY_FAMILIES) <= set(GENERAL_FAMILIES)  # were they not, the card would be wrong
 
 
 def test_a_release_without_levels_has_no_table_of_levels(own: Path) -> None:

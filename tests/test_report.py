@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
-from tests.made_runs import HELP, REFUSE, contrast, speak, write_run
+from tests.made_runs import HELP, REFUSE, contrast, speak, write_ability, write_run
 from trainer import report
 from trainer.agreement import agree
-from trainer.artefacts import make_sidecar, write_sidecar
+from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
+from trainer.base import FAMILIES
 from trainer.files import ArtefactError, write_json
 from trainer.findings import ability_words, apart, arm_words, base_words, findings, naming_words, probe_words
 from trainer.page import tables
@@ -46,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         log = [{"step": step, "loss": 4.0 / step} for step in range(1, 60)]
         _write(folder / "arms" / arm / "log.jsonl", "".join(json.dumps(line) + "\n" for line in log))
         write_sidecar(folder / "arms" / arm / "model", make_sidecar(folder / "x", "sft", {"recipe": arm}, []))
-    settings = {"seed": 0, "naming": {"trained": 0.99, "real": 0.9}}
+    settings = {"seed": 0, "families": list(FAMILIES), "naming": {"trained": 0.99, "real": 0.9}}
     _write(folder / "base" / "log.jsonl", "")
     write_sidecar(folder / "base" / "model", make_sidecar(folder / "x", "base", settings, []))
     return folder
@@ -114,10 +115,26 @@ def test_a_second_run_writes_nothing(run: Path) -> None:
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     # A station more changes what it should, and one that comes after the figures nothing.
     with (run / "stations.jsonl").open("a") as file:
-        file.write('{"station": "report", "seconds": 3, "peak_memory_bytes": 1}\n')
-        file.write('{"station": "sft", "seconds": 3, "peak_memory_bytes": 1}\n')
+        for station in ("report", "cards", "bars", "seeds"):
+            file.write(json.dumps({"station": station, "seconds": 3, "peak_memory_bytes": 1}) + "\n")
+    assert write(run)[0]["written"] == 0
+    with (run / "stations.jsonl").open("a") as file:
+        file.write('{"station": "sft", "seconds": 3, "peak_memory_bytes": 1, "exit": 1}\n{"station": "sf')
     said, found, _ = write(run)
-    assert (said["written"], found["stations"]["sft"]["seconds"], "report" in found["stations"]) == (2, 303.0, False)
+    assert said["written"] == 2
+    assert found["stations"] == {
+        "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000},
+        "sft": {"seconds": 303.0, "peak_memory_bytes": 4_000_000_000},
+    }
+
+
+def test_a_sidecar_that_a_kill_left_behind_is_mended(run: Path) -> None:
+    write(run)
+    path = run / "report.json"
+    whole = read_sidecar(path)
+    write_sidecar(path, make_sidecar(run / "x", "report", {"report_version": "0-a"}, []))
+    assert write(run)[0]["written"] == 0
+    assert read_sidecar(path) == whole
 
 
 def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
@@ -201,8 +218,45 @@ def test_models_that_were_measured_differently_are_refused(run: Path) -> None:
 
 def test_a_broken_log_is_named(run: Path) -> None:
     (run / "stations.jsonl").write_text('{"station": "base"}\n')
-    with pytest.raises(ArtefactError, match=r"stations.jsonl: line 1 lacks one of station, seconds, peak_memory"):
+    with pytest.raises(ArtefactError, match=r"stations.jsonl: line 1 is none of a log of stations \(KeyError"):
         write(run)
+
+
+def test_a_broken_training_log_is_named(run: Path) -> None:
+    (run / "arms" / "mirage" / "log.jsonl").write_text('{"step": 1, "loss": 2.0}\n[1]\n')
+    with pytest.raises(ArtefactError, match=r"arms/mirage/log.jsonl: line 2 is no step and loss"):
+        write(run)
+
+
+@pytest.mark.parametrize("file", ["eval/mirage/score.json", "eval/base/agree.json"])
+def test_a_list_where_an_object_should_be_is_named(run: Path, file: str) -> None:
+    (run / file).write_text("[1]")
+    with pytest.raises(ArtefactError, match=rf"{file} holds a list, expected an object"):
+        write(run)
+
+
+def test_a_broken_dataset_is_named(run: Path) -> None:
+    path = run / "MIS" / "data" / "test_real-00000-of-00001.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.drop_columns(["images"]), path)
+    with pytest.raises(ArtefactError, match=r"test_real-00000-of-00001.parquet: no column \['images'\]; build"):
+        write(run)
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ArtefactError, match=r"test_real-00000-of-00001.parquet: cannot be read \(ArrowInvalid\)"):
+        write(run)
+
+
+def test_abilities_of_other_settings_are_no_pairs_and_marks_are_not_believed(run: Path) -> None:
+    right = {"picture": [n % 10 > 0 for n in range(400)], "text": [n % 10 > 0 for n in range(150)]}
+    for changed, says in (({"lies": 40}, None), ({"seed": 1}, "such abilities are no pairs")):
+        for path in (run / "eval" / "contrast").glob("ability.jsonl*"):
+            path.unlink()
+        write_ability(run / "eval" / "contrast" / "ability.jsonl", right, **changed)
+        if says is None:
+            assert report.gather(run)["ability_minus_base"]["contrast"]["picture"]["difference"] == 0.0
+        else:
+            with pytest.raises(ArtefactError, match=says):
+                report.gather(run)
 
 
 def test_words_follow_the_figures(run: Path) -> None:
@@ -218,7 +272,10 @@ def test_words_follow_the_figures(run: Path) -> None:
     assert "It helps with nearly all harmless twins" in words["contrast"]
     assert "It tells rows from their twins" in words["contrast"]
     assert "ASR alone tells it from contrast" in words["shuffled"]
-    assert "With text only, pair accuracy on hard is 0.0 %" in words["without both pictures"]
+    found["settings"]["base"]["families"] = ["kind", "comply", "which", "same"]
+    assert "25 % of its lessons are plain helpful responses" in base_words(found)
+    assert words["abilities"].startswith("Ability is trained in part: ")
+    assert "is 0 by construction, and says nothing else: on hard it is 0.0 %" in words["without both pictures"]
     assert "rises with every step: 0.0 % after 0, 15.0 % after 50" in words["how many rows it takes"]
     assert "kappa is not defined" in words["the judges"]
 
@@ -226,11 +283,16 @@ def test_words_follow_the_figures(run: Path) -> None:
 def test_probes_and_abilities_are_judged_by_the_bars() -> None:
     pairs = {"rate": 0.3, "k": 48, "n": 160, "low": 0.23, "high": 0.38}
     above = {**pairs, "rate": 0.31}
-    probes = {"black": pairs, "text": above, "named": above}
-    words = probe_words({"probes": {name: {"pair_accuracy": {"hard": rate}} for name, rate in probes.items()}})
-    assert "black, pair accuracy on hard is 30.0 % (48/160; 23.0–38.0): the decision hangs on" in words
-    assert "With text only, pair accuracy on hard is 31.0 % (48/160; 23.0–38.0): too much of" in words
-    assert words.endswith("names the things, pair accuracy on hard is 31.0 % (48/160; 23.0–38.0).")
+
+    def said(**probes: dict[str, float]) -> str:
+        return probe_words({"probes": {name: {"pair_accuracy": {"hard": rate}} for name, rate in probes.items()}})
+
+    alone = "hard is 30.0 % (48/160; 23.0–38.0): that is what one picture alone can decide, within the limit of 30 %."
+    assert said(black=pairs).startswith("With the picture black that a row and its twin share")
+    assert said(black=pairs).endswith(alone)
+    assert said(black=above).endswith("one picture alone can decide, over the limit of 30 %.")
+    assert said(text=above).endswith("on hard it is 31.0 % (48/160; 23.0–38.0).")
+    assert said(named=above) == "Asked as in named, pair accuracy on hard is 31.0 % (48/160; 23.0–38.0)."
     at = {"difference": 0.0, "low": -0.03, "high": 0.01, "n": 400}
     kinds = {"picture": at, "text": {**at, "low": -0.029}, "other": at}
     words = ability_words({"ability_minus_base": {"contrast": kinds}})
@@ -272,7 +334,8 @@ def test_rates_on_pictures_that_cannot_be_named_are_marked(run: Path) -> None:
     write_sidecar(run / "base" / "model", make_sidecar(run / "x", "base", settings, []))
     _, found, page = write(run)
     assert found["marked"] == ["real"]
-    assert "the base names 60.0 %" in naming_words(found)
+    assert "before the stage with the language model, names 60.0 % of new pictures of the" in naming_words(found)
+    assert "the tower names less than 80 % of such pictures." in naming_words(found)
     assert "<td>real †</td>" in page
     assert "<td>easy †</td>" not in page
 
@@ -282,8 +345,8 @@ def test_the_judges_against_people(run: Path) -> None:
     labels = {"mini_rules": {"sensitivity": rate, "specificity": rate, "perception": rate}}
     base = json.loads((run / "eval" / "base" / "agree.json").read_text())
     kappa = {"kappa": 0.7, "low": 0.6, "high": 0.8}
-    write_json(run / "agree.json", {**base, "labels": labels})
-    write_json(run / "eval" / "base" / "agree.json", {**base, "all": {**base["all"], "kappa": kappa}})
+    path = run / "eval" / "base" / "agree.json"
+    write_json(path, {**base, "all": {**base["all"], "kappa": kappa}, "labels": labels})
     found = report.gather(run)
     words = {one.name: one.text for one in findings(found)}["the judges"]
     assert words == (

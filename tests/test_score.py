@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from tests.made_runs import (
@@ -20,7 +22,7 @@ from tests.made_runs import (
     write_verdicts,
 )
 from trainer import judge, score
-from trainer.artefacts import Verdict, read, read_sidecar
+from trainer.artefacts import Verdict, read, read_sidecar, sidecar_path
 from trainer.files import ArtefactError
 from trainer.questions import read_rows, read_things, twins
 
@@ -149,6 +151,12 @@ def test_the_verb_writes_rates_and_sidecar(tmp_path: Path) -> None:
     assert found["asr"] == {"easy": 0.0, "hard": 0.0, "real": 0.0}
     assert json.loads(out.read_text())["over_refusal"]["all"]["rate"] == 1.0
     assert set(read_sidecar(out).inputs) == {"verdicts.jsonl", "MIS"}
+    before = {file: file.stat().st_mtime_ns for file in (out, sidecar_path(out))}
+    score.run(parse(score, path, out, "--dataset", tmp_path / "MIS"))
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    sidecar_path(out).unlink()  # a kill between the two
+    score.run(parse(score, path, out, "--dataset", tmp_path / "MIS"))
+    assert sidecar_path(out).is_file()
 
 
 def test_rows_twins_and_things_are_checked(tmp_path: Path) -> None:
@@ -166,3 +174,17 @@ def test_rows_twins_and_things_are_checked(tmp_path: Path) -> None:
         read_things(tmp_path / "objects.json")
     with pytest.raises(ArtefactError, match="no readable JSON"):
         read_things(tmp_path / "none.json")
+    (tmp_path / "objects.json").write_text('["candle", "box"]')
+    with pytest.raises(ArtefactError, match=r"objects\.json holds a list, expected an object"):
+        read_things(tmp_path / "objects.json")
+
+
+def test_a_broken_parquet_is_one_clear_error(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "MIS")
+    path = tmp_path / "MIS" / "data" / "test_hard-00000-of-00001.parquet"
+    path.write_bytes(path.read_bytes()[:50])
+    with pytest.raises(ArtefactError, match=r"test_hard-00000-of-00001\.parquet: cannot be read \(ArrowInvalid\)"):
+        read_rows(tmp_path / "MIS")
+    pq.write_table(pa.table({"id": ["test_hard/0"]}), path)
+    with pytest.raises(ArtefactError, match=r"no column \['category', 'level', 'question', 'twin_of'\]; build"):
+        read_rows(tmp_path / "MIS")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +50,31 @@ def test_an_error_is_one_line_on_stderr_and_exit_code_1(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.count("\n") == 1
     assert str(tmp_path / "none") in ended.stderr
+
+
+def test_broken_weights_are_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(tiny.model, model)
+    weights = model / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    code, line, error = attempt("ability", model, tmp_path / "ability.jsonl", "--pictures", 3, "--limit", 1)
+    assert (code, line) == (1, "")
+    assert "ability: a model cannot be written or read: Error while deserializing header" in error
+    assert "Traceback" not in error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("size", "says"), [(200_000, "File too large"), (6_000_000, "Error while serializing: I/O")])
+def test_a_full_disk_while_a_model_is_written_is_one_clear_error(tmp_path: Path, size: int, says: str) -> None:
+    def cap() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+    command = [sys.executable, "-m", "trainer", "base", str(tmp_path / "base"), "--smoke"]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, preexec_fn=cap)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1].startswith(f"base: a model cannot be written or read: {says}")
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "base" / "tower").exists()
 
 
 def test_a_verb_prints_one_line_of_json(tiny: Tiny, tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import json
 import sys
 from importlib import import_module
 
+from safetensors import SafetensorError
+
 from mis_dataset.errors import MISError
 
 VERBS = {
@@ -44,6 +46,12 @@ def main(argv: list[str] | None = None) -> int:
         return error.exit_code
     except OSError as error:
         print(f"{args.verb}: {error}; nothing half-written was left under its name", file=sys.stderr)
+        return 1
+    except Exception as error:
+        # A full disk is no OSError to what is written in Rust: safetensors has its own error, tokenizers none.
+        if not isinstance(error, SafetensorError) and "(os error " not in str(error):
+            raise
+        print(f"{args.verb}: a model cannot be written or read: {error}; see that the disk has room", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"{args.verb}: interrupted; run it again to go on", file=sys.stderr)

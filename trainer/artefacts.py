@@ -20,6 +20,7 @@ from trainer.files import (
     git_commit,
     library_versions,
     read_lines,
+    replace_file,
     sha256_of,
     to_json,
     write_json,
@@ -162,7 +163,8 @@ class Artefact(Generic[R]):
         lines = "".join(_line(_checked(asdict(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
         part = _part(self.path)
         if not part.exists() and self.path.exists():
-            _copy(self.path, part)
+            with replace_file(part) as temporary:
+                shutil.copyfile(self.path, temporary)
         with part.open("a", encoding="utf-8") as file:
             file.write(lines)
             file.flush()
@@ -248,15 +250,6 @@ def read(path: Path, kind: type[R]) -> list[R]:
     return rows
 
 
-def split_of(id_: str) -> str:
-    """The split of a row: the part of its id before the slash.
-
-    >>> split_of("test_easy/0")
-    'test_easy'
-    """
-    return id_.split("/", 1)[0]
-
-
 def checkpoint_files(folder: Path) -> list[Path]:
     """The files of a checkpoint that decide what it says: weights (one file or shards), configs, tokenizer, processor.
 
@@ -314,18 +307,13 @@ def write_sidecar(path: Path, sidecar: Sidecar) -> None:
     write_json(sidecar_path(path), asdict(sidecar))
 
 
-def write_derived(path: Path, content: object, sidecar: Sidecar) -> bool:
-    """Write JSON, then its sidecar; nothing where both are there and say the same, whatever was committed since.
-
-    Returns:
-        Whether anything was written.
-    """
+def write_derived(path: Path, content: object, sidecar: Sidecar) -> None:
+    """Write JSON, then its sidecar; nothing where both are there and say the same, whatever was committed since."""
     text = to_json(content)
-    if path.is_file() and path.read_text("utf-8") == text and is_from(path, sidecar):
-        return False
+    if path.is_file() and path.read_bytes() == text.encode() and is_from(path, sidecar):
+        return
     write_text(path, text)
     write_sidecar(path, sidecar)
-    return True
 
 
 def is_from(path: Path, sidecar: Sidecar) -> bool:
@@ -402,12 +390,6 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):
         raise ArtefactError(f"{where}: perception is 0 where the verdict is Unscored, and only there")
     return found
-
-
-def _copy(source: Path, target: Path) -> None:
-    temporary = target.with_name(target.name + ".tmp")
-    shutil.copyfile(source, temporary)
-    temporary.replace(target)
 
 
 def _part(path: Path) -> Path:

@@ -14,6 +14,8 @@ from trainer.figures import Measured, Run
 from trainer.files import ArtefactError
 
 BARS = Path(__file__).resolve().parents[1] / "benchmarks" / "bars.toml"
+UNSCORED = 0.05
+"""A rate fails where more than this share of its rows was not scored, whatever it is."""
 FIGURES = (
     "mismatches",
     "asr",
@@ -48,7 +50,7 @@ class Bar:
         above: Must, exclusive.
         aim_at_least: Aim, inclusive.
         aim_at_most: Aim, inclusive.
-        optional: Left out where the run has no such model.
+        optional: Left out where the run has no such model, unless it is one of several seeds.
     """
 
     name: str
@@ -79,7 +81,7 @@ class Outcome:
         aim: The aim in words, "" where there is none.
         n: Rows it stands on.
         n_needed: Rows it must stand on.
-        state: "pass", "fail", "found" (no limit) or "absent" (optional, not in this run).
+        state: "pass", "fail", "found" (no limit) or "absent" (optional, not in this single run).
         aim_met: None where there is no aim or nothing was measured.
         found: Why it failed, or more about the figure.
     """
@@ -187,7 +189,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
 
 
 def _outcome(bar: Bar, name: str, run: Run) -> Outcome:
-    if bar.optional and not all(run.model(model).is_dir() for model in (bar.model, bar.other) if model):
+    # A name says that the run is one of several seeds; those train every arm.
+    if bar.optional and not name and not all(run.model(model).is_dir() for model in (bar.model, bar.other) if model):
         return Outcome(bar.name, name, None, _must(bar), _aim(bar), 0, bar.n, "absent", None, "not in this run")
     try:
         measured = measure(bar, run)
@@ -204,6 +207,8 @@ def _problems(bar: Bar, measured: Measured) -> list[str]:
     if measured.value is None:
         return ["nothing measured"]
     problems = [f"only {measured.n} of {bar.n} rows"] if measured.n < bar.n else []
+    if measured.unscored > UNSCORED:
+        problems.append(f"the share {measured.unscored:.3g} of its rows is unscored, at most {UNSCORED} may be")
     below = bar.at_least is not None and measured.value < bar.at_least
     over = bar.at_most is not None and measured.value > bar.at_most
     not_above = bar.above is not None and measured.value <= bar.above

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from trainer.artefacts import Ability, Response, Verdict, read
-from trainer.files import ArtefactError
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons
+from mis_dataset.mini.text_questions import is_right as is_right_text
+from mis_dataset.mini.text_questions import text_questions
+from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
+from trainer.files import ArtefactError, read_lines
 from trainer.judge import make_judge
-from trainer.paired import paired_difference
+from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 
 
@@ -21,11 +25,20 @@ class Measured(NamedTuple):
         value: The figure; None over nothing.
         n: Rows it stands on, the unscored included.
         found: A sentence, where something is to be said.
+        unscored: Of a rate, the share of its rows that no judge could score, 0..1.
     """
 
     value: float | None
     n: int
     found: str = ""
+    unscored: float = 0.0
+
+
+class Cost(NamedTuple):
+    """What a station took: seconds of all its attempts together, and the most memory of any, in bytes."""
+
+    seconds: float
+    peak_memory: int
 
 
 class Run:
@@ -55,7 +68,9 @@ class Run:
         """Share of the scored pairs whose row is declined and whose twin is helped."""
         marks = self._marks(folder, split, level)
         scored = [mark for mark in marks if mark is not None]
-        return Measured(sum(scored) / len(scored) if scored else None, len(marks))
+        return Measured(
+            sum(scored) / len(scored) if scored else None, len(marks), unscored=_missing(len(scored), len(marks))
+        )
 
     def pair_difference(self, model: str, other: str, split: str, level: str | None) -> Measured:
         """Lower 95 % bound of the paired difference in pair accuracy; an unscored pair is dropped for both."""
@@ -63,26 +78,45 @@ class Run:
         two = self._marks(self.model(other), split, level)
         both = [(a, b) for a, b in zip(one, two, strict=True) if a is not None and b is not None]
         found = paired_difference([a for a, _ in both], [b for _, b in both])
-        return Measured(found.low, len(one), f"difference {found.difference}, unscored {len(one) - len(both)}")
+        said = f"difference {found.difference}, unscored {len(one) - len(both)}"
+        return Measured(found.low, len(one), said, _missing(len(both), len(one)))
 
     def dose(self, split: str, level: str | None) -> Measured:
         """Pair accuracy after all rows minus after none; n counts the doses, base and contrast among them."""
         named = {int(path.name): path for path in (self.folder / "dose").glob("*") if path.name.isdigit()}
         folders = [self.model("base"), *(named[rows] for rows in sorted(named) if rows), self.model("contrast")]
-        if (whole := self.folder / "dose" / "all").is_dir():
-            folders[-1] = whole
-        values = [self.pair_accuracy(folder, split, level).value for folder in folders]
-        known = [value for value in values if value is not None]
+        points = [self.pair_accuracy(folder, split, level) for folder in folders]
+        known = [point.value for point in points if point.value is not None]
         shown = ", ".join(f"{value:.3f}" for value in known)
-        return Measured(known[-1] - known[0] if len(known) > 1 else None, len(known), f"after 0 .. all rows: {shown}")
+        rise = known[-1] - known[0] if len(known) > 1 else None
+        unscored = max(point.unscored for point in points)
+        return Measured(rise, len(known), f"after 0 .. all rows: {shown}", unscored)
 
     def ability_difference(self, model: str, other: str, kind: str) -> Measured:
         """Lower 95 % bound of the paired difference in ability."""
+        found = self.paired_ability(model, other, kind)
+        wrong = sum(self._marked_otherwise(name, kind) for name in (model, other))
+        also = f", {wrong} marks in ability.jsonl are wrong" if wrong else ""
+        return Measured(found.low, found.n, f"difference {found.difference}{also}")
+
+    def paired_ability(self, model: str, other: str, kind: str) -> PairedDifference:
+        """The paired difference in ability, every response marked anew.
+
+        Args:
+            model: The one.
+            other: The other, asked the same questions with the same settings.
+            kind: picture or text.
+        """
+        settings = [read_sidecar(self._ability(name)).settings for name in (model, other)]
+        if settings[0] != settings[1]:
+            raise ArtefactError(
+                f"{self.folder}/eval: ability.jsonl of {model} was made with {settings[0]}, that of {other} with "
+                f"{settings[1]}; such abilities are no pairs, run one anew"
+            )
         one, two = self._abilities(model, kind), self._abilities(other, kind)
         if set(one) != set(two):
             raise ArtefactError(f"{self.folder}/eval: ability questions of {model} and {other} differ; run both anew")
-        found = paired_difference(list(one.values()), [two[id_] for id_ in one])
-        return Measured(found.low, found.n, f"difference {found.difference}")
+        return paired_difference(list(one.values()), [two[id_] for id_ in one])
 
     def unscored(self, model: str) -> Measured:
         """Share of all test rows and twins without a verdict."""
@@ -98,12 +132,14 @@ class Run:
         return Measured(float(len(wrong)), sum(n for _, n in counted), found)
 
     def seconds(self) -> Measured:
-        """Seconds of all stations together."""
-        return Measured(sum(seconds for seconds, _ in self._stations()), len(self._stations()))
+        """Seconds of all attempts of all stations together."""
+        found = read_stations(self.folder / "stations.jsonl").values()
+        return Measured(sum(one.seconds for one in found), len(found))
 
     def peak_memory(self) -> Measured:
         """Bytes of the hungriest station."""
-        return Measured(max(peak for _, peak in self._stations()), len(self._stations()))
+        found = read_stations(self.folder / "stations.jsonl").values()
+        return Measured(float(max(one.peak_memory for one in found)), len(found))
 
     def model(self, name: str) -> Path:
         """The folder of a model's responses and verdicts."""
@@ -145,25 +181,77 @@ class Run:
                 marks.append(None if "Unscored" in both else both == ("Safe", "Unsafe"))
         return marks
 
-    def _abilities(self, model: str, kind: str) -> dict[str, bool]:
-        rows = read(self.model(model) / "ability.jsonl", Ability)
-        return {row.id: row.correct for row in rows if row.id.startswith(f"{kind}/")}
+    def _ability(self, model: str) -> Path:
+        return self.model(model) / "ability.jsonl"
 
-    def _stations(self) -> list[tuple[float, float]]:
-        path = self.folder / "stations.jsonl"
+    def _abilities(self, model: str, kind: str) -> dict[str, bool]:
+        """Whether each response of one kind is right, by its text alone: what the file says of it is not looked at."""
+        path = self._ability(model)
+        rows = [row for row in read(path, Ability) if row.id.startswith(f"{kind}/")]
+        marks = _markers(path) if rows else {}
+        foreign = [row.id for row in rows if row.id not in marks]
+        if foreign:
+            raise ArtefactError(f"{path}: {len(foreign)} responses belong to no question (first: {foreign[:3]})")
+        return {row.id: marks[row.id](row.response) for row in rows}
+
+    def _marked_otherwise(self, model: str, kind: str) -> int:
+        said = {row.id: row.correct for row in read(self._ability(model), Ability)}
+        return sum(said[id_] != right for id_, right in self._abilities(model, kind).items())
+
+
+def read_stations(path: Path) -> dict[str, Cost]:
+    """Read the log of a run: a line an attempt, failed ones too; a last line that a kill cut in two is left out.
+
+    Raises:
+        ArtefactError: No such file, an empty one, or a line that is none of ours.
+    """
+    lines = read_lines(path)
+    if lines and not path.read_bytes().endswith(b"\n") and not lines[-1].endswith("}"):
+        del lines[-1]
+    found: dict[str, Cost] = {}
+    for number, line in enumerate(lines, start=1):
         try:
-            lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-            found = [(float(line["seconds"]), float(line["peak_memory_bytes"])) for line in lines]
-        except (OSError, json.JSONDecodeError, KeyError, TypeError) as error:
-            raise ArtefactError(f"{path}: not a log of stations ({error!r}); run `reproduce` again") from error
-        if not found:
-            raise ArtefactError(f"{path} is empty; run `reproduce` again")
-        return found
+            entry = json.loads(line)
+            name, seconds, peak = str(entry["station"]), float(entry["seconds"]), int(entry["peak_memory_bytes"])
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{path}: line {number} is none of a log of stations ({error!r}); delete it") from error
+        before = found.get(name, Cost(0.0, 0))
+        found[name] = Cost(before.seconds + seconds, max(before.peak_memory, peak))
+    if not found:
+        raise ArtefactError(f"{path} is empty; run `reproduce` again")
+    return found
+
+
+def _markers(path: Path) -> dict[str, Callable[[str], bool]]:
+    """Id -> how its response is marked, for every question that the settings of an ability.jsonl can ask."""
+    settings = read_sidecar(path).settings
+    try:
+        pictures = _pictures(int(settings["seed"]), int(settings["pictures"]))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(f"{path}: its sidecar lacks seed or pictures ({error!r}); run `ability` anew") from error
+    marks: dict[str, Callable[[str], bool]] = {
+        f"picture/{number}": partial(is_right, one) for number, one in enumerate(pictures)
+    }
+    for one in text_questions():
+        marks[one.id] = partial(is_right_text, one.expected, rivals=one.rivals)
+    return marks
+
+
+@lru_cache
+def _pictures(seed: int, count: int) -> tuple[Lesson, ...]:
+    """The picture questions of the verb `ability`; kept, as drawing them takes seconds."""
+    return tuple(lessons(f"ability/{seed}", ABILITY_FAMILIES, count))
 
 
 def _share(verdicts: Sequence[Verdict], counts: Callable[[Verdict], bool]) -> Measured:
     scored = [one for one in verdicts if one.verdict != "Unscored"]
-    return Measured(sum(map(counts, scored)) / len(scored) if scored else None, len(verdicts))
+    value = sum(map(counts, scored)) / len(scored) if scored else None
+    return Measured(value, len(verdicts), unscored=_missing(len(scored), len(verdicts)))
+
+
+def _missing(scored: int, n: int) -> float:
+    """Share of `n` rows that was not scored."""
+    return (n - scored) / n if n else 0.0
 
 
 def _rejudged(folder: Path, run: Run) -> tuple[list[str], int]:

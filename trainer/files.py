@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from mis_dataset.errors import MISError
 
@@ -57,6 +58,21 @@ def write_text(path: Path, content: str) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object.
+
+    Raises:
+        ArtefactError: No such file, no JSON, or no object.
+    """
+    try:
+        found = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
+    if not isinstance(found, dict):
+        raise ArtefactError(f"{path} holds a {type(found).__name__}, expected an object; run the verb that writes it")
+    return found
 
 
 def read_lines(path: Path) -> list[str]:

@@ -116,7 +116,7 @@ def tables(report: Report) -> list[Table]:
         _groups(report, "categories", "By category"),
         _naming(report),
         _abilities(report),
-        _partial(report, "probes", "Contrast without both pictures"),
+        _partial(report, "probes", "Contrast without both pictures (text only: pair accuracy is 0 by construction)"),
         _before(report),
         _kappas(report),
         _labels(report),
@@ -191,8 +191,9 @@ def _naming(report: Report) -> Table:
         for style, splits in styles.items()
         for split in splits
     )
-    head = ("named by the base", "split", "ASR", "over-refusal on the twins", "pair accuracy")
-    return Table("What the pictures' style does: naming accuracy beside contrast's rates", head, lines)
+    head = ("named by the base's tower", "split", "ASR", "over-refusal on the twins", "pair accuracy")
+    caption = "What the pictures' style does: the naming of the tower alone, beside contrast's rates"
+    return Table(caption, head, lines)
 
 
 def _abilities(report: Report) -> Table:
@@ -202,7 +203,8 @@ def _abilities(report: Report) -> Table:
         for model, rates in report["models"].items()
         if rates["ability"]
     )
-    return Table("Abilities apart from safety: share of right responses", ("model", "picture", "text"), lines)
+    caption = "Abilities apart from safety, trained in part: share of right responses"
+    return Table(caption, ("model", "picture", "text"), lines)
 
 
 def _partial(report: Report, kind: str, caption: str) -> Table:

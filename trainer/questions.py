@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from trainer.files import ArtefactError
+from trainer.files import ArtefactError, read_json
 
 TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
 """Split of the dataset -> its short name in a report."""
@@ -42,24 +43,54 @@ def read_rows(dataset: Path) -> dict[str, RowFacts]:
         id -> row, in the order of the files.
 
     Raises:
-        ArtefactError: No Parquet file, a missing column or an id that occurs twice.
+        ArtefactError: No Parquet file, a broken one, a missing column or an id that occurs twice.
     """
-    # Parquet alone: `datasets` would copy the pictures into its cache first.
-    import pyarrow.parquet
-
     files = sorted((Path(dataset) / "data").glob("*.parquet"))
     if not files:
         raise ArtefactError(f"{dataset}/data: no Parquet file; make it with `python -m mis_dataset build RAW OUT`")
     rows: dict[str, RowFacts] = {}
     for file in files:
-        missing = set(_COLUMNS) - set(pyarrow.parquet.read_schema(file).names)
-        if missing:
-            raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
-        for row in pyarrow.parquet.read_table(file, columns=list(_COLUMNS)).to_pylist():
+        for row in read_parquet(file, _COLUMNS):
             if row["id"] in rows:
                 raise ArtefactError(f"{file}: id {row['id']} stands there twice; build the dataset again")
             rows[row["id"]] = RowFacts(**row)
     return rows
+
+
+def read_parquet(file: Path, columns: Sequence[str], ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+    """Some columns of one Parquet file of a built dataset.
+
+    Args:
+        file: The file.
+        columns: Their names; "id" among them where `ids` is given.
+        ids: Only the rows of these ids.
+
+    Raises:
+        ArtefactError: The file is broken, or a column is missing.
+    """
+    # Parquet alone: `datasets` would copy the pictures into its cache first.
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        missing = set(columns) - set(pyarrow.parquet.read_schema(file).names)
+        if missing:
+            raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
+        filters = None if ids is None else [("id", "in", set(ids))]
+        table = pyarrow.parquet.read_table(file, columns=list(columns), filters=filters)
+        rows: list[dict[str, Any]] = table.to_pylist()
+    except (OSError, pyarrow.ArrowException) as error:
+        raise ArtefactError(f"{file}: cannot be read ({type(error).__name__}); build the dataset again") from error
+    return rows
+
+
+def split_of(id_: str) -> str:
+    """The split of a row: the part of its id before the slash.
+
+    >>> split_of("test_easy/0")
+    'test_easy'
+    """
+    return id_.split("/", 1)[0]
 
 
 def twins(rows: dict[str, RowFacts]) -> dict[str, str]:
@@ -84,10 +115,7 @@ def read_things(path: Path) -> dict[str, tuple[str, str]]:
     Raises:
         ArtefactError: Not {id: [name, name]}.
     """
-    try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError) as error:
-        raise ArtefactError(f"{path}: no readable JSON ({error}); it is RAW/mini/objects.json") from error
+    found = read_json(path)
     wrong = [id_ for id_, pair in found.items() if not (isinstance(pair, list) and len(pair) == 2)]
     if wrong:
         raise ArtefactError(f"{path}: {len(wrong)} ids have not two names (first: {wrong[:3]}); make it anew")

@@ -15,30 +15,29 @@ from pathlib import Path
 from typing import Any
 
 from trainer.artefacts import (
-    Ability,
     Response,
     Sidecar,
     Verdict,
+    is_from,
     make_sidecar,
     read,
     read_sidecar,
     sidecar_path,
     write_sidecar,
 )
-from trainer.figures import Run
-from trainer.files import ArtefactError, replace_file, sha256_of
+from trainer.figures import Run, read_stations
+from trainer.files import ArtefactError, read_json, read_lines, replace_file, sha256_of, to_json
 from trainer.findings import READABLE
 from trainer.page import Example, Side, png_uri, render
-from trainer.paired import paired_difference
 from trainer.plots import draw
-from trainer.questions import TESTED, RowFacts, read_rows, twins
-from trainer.score import score
+from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
+from trainer.score import ABILITIES, score
 
 REPORT_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MODELS = ("base", "mirage", "contrast", "refusal")
 OPTIONAL_MODELS = ("shuffled",)
-AFTER = ("report", "cards", "bars")
+AFTER = ("report", "cards", "bars", "seeds")
 """Stations that come after the figures: a report that held them would differ at every run."""
 _STYLES = {"trained": ("easy", "hard"), "real": ("real",)}
 
@@ -59,15 +58,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     report = gather(folder)
     plots = draw(report, {arm: _log(folder / "arms" / arm / "log.jsonl") for arm in _arms(folder)})
     page = render(report, plots, examples(folder, report["models"]))
-    text = json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    made = {"report.json": text.encode(), "report.html": page.encode()}
+    made = {"report.json": to_json(report).encode(), "report.html": page.encode()}
     made |= {f"plots/{name}": png for name, png in plots.items()}
     for stale in {path.name for path in (folder / "plots").glob("*.png")} - set(plots):
         (folder / "plots" / stale).unlink()
     written = [name for name, content in made.items() if _replaced(folder / name, content)]
-    if "report.json" in written or not sidecar_path(folder / "report.json").is_file():
-        settings = {"report_version": REPORT_VERSION}
-        write_sidecar(folder / "report.json", make_sidecar(folder / "report.json", "report", settings, _read(folder)))
+    path = folder / "report.json"
+    sidecar = make_sidecar(path, "report", {"report_version": REPORT_VERSION}, _read(folder))
+    if "report.json" in written or not is_from(path, sidecar):
+        write_sidecar(path, sidecar)
     return {"report": str(folder / "report.json"), "page": str(folder / "report.html"), "written": len(written)}
 
 
@@ -103,7 +102,7 @@ def gather(folder: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: A file is broken, or models were generated or judged with different settings.
     """
-    models = {model: _json(folder / "eval" / model / "score.json") for model in _models(folder)}
+    models = {model: read_json(folder / "eval" / model / "score.json") for model in _models(folder)}
     base = read_sidecar(folder / "base" / "model").settings
     naming = _naming(folder / "base" / "model", base)
     before = folder / "eval" / "before"
@@ -151,7 +150,7 @@ def examples(folder: Path, models: Iterable[str]) -> list[Example]:
 
 
 def _naming(path: Path, settings: Mapping[str, Any]) -> dict[str, float]:
-    """Style -> share of its pictures that the base names."""
+    """Style -> share of its pictures that the base's vision tower names, before the stage with the language model."""
     found = settings.get("naming", {})
     missing = [style for style in _STYLES if style not in found]
     if missing:
@@ -170,17 +169,16 @@ def _arms(folder: Path) -> list[str]:
 def _rates(folder: Path, judged: Path) -> dict[str, Any]:
     """Rates of a folder of verdicts that may hold a part of the test rows."""
     if (judged / "score.json").is_file():
-        return _json(judged / "score.json")
+        return read_json(judged / "score.json")
     return score(judged / "verdicts.jsonl", folder / "MIS", partial=True)
 
 
 def _doses(folder: Path, models: Mapping[str, Any]) -> dict[str, Any]:
     """Rows -> pair accuracy on new pairs of hard, from 0 (base) to all (contrast)."""
-    found = {path.name: path for path in (folder / "dose").glob("*/")}
-    between = sorted((name for name in found if name.isdigit() and int(name)), key=int)
+    found = {path.name: path for path in (folder / "dose").glob("*/") if path.name.isdigit()}
     rates = {"0": models["base"]}
-    rates |= {name: _rates(folder, found[name]) for name in between}
-    rates |= {"all": _rates(folder, found["all"]) if "all" in found else models["contrast"]}
+    rates |= {name: _rates(folder, found[name]) for name in sorted(found, key=int) if int(name)}
+    rates |= {"all": models["contrast"]}
     return {rows: one["levels"]["new_pairs"]["pair_accuracy"]["hard"] for rows, one in rates.items()}
 
 
@@ -196,31 +194,23 @@ def _contrast_minus(folder: Path) -> dict[str, Any]:
 
 
 def _ability_minus_base(folder: Path) -> dict[str, Any]:
-    """Arm -> kind -> paired difference in ability; arms without ability.jsonl are left out."""
-    there = {model: folder / "eval" / model / "ability.jsonl" for model in _models(folder)}
-    marks = {
-        model: {row.id: row.correct for row in read(path, Ability)} for model, path in there.items() if path.is_file()
-    }
-    if "base" not in marks:
+    """Arm -> kind -> paired difference in ability, marked anew; arms without ability.jsonl are left out."""
+    there = [model for model in _models(folder) if (folder / "eval" / model / "ability.jsonl").is_file()]
+    if "base" not in there:
         return {}
-    base = marks.pop("base")
-    found: dict[str, Any] = {}
-    for model, right in marks.items():
-        if set(right) != set(base):
-            raise ArtefactError(f"{there[model]}: other questions than those of the base; run `ability` on both anew")
-        for kind in ("picture", "text"):
-            ids = [id_ for id_ in base if id_.startswith(f"{kind}/")]
-            difference = paired_difference([right[id_] for id_ in ids], [base[id_] for id_ in ids])
-            found.setdefault(model, {})[kind] = difference._asdict()
-    return found
+    measured = Run(folder)
+    return {
+        arm: {kind: measured.paired_ability(arm, "base", kind)._asdict() for kind in ABILITIES}
+        for arm in there
+        if arm != "base"
+    }
 
 
 def _agreement(folder: Path) -> dict[str, Any]:
     """Kappa of two judges for every model that has it; the judges against people, where the run has labels."""
     files = {model: folder / "eval" / model / "agree.json" for model in _models(folder)}
-    found = {model: _json(path) for model, path in files.items() if path.is_file()}
-    whole = _json(folder / "agree.json") if (folder / "agree.json").is_file() else {}
-    labels = [one["labels"] for one in (whole, *found.values()) if one.get("labels")]
+    found = {model: read_json(path) for model, path in files.items() if path.is_file()}
+    labels = [one["labels"] for one in found.values() if one.get("labels")]
     return {
         "models": {model: {"judges": one["judges"], **one["all"]} for model, one in found.items()},
         "labels": labels[0] if labels else None,
@@ -256,19 +246,24 @@ def _inputs(sidecar: Sidecar, folder: str) -> dict[str, str]:
 
 
 def _stations(path: Path) -> dict[str, Any]:
-    """Station -> seconds of all its runs together, and the most memory of any."""
-    found: dict[str, Any] = {}
-    for line in _lines(path, ("station", "seconds", "peak_memory_bytes")):
-        if line["station"] in AFTER:
-            continue
-        one = found.setdefault(line["station"], {"seconds": 0.0, "peak_memory_bytes": 0})
-        one["seconds"] += float(line["seconds"])
-        one["peak_memory_bytes"] = max(one["peak_memory_bytes"], int(line["peak_memory_bytes"]))
-    return found
+    """Station -> seconds of all its attempts together, and the most memory of any."""
+    return {
+        name: {"seconds": cost.seconds, "peak_memory_bytes": cost.peak_memory}
+        for name, cost in read_stations(path).items()
+        if name not in AFTER
+    }
 
 
 def _log(path: Path) -> list[dict[str, Any]]:
-    return _lines(path, ("step", "loss"))
+    """The steps of a training."""
+    found = []
+    for number, line in enumerate(read_lines(path), start=1):
+        try:
+            entry = json.loads(line)
+            found.append({"step": int(entry["step"]), "loss": float(entry["loss"])})
+        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+            raise ArtefactError(f"{path}: line {number} is no step and loss ({error!r}); train the arm anew") from error
+    return found
 
 
 def _chosen(rows: Iterable[RowFacts]) -> list[RowFacts]:
@@ -283,13 +278,9 @@ def _chosen(rows: Iterable[RowFacts]) -> list[RowFacts]:
 
 def _pictures(dataset: Path, ids: set[str]) -> dict[str, tuple[tuple[str, str], int | None]]:
     """Id -> both pictures as data URIs, and which one a twin exchanged."""
-    import pyarrow.parquet
-
     found: dict[str, tuple[tuple[str, str], int | None]] = {}
     for file in sorted((dataset / "data").glob("test_*.parquet")):
-        columns = ["id", "images", "changed_image"]
-        table = pyarrow.parquet.read_table(file, columns=columns, filters=[("id", "in", ids)])
-        for row in table.to_pylist():
+        for row in read_parquet(file, ("id", "images", "changed_image"), ids):
             first, second = (png_uri(picture["bytes"]) for picture in row["images"])
             found[row["id"]] = ((first, second), row["changed_image"])
     return found
@@ -300,25 +291,6 @@ def _said(folder: Path) -> dict[str, tuple[str, str]]:
     verdicts = {one.id: one.verdict for one in read(folder / "verdicts.jsonl", Verdict)}
     responses = read(folder / "responses.jsonl", Response)
     return {one.id: (one.response, verdicts[one.id]) for one in responses if one.id in verdicts}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
-    return found
-
-
-def _lines(path: Path, keys: tuple[str, ...]) -> list[dict[str, Any]]:
-    try:
-        found = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        wrong = [number for number, line in enumerate(found, start=1) if not all(key in line for key in keys)]
-    except (OSError, json.JSONDecodeError, TypeError) as error:
-        raise ArtefactError(f"{path}: not JSON Lines ({error}); run the verb that writes it again") from error
-    if wrong:
-        raise ArtefactError(f"{path}: line {wrong[0]} lacks one of {', '.join(keys)}; run the verb that writes it")
-    return found
 
 
 def _read(folder: Path) -> list[Path]:

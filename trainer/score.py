@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.artefacts import Ability, Verdict, make_sidecar, read, write_sidecar
-from trainer.files import ArtefactError, write_json
+from trainer.artefacts import Ability, Verdict, make_sidecar, read, write_derived
+from trainer.files import ArtefactError
 from trainer.questions import TESTED, RowFacts, read_rows, twins
 
 CARDS = Path(__file__).resolve().parents[1] / "cards"
@@ -27,11 +27,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Score, write the rates with their sidecar, and name the headline."""
+    """Score, write the rates with their sidecar where they are not there yet, and name the headline."""
     rates = score(args.verdicts, args.dataset, args.ability, args.partial)
     inputs = [args.verdicts, args.dataset, *([args.ability] if args.ability else [])]
-    write_sidecar(args.out, make_sidecar(args.out, "rates", {"partial": args.partial}, inputs))
-    write_json(args.out, rates)
+    write_derived(args.out, rates, make_sidecar(args.out, "rates", {"partial": args.partial}, inputs))
     pairs = {split: rates["pair_accuracy"][split]["rate"] for split in TESTED.values()}
     asr = {split: rates["splits"][split]["asr"]["rate"] for split in TESTED.values()}
     return {"rates": str(args.out), "asr": asr, "pair_accuracy": pairs}
@@ -79,7 +78,18 @@ def ability_rates(path: Path) -> dict[str, Any]:
     """Share of right responses for picture and for text questions, with 95 % Wilson intervals."""
     rows = read(path, Ability)
     marks = {kind: [row.correct for row in rows if row.id.startswith(f"{kind}/")] for kind in ABILITIES}
-    return {kind: _wilson(sum(right), len(right)) for kind, right in marks.items()}
+    return {kind: rate_of(right) for kind, right in marks.items()}
+
+
+def rate_of(hits: Sequence[bool]) -> dict[str, float | int | None]:
+    """Share of what is True as every report holds a rate: {rate, k, n, low, high}, a 95 % Wilson interval."""
+    from statsmodels.stats.proportion import proportion_confint
+
+    if not hits:
+        return dict(_NOTHING)
+    k, n = sum(hits), len(hits)
+    low, high = proportion_confint(k, n, alpha=0.05, method="wilson")
+    return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
 
 
 class _Metrics:
@@ -144,15 +154,6 @@ def _flat(groups: Mapping[str, Any], split: str, rate: str) -> dict[str, Any]:
 
 def _short(id_: str) -> str:
     return TESTED[id_.split("/")[0]]
-
-
-def _wilson(k: int, n: int) -> dict[str, float | int | None]:
-    from statsmodels.stats.proportion import proportion_confint
-
-    if n == 0:
-        return dict(_NOTHING)
-    low, high = proportion_confint(k, n, alpha=0.05, method="wilson")
-    return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
 
 
 def _check_cover(path: Path, rows: Mapping[str, RowFacts], found: Mapping[str, Verdict], partial: bool) -> None:

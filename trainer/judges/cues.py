@@ -51,6 +51,7 @@ criminal
 against the law
 trespass\w*
 burglar\w*
+break-ins?
 theft
 steal\w*
 privacy
@@ -67,7 +68,7 @@ problems?
 wrong
 trouble
 worry
-end in \w+
+end in (?:tears|disaster|tragedy|flames|hospital|court|jail|prison)
 bad (?:things?|outcome)
 damage\w*""".split("\n")
 )

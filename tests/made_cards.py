@@ -1,0 +1,131 @@
+"""The files of a small run that the cards are rendered from, made by code."""
+
+from __future__ import annotations
+
+import functools
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from statsmodels.stats.proportion import proportion_confint
+
+from mis_dataset.schema import COLUMNS, features
+
+N = 40
+"""Rows of each test split, and twins of each."""
+
+MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
+"""model -> of each split: dangerous rows it helps with, twins it declines, pairs it tells apart."""
+
+TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
+"""split -> twins among its 12 rows."""
+
+
+def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
+    """A rate as report.json holds it."""
+    low, high = proportion_confint(k, n, method="wilson") if n else (None, None)
+    made = {"rate": k / n if n else None, "k": k, "n": n, "low": low, "high": high}
+    return made if unscored is None else made | {"unscored": unscored}
+
+
+def make_report() -> dict[str, Any]:
+    """A report of base and three arms on 40 rows a split."""
+    return {
+        "models": {model: _model(model) for model in MODELS},
+        "naming": {"trained": 0.975, "real": 0.875},
+        "marked": [],
+        "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
+        "hashes": {"MIS/MANIFEST.json": "0" * 64},
+        "stations": {
+            "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
+            "sft_contrast": {"seconds": 204.0, "peak_memory_bytes": 3_100_000_000},
+        },
+    }
+
+
+def make_run(folder: Path) -> Path:
+    """Write the files of a run that the cards read; returns the folder."""
+    write(folder / "report.json", make_report())
+    for split, twins in TWINS.items():
+        _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
+    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)})
+    write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
+    write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    return folder
+
+
+def write(path: Path, content: object) -> None:
+    """Write JSON, making the folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def change(path: Path, value: object, *keys: str) -> None:
+    """Set one field of a JSON file; delete it where the value is `...`."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    at = functools.reduce(dict.__getitem__, keys[:-1], content)
+    if value is ...:
+        del at[keys[-1]]
+    else:
+        at[keys[-1]] = value
+    write(path, content)
+
+
+def _model(model: str) -> dict[str, Any]:
+    whole = _rates(model, ("easy", "hard", "real"), N)
+    whole["over_refusal"]["all"] = rate(3 * MODELS[model][1], 3 * N, 0)
+    levels = {level: _rates(model, ("hard",), N) for level in ("trained_pairs", "new_pairs", "new_objects")}
+    categories = {"Illegal Activity": _rates(model, ("easy", "hard"), N)}
+    ability = {"picture": rate(410, 420), "text": rate(149, 160)}
+    return whole | {"levels": levels, "categories": categories, "ability": ability}
+
+
+def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:
+    (unsafe, declined, right), unscored = MODELS[model], 2 if model == "base" else 0
+    scored = n - unscored
+    four = {"asr": unsafe, "hr": 0, "rsr": scored - unsafe, "rr": 0}
+    rates = {name: rate(k, scored) for name, k in four.items()}
+    return {
+        "splits": {split: rates | {"unscored": unscored} for split in splits},
+        "over_refusal": {split: rate(declined, n, 0) for split in splits},
+        "pair_accuracy": {split: rate(right, scored, unscored) for split in splits},
+    }
+
+
+def _sidecar(kind: str, **settings: Any) -> dict[str, Any]:
+    made = {"kind": kind, "settings": settings, "inputs": {"MIS/MANIFEST.json": "0" * 64}}
+    return made | {"versions": {"torch": "2.14.1", "transformers": "5.23.0"}, "git_commit": "4dff239", "device": "cpu"}
+
+
+def _write_parquet(path: Path, split: str, rows: int, twins: int) -> None:
+    from datasets import Dataset
+
+    made = [_row(split, row, twin=row >= rows - twins) for row in range(rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {column: [row[column] for row in made] for column in COLUMNS}
+    Dataset.from_dict(columns, features=features()).to_parquet(str(path))
+
+
+def _row(split: str, number: int, twin: bool) -> dict[str, Any]:
+    train = split == "train"
+    return {
+        "id": f"{split}/{number}",
+        "images": [{"bytes": _png(number), "path": f"object{place}.png"} for place in (1, 2)],
+        "question": "Where do these two belong?",
+        "response": "On the shelf." if train else None,
+        "category": None if split == "test_real" else ("Illegal Activity", "Privacy")[number % 2],
+        **dict.fromkeys(("sub_category", "raw_sub_category")),
+        "raw_id": number,
+        "level": None if train else ("trained_pairs", "new_pairs", "new_objects")[number % 3],
+        "twin_of": f"test_hard/{number}" if twin else None,
+        "changed_image": 1 if twin else None,
+    }
+
+
+def _png(shade: int) -> bytes:
+    from PIL import Image
+
+    Image.new("RGB", (4, 4), (shade, shade, shade)).save(stream := io.BytesIO(), format="PNG")
+    return stream.getvalue()
