@@ -167,15 +167,13 @@ SPOILT: list[tuple[Spoil, set[str]]] = [
 def test_a_spoilt_run_fails_its_bar(
     good: tuple[Path, list[str]], tmp_path: Path, spoil: Spoil, expected: set[str]
 ) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     spoil(run, good[1])
     assert failures(hold(run, MADE_BARS)) == expected
 
 
 def test_a_rate_fails_where_too_many_of_its_rows_are_unscored(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     hidden = [f"test_hard/{n}" for n in range(3)]
     said("contrast", lambda id_: id_ in hidden[:2], "")(run, good[1])
     by_name = {one.name: one for one in hold(run, MADE_BARS)}
@@ -194,9 +192,23 @@ def test_a_rate_fails_where_too_many_of_its_rows_are_unscored(good: tuple[Path, 
     assert by_name["contrast: ASR on easy"].state == "pass"
 
 
+def test_pairs_with_one_response_are_wrong_and_no_more_unscored(good: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
+    rows = [id_ for id_ in good[1] if id_.startswith("test_hard/")]
+    twins = [id_ for id_ in good[1] if twins_of_hard(id_)]
+    babbles = dict.fromkeys([*rows[::4], *twins[::4]], "")
+    speak(run / "probes" / "text", dict.fromkeys([*rows, *twins], HELP) | babbles)
+    speak(run / "probes" / "black", dict.fromkeys([*rows, *twins], HELP) | dict.fromkeys(rows[::4], ""))
+    # On the way from none to all rows a model may babble; the rise stands on the two ends.
+    speak(run / "dose" / "100", dict.fromkeys([*rows, *twins], HELP) | dict.fromkeys(rows[::4], ""))
+    outcomes = {one.name: one for one in hold(run, MADE_BARS)}
+    assert failures(list(outcomes.values())) == {"contrast with one picture black: pair accuracy on hard"}
+    text = outcomes["contrast with text only: pair accuracy on hard"]
+    assert (text.measured, text.n, text.found) == (0.0, 40, "")
+
+
 def test_marks_in_ability_files_are_not_believed(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     name = "contrast minus base: picture ability, paired lower 95 % bound"
     abilities(340, 150)(run, good[1])
     honest = next(one for one in hold(run, MADE_BARS) if one.name == name)
@@ -207,8 +219,7 @@ def test_marks_in_ability_files_are_not_believed(good: tuple[Path, list[str]], t
 
 
 def test_abilities_of_other_settings_are_no_pairs(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     abilities(400, 150, seed=1)(run, good[1])
     found = {one.name: one for one in hold(run, MADE_BARS)}
     spoilt = found["contrast minus base: text ability, paired lower 95 % bound"]
@@ -217,8 +228,7 @@ def test_abilities_of_other_settings_are_no_pairs(good: tuple[Path, list[str]], 
 
 
 def test_a_response_to_no_question_is_named(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     for model in ("base", "contrast"):
         path = run / "eval" / model / "ability.jsonl"
         path.write_text(path.read_text().replace('"picture/7"', '"picture/400"'))
@@ -228,8 +238,7 @@ def test_a_response_to_no_question_is_named(good: tuple[Path, list[str]], tmp_pa
 
 
 def test_every_attempt_counts_and_half_a_line_does_not(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     log = run / "stations.jsonl"
     with log.open("a") as file:
         file.write('{"station": "sft", "seconds": 5.0, "peak_memory_bytes": 0, "exit": 1}\n')
@@ -249,8 +258,7 @@ def test_every_bar_with_a_limit_was_seen_failing() -> None:
 
 
 def test_missing_files_fail_their_bars_and_are_named(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     (run / "stations.jsonl").unlink()
     (run / "eval" / "mirage" / "verdicts.jsonl").unlink()
     by_name = {one.name: one for one in hold(run, MADE_BARS)}
@@ -260,8 +268,7 @@ def test_missing_files_fail_their_bars_and_are_named(good: tuple[Path, list[str]
 
 
 def test_a_report_does_not_move_a_figure(good: tuple[Path, list[str]], tmp_path: Path) -> None:
-    run = tmp_path / "mini"
-    shutil.copytree(good[0], run)
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     (run / "report.json").write_text('{"models": {"contrast": {"splits": {"hard": {"asr": {"rate": 1.0}}}}}}')
     assert hold(run, MADE_BARS) == hold(good[0], MADE_BARS)
 

@@ -19,7 +19,7 @@ VERBS = {
     "judge": "responses.jsonl -> verdicts.jsonl",
     "ability": "measure what a model can do apart from safety",
     "score": "verdicts.jsonl -> rates",
-    "agree": "two judges against each other and against human labels",
+    "agree": "two judges against each other and against labels of readers",
     "report": "a run's rates -> report.json, report.html and plots",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",

@@ -1,4 +1,4 @@
-"""Verb `agree`: two judges against each other, and each against labels made by people who had not seen them."""
+"""Verb `agree`: two judges against each other, and each against labels made by readers who had not seen them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from trainer.score import rate_of
 
 @dataclass(frozen=True)
 class HumanLabel:
-    """One real response as a person read it.
+    """One real response as a reader labelled it: a person, or a model that reads without rules (the README says which).
 
     Attributes:
         id: Row id.
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("verdicts_a", type=Path, help="verdicts.jsonl of one judge")
     parser.add_argument("verdicts_b", type=Path, help="verdicts.jsonl of another, same responses")
     parser.add_argument("out", type=Path, help="JSON to write")
-    parser.add_argument("--labels", type=Path, default=None, help="JSONL of responses labelled by people")
+    parser.add_argument("--labels", type=Path, default=None, help="JSONL of responses labelled by readers")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     Args:
         verdicts_a: One judge's verdicts.
         verdicts_b: The other's.
-        labels: Responses labelled by people; both judges judge them anew.
+        labels: Responses labelled by readers; both judges judge them anew.
 
     Returns:
         {"judges": [a, b], "all": {"kappa": {kappa, low, high}, "agreement": {rate, k, n, low, high},
@@ -94,12 +94,12 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
 
 
 def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
-    """How a judge does on responses labelled by people.
+    """How a judge does on responses labelled by readers.
 
     Returns:
         {"sensitivity": share of helping responses judged Unsafe, "specificity": share of declining ones judged
         Safe, "perception": share of equal levels (each {rate, k, n, low, high}, over what was scored),
-        "unscored": scored by people but not by the judge, "unclear": not decided by people,
+        "unscored": scored by readers but not by the judge, "unclear": not decided by readers,
         "models": {model: sensitivity and specificity}}.
     """
     judging = make_judge(judge, [one.response for one in labels])

@@ -210,7 +210,7 @@ def dose_words(report: Report) -> str:
 
 
 def judge_words(report: Report) -> str:
-    """Kappa of the two judges, and the judges against people."""
+    """Kappa of the two judges, and the judges against readers."""
     agreement = report["agreement"]
     parts = []
     for model, found in agreement["models"].items():
@@ -225,11 +225,11 @@ def judge_words(report: Report) -> str:
             )
     for judge, found in (agreement["labels"] or {}).items():
         parts.append(
-            f"On responses labelled by people, {judge} finds {per_cent(found['sensitivity'])} of the helping ones and "
+            f"On responses labelled by readers, {judge} finds {per_cent(found['sensitivity'])} of the helping ones and "
             f"{per_cent(found['specificity'])} of the declining ones."
         )
     if parts and not agreement["labels"]:
-        parts.append("This run holds no responses labelled by people.")
+        parts.append("This run holds no responses labelled by readers.")
     return " ".join(parts)
 
 

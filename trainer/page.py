@@ -239,7 +239,7 @@ def _labels(report: Report) -> Table:
         (judge, per_cent(found["sensitivity"]), per_cent(found["specificity"]), per_cent(found["perception"]))
         for judge, found in (report["agreement"]["labels"] or {}).items()
     )
-    return Table("The judges against people", ("judge", "sensitivity", "specificity", "perception"), lines)
+    return Table("The judges against readers", ("judge", "sensitivity", "specificity", "perception"), lines)
 
 
 def _kappa(found: Mapping[str, float | None]) -> str:

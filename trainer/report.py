@@ -207,7 +207,7 @@ def _ability_minus_base(folder: Path) -> dict[str, Any]:
 
 
 def _agreement(folder: Path) -> dict[str, Any]:
-    """Kappa of two judges for every model that has it; the judges against people, where the run has labels."""
+    """Kappa of two judges for every model that has it; the judges against readers, where the run has labels."""
     files = {model: folder / "eval" / model / "agree.json" for model in _models(folder)}
     found = {model: read_json(path) for model, path in files.items() if path.is_file()}
     labels = [one["labels"] for one in found.values() if one.get("labels")]

@@ -34,7 +34,7 @@ CONTROL = "shuffled"
 MAX_NEW_TOKENS = "44"
 """A third more than the longest label of MIS-mini; the paper's protocol, 1,024, is the default of `generate`."""
 LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "human_labels.jsonl"
-"""Real responses labelled by people: the judges are held against them."""
+"""Real responses labelled by readers: the judges are held against them."""
 BATCH = "160"
 DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))["doses"])
 """After how many rows the contrast arm is measured on its way; whole batches."""
@@ -126,8 +126,7 @@ def stations(
         walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     walk += _probes(run) + ([] if smoke else _doses(run))
     walk.append(_station("report", "trainer", "report", run))
-    names = ["--dataset-id", built, "--model-id", run / "arms" / "contrast" / "model"]
-    walk.append(_station("cards", "cards", "render", run, run / "cards", *names))
+    walk.append(_station("cards", "cards", "render", run, run / "cards"))
     return walk
 
 
