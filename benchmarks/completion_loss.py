@@ -8,7 +8,9 @@ the least seconds of a step of each, and their ratio.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -68,7 +70,8 @@ def _steps(kind: type[SFTTrainer], base: Path) -> list[float]:
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     clock = _Clock()
     trainer.add_callback(clock)
-    trainer.train()
+    with contextlib.redirect_stdout(sys.stderr):  # where the Trainer's losses belong
+        trainer.train()
     return clock.seconds
 
 

@@ -170,8 +170,7 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
     asked = ["--pictures", 6, "--limit", 6] if smoke else ["--chosen", run / "eval" / "before" / "choose.jsonl"]
     generate = ["generate", checkpoint, run / "MIS", folder / "responses.jsonl", "--max-new-tokens", MAX_NEW_TOKENS]
     generate += ["--batch-size", BATCH]
-    agree: list[object] = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json"]
-    agree += ["--labels", LABELS] if LABELS.is_file() else []
+    agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json", "--labels", LABELS]
     score = [verdicts, folder / "score.json", "--dataset", run / "MIS", "--ability", ability]
     return [
         _station(f"generate {model}", "trainer", *generate),
