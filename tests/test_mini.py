@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from mis_dataset.mini.draw import REAL_STYLE, SIZE, TRAIN_STYLES, draw, png
+from mis_dataset.errors import MISError
+from mis_dataset.mini.draw import REAL_STYLE, SIZE, TOWER_STYLES, TRAIN_STYLES, draw, draw_varied, png
 from mis_dataset.mini.grammar import (
     EASY_HAZARDS,
     HARD_HAZARDS,
@@ -19,6 +20,7 @@ from mis_dataset.mini.grammar import (
     swap_decisions,
     unsafe_label,
 )
+from mis_dataset.mini.icons import ICONS, icon
 from mis_dataset.mini.objects import BY_KIND, KINDS, THINGS, Thing
 from mis_dataset.mini.plan import Pair, plan_test, plan_train, real_things
 from mis_dataset.mini.write import BLOCKS
@@ -62,7 +64,7 @@ def test_phrases_have_the_right_article() -> None:
 # Pictures
 
 
-@pytest.mark.parametrize("style", [*TRAIN_STYLES, REAL_STYLE])
+@pytest.mark.parametrize("style", sorted({*TOWER_STYLES, REAL_STYLE}))
 def test_every_thing_can_be_drawn_in_every_style(style: Any) -> None:
     for thing in THINGS:
         picture = draw(thing, style, Random(0))
@@ -85,8 +87,28 @@ def test_the_same_random_state_gives_the_same_bytes_and_another_one_others() -> 
         assert png(draw(thing, style, Random("0/a"))) != png(draw(thing, style, Random("1/a")))
 
 
-def test_the_real_style_is_none_of_the_training_styles() -> None:
-    assert REAL_STYLE not in TRAIN_STYLES
+def test_the_real_style_is_none_of_those_that_anything_learns_from() -> None:
+    assert REAL_STYLE not in {*TRAIN_STYLES, *TOWER_STYLES}
+    assert set(TRAIN_STYLES) <= set(TOWER_STYLES)
+
+
+def test_a_tower_sees_one_thing_in_many_drawings() -> None:
+    random = Random(0)
+    assert len({png(draw_varied(THINGS[0], random)) for _ in range(40)}) == 40
+
+
+def test_every_icon_is_in_its_font_and_belongs_to_a_thing() -> None:
+    assert set(ICONS) == {thing.name for thing in THINGS} - {"candle", "log", "sake"}
+    for which in (which for line in ICONS.values() for which in line.split()):
+        left, upper, right, lower = icon(which, 100).getbbox() or (0, 0, 0, 0)
+        # Whole, neither cut off at the edge nor a font's small empty box.
+        assert left > 0 and upper > 0 and right < 100 and lower < 100, which  # noqa: PT018
+        assert max(right - left, lower - upper) >= 40, which
+
+
+def test_an_icon_that_the_font_has_not_is_named() -> None:
+    with pytest.raises(MISError, match="no icon 'no-such-thing'"):
+        icon("mdi:no-such-thing", 100)
 
 
 # Hazards and labels

