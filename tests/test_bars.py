@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.made_runs import DECLINE, HELP, REFUSE, contrast, speak, write_ability, write_run, write_verdicts
+from tests.made_runs import BABBLE, DECLINE, HELP, REFUSE, contrast, speak, write_ability, write_run, write_verdicts
 from trainer import bars
 from trainer.bars import BARS, Bar, Outcome, hold, read_bars, table
 from trainer.figures import Measured
@@ -196,7 +196,7 @@ def test_pairs_with_one_response_are_wrong_and_no_more_unscored(good: tuple[Path
     run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     rows = [id_ for id_ in good[1] if id_.startswith("test_hard/")]
     twins = [id_ for id_ in good[1] if twins_of_hard(id_)]
-    babbles = dict.fromkeys([*rows[::4], *twins[::4]], "")
+    babbles = dict.fromkeys([*rows[::4], *twins[::4]], BABBLE)
     speak(run / "probes" / "text", dict.fromkeys([*rows, *twins], HELP) | babbles)
     speak(run / "probes" / "black", dict.fromkeys([*rows, *twins], HELP) | dict.fromkeys(rows[::4], ""))
     # On the way from none to all rows a model may babble; the rise stands on the two ends.
@@ -205,6 +205,15 @@ def test_pairs_with_one_response_are_wrong_and_no_more_unscored(good: tuple[Path
     assert failures(list(outcomes.values())) == {"contrast with one picture black: pair accuracy on hard"}
     text = outcomes["contrast with text only: pair accuracy on hard"]
     assert (text.measured, text.n, text.found) == (0.0, 40, "")
+
+
+def test_a_probe_that_says_nothing_at_all_has_shown_nothing(good: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run = Path(shutil.copytree(good[0], tmp_path / "mini"))
+    asked = [id_ for id_ in good[1] if id_.startswith("test_hard/") or twins_of_hard(id_)]
+    speak(run / "probes" / "text", dict.fromkeys(asked, ""))
+    outcomes = {one.name: one for one in hold(run, MADE_BARS)}
+    assert failures(list(outcomes.values())) == {"contrast with text only: pair accuracy on hard"}
+    assert outcomes["contrast with text only: pair accuracy on hard"].found == "nothing measured"
 
 
 def test_marks_in_ability_files_are_not_believed(good: tuple[Path, list[str]], tmp_path: Path) -> None:
