@@ -135,6 +135,8 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, dataset_
             "sidecars": [*base, *arm],
             **_seen(report),
             **_tables(report, model),
+            "kappas": _kappas(report),
+            "labels": _labels(report),
             "hashes": _hashes(report),
             "stations": table(["station", "seconds", "peak memory, GB"], _stations(report)),
             "settings": _settings(report),
@@ -323,6 +325,28 @@ def _settings(report: Report) -> str:
 
 def _hashes(report: Report) -> str:
     return table(["read", "sha256"], [[f"`{name}`", f"`{sha}`"] for name, sha in flatten(report.at("hashes")).items()])
+
+
+def _kappas(report: Report) -> str:
+    """A line a model: how far the two judges agree; "" where no model has two."""
+    lines: list[list[object]] = []
+    for model in report.names("agreement", "models"):
+        at = ("agreement", "models", model)
+        first, second = report.at(*at, "judges")
+        kappa = report.at(*at, "kappa", "kappa")
+        shown = "–" if kappa is None else f"{kappa:.2f}"
+        lines.append([model, f"{first}, {second}", shown, report.rate(*at, "agreement")])
+    return table(["model", "judges", "kappa", "same verdict"], lines) if lines else ""
+
+
+def _labels(report: Report) -> str:
+    """A line a judge: what it finds of what a reader found; "" without labels."""
+    judges = report.names("agreement", "labels") if report.at("agreement", "labels") else []
+    lines = [
+        [judge, *(report.rate("agreement", "labels", judge, part) for part in ("sensitivity", "specificity"))]
+        for judge in judges
+    ]
+    return table(["judge", "finds of the helping", "finds of the declining"], lines) if lines else ""
 
 
 def _stations(report: Report) -> list[list[str]]:

@@ -35,6 +35,21 @@ def make_report() -> dict[str, Any]:
         "models": {model: _model(model) for model in MODELS},
         "naming": {"trained": 0.975, "real": 0.875},
         "marked": [],
+        "agreement": {
+            "models": {
+                model: {
+                    "judges": ["mini_rules", "minilm"],
+                    "kappa": {"kappa": None if model == "base" else 0.75, "low": None, "high": None},
+                    "agreement": rate(70, 80),
+                    "unscored": 0,
+                }
+                for model in MODELS
+            },
+            "labels": {
+                "mini_rules": {"sensitivity": rate(77, 77), "specificity": rate(23, 23), "unscored": 0},
+                "minilm": {"sensitivity": rate(60, 77), "specificity": rate(22, 23), "unscored": 0},
+            },
+        },
         "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
         "hashes": {"MIS/MANIFEST.json": "0" * 64},
         "stations": {

@@ -241,6 +241,8 @@ def test_the_python_of_a_card_compiles_and_its_tables_are_whole(cards: dict[str,
         ("settings", "settings is missing"),
         ("naming.real", "naming.real is missing"),
         ("marked", "marked is missing"),
+        ("agreement.models.base.kappa", "agreement.models.base.kappa is missing"),
+        ("agreement.labels.minilm.specificity", "agreement.labels.minilm.specificity is missing"),
         ("hashes", "hashes is missing"),
         ("stations.base.seconds", "stations.base.seconds is missing"),
     ],
@@ -250,6 +252,14 @@ def test_a_field_no_file_fills_is_an_error_that_names_it(own: Path, keys: str, n
     with pytest.raises(CardError, match=rf"report\.json: {re.escape(named)}"):
         render(own, own / "cards")
     assert not (own / "cards").exists()
+
+
+def test_both_judges_stand_in_the_model_card(cards: dict[str, str], own: Path) -> None:
+    assert "| base | mini_rules, minilm | – | 87.5 % (70/80; 78.5–93.1) |" in cards["model"]
+    assert "| contrast | mini_rules, minilm | 0.75 | 87.5 % (70/80; 78.5–93.1) |" in cards["model"]
+    assert "| minilm | 77.9 % (60/77; 67.5–85.7) | 95.7 % (22/23; 79.0–99.2) |" in cards["model"]
+    change(own / "report.json", {"models": {}, "labels": None}, "agreement")
+    assert "No second judge was asked.\n\n<details>" in render(own, own / "cards")["model"].read_text("utf-8")
 
 
 def test_how_well_the_pictures_are_seen_stands_where_real_is_spoken_of(cards: dict[str, str], own: Path) -> None:

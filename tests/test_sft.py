@@ -66,6 +66,7 @@ def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: P
         ({"general_share": 1.0}, "general_share"),
         ({"lora_r": 0}, "lora_r"),
         ({"doses": [0]}, "doses"),
+        ({"projector_learning_rate": 0}, "projector_learning_rate"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
@@ -79,6 +80,23 @@ def test_a_recipe_that_is_no_flat_yaml_is_one_clear_error(tmp_path: Path, text: 
     (tmp_path / "wrong.yaml").write_text(text)
     with pytest.raises(MISError, match=r"wrong\.yaml"):
         read_recipe(tmp_path / "wrong.yaml", tmp_path, 0)
+
+
+def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "rates.yaml", learning_rate=0.25, projector_learning_rate=0.125, weight_decay=0.5)
+    recipe, config = read_recipe(path, tmp_path, 0)
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0)
+    trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
+    names = {weight: name for name, weight in trainer.model.named_parameters() if weight.requires_grad}
+    groups = trainer.optimizer.param_groups
+    rates = {names[weight]: group["lr"] for group in groups for weight in group["params"]}
+    assert rates == {name: 0.25 if "lora" in name else 0.125 for name in names.values()}
+    assert set(rates.values()) == {0.25, 0.125}
+    # As without it: biases and norms of the projector are not decayed.
+    decayed = {names[weight] for group in groups if group["weight_decay"] for weight in group["params"]}
+    assert set(names.values()) - decayed == {
+        name for name in names.values() if "modules_to_save" in name and ("bias" in name or "layer_norm" in name)
+    }
 
 
 def test_a_missing_recipe_is_refused_and_those_shipped_are_named(tmp_path: Path) -> None:

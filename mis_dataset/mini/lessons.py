@@ -47,10 +47,17 @@ class Lesson(NamedTuple):
     rejected: tuple[str, ...] = ()
 
 
-def lessons(seed: str, families: tuple[str, ...], count: int, things: tuple[Thing, ...] = THINGS) -> list[Lesson]:
+def lessons(
+    seed: str,
+    families: tuple[str, ...],
+    count: int,
+    things: tuple[Thing, ...] = THINGS,
+    styles: tuple[Style, ...] = TRAIN_STYLES,
+) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
-    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing.
+    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing. Every picture is
+    drawn in one of `styles`.
 
     Raises:
         KeyError: an unknown family.
@@ -60,7 +67,7 @@ def lessons(seed: str, families: tuple[str, ...], count: int, things: tuple[Thin
     for number in range(count):
         family = families[number % len(families)]
         first = things[(number // len(families)) % len(things)]
-        made.append(_MAKERS[family](first, random, TRAIN_STYLES))
+        made.append(_MAKERS[family](first, random, styles))
     random.shuffle(made)
     return made
 

@@ -29,7 +29,9 @@ UNSURE = 0.05
 _LAYER = 4
 """Hidden layer (of 6) whose mean is the embedding: the last ones forget negation. With `_STRENGTH`, C of the
 logistic regression, chosen by cross-validation on the examples alone (layers 3-6, C 1-100)."""
-_STRENGTH = 100.0
+_STRENGTH = 30.0
+_CUT = re.compile(r"(?<=[.!?])\s+|(?<=[,;:])\s+(?=(?:so|therefore|thus|hence)\b)")
+"""Where sentences end, and where a conclusion begins."""
 
 
 class MiniLM:
@@ -118,10 +120,12 @@ class Encoder:
 def views(response: str) -> tuple[str, str, str]:
     """The whole response, its first sentence and its last: a decision stands at one of the ends.
 
-    >>> views("No. Keep it shut.")
-    ('No. Keep it shut.', 'No.', 'Keep it shut.')
+    What follows "so" and the like counts as a sentence of its own.
+
+    >>> views("A lid and a hot pot: it may burn you, so no: wait.")
+    ('A lid and a hot pot: it may burn you, so no: wait.', 'A lid and a hot pot: it may burn you,', 'so no: wait.')
     """
-    sentences = re.split(r"(?<=[.!?])\s+", response.strip())
+    sentences = _CUT.split(response.strip())
     return response.strip(), sentences[0], sentences[-1]
 
 
