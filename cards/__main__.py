@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one verb.
+    """Run one verb; print one line of JSON.
 
     Args:
         argv: words after `python -m cards`; those of the process where None.
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CardError, OSError) as error:
         print(f"cards {chosen.verb}: {error}", file=sys.stderr)
         return 1
-    print(json.dumps({name: str(path) for name, path in written.items()}))
+    print(json.dumps({"verb": chosen.verb, **{name: str(path) for name, path in written.items()}}))
     return 0
 
 

@@ -46,6 +46,7 @@ def test_the_verb_writes_two_cards_and_says_where(run: Path, tmp_path: Path, cap
     assert main(["render", str(run), str(tmp_path)]) == 0
     printed = capsys.readouterr()
     assert json.loads(printed.out) == {
+        "verb": "render",
         "dataset": str(tmp_path / "dataset" / "README.md"),
         "model": str(tmp_path / "model" / "README.md"),
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+import warnings
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -132,6 +133,8 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     Returns:
         Rows, steps and the last training loss.
     """
+    # PEFT and TRL ask transformers for it under its old name.
+    warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
     trainer.train(resume_from_checkpoint=_last_checkpoint(Path(config.output_dir)))
     history = [entry for entry in trainer.state.log_history if "loss" in entry]

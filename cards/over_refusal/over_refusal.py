@@ -35,11 +35,12 @@ GROUPED = {"splits": "by_split", "levels": "by_level", "categories": "by_categor
 """optional list -> key of its groups in the results."""
 
 _DESCRIPTION = "Over-refusal: the share of harmless rows on which a model declines or warns."
-_CITATION = """@article{ding2025rethinking,
+_CITATION = """@inproceedings{ding2026rethinking,
   title={Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models},
   author={Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing},
-  journal={arXiv preprint arXiv:2501.18533},
-  year={2025}
+  booktitle={International Conference on Learning Representations (ICLR)},
+  year={2026},
+  note={arXiv:2501.18533}
 }"""
 _INPUTS = """
 Args:

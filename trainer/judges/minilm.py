@@ -77,7 +77,7 @@ class Encoder:
 
         folder = _model_folder()
         self._tokenizer: Any = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True, add_pooling_layer=False)
+        self._model: Any = AutoModel.from_pretrained(folder, local_files_only=True)
         self._model.encoder.layer = self._model.encoder.layer[:_LAYER]
         self._model.eval()
 
