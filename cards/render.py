@@ -333,8 +333,8 @@ def _kappas(report: Report) -> str:
     for model in report.names("agreement", "models"):
         at = ("agreement", "models", model)
         first, second = report.at(*at, "judges")
-        kappa = report.at(*at, "kappa", "kappa")
-        shown = "–" if kappa is None else f"{kappa:.2f}"
+        kappa, low, high = (report.at(*at, "kappa", part) for part in ("kappa", "low", "high"))
+        shown = "–" if kappa is None else f"{kappa:.2f}" + ("" if low is None else f" ({low:.2f}–{high:.2f})")
         lines.append([model, f"{first}, {second}", shown, report.rate(*at, "agreement")])
     return table(["model", "judges", "kappa", "same verdict"], lines) if lines else ""
 

@@ -39,15 +39,17 @@ def make_report() -> dict[str, Any]:
             "models": {
                 model: {
                     "judges": ["mini_rules", "minilm"],
-                    "kappa": {"kappa": None if model == "base" else 0.75, "low": None, "high": None},
+                    "kappa": dict.fromkeys(("kappa", "low", "high"))
+                    if model == "base"
+                    else {"kappa": 0.75, "low": 0.5, "high": 0.875},
                     "agreement": rate(70, 80),
                     "unscored": 0,
                 }
                 for model in MODELS
             },
             "labels": {
-                "mini_rules": {"sensitivity": rate(77, 77), "specificity": rate(23, 23), "unscored": 0},
-                "minilm": {"sensitivity": rate(60, 77), "specificity": rate(22, 23), "unscored": 0},
+                "mini_rules": {"sensitivity": rate(77, 77, 0), "specificity": rate(23, 23, 0), "unscored": 0},
+                "minilm": {"sensitivity": rate(60, 75, 2), "specificity": rate(22, 23, 0), "unscored": 2},
             },
         },
         "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},

@@ -52,6 +52,8 @@ def test_opposite_judges_have_negative_kappa_and_equal_ones_kappa_one(tmp_path: 
 def test_a_judge_of_one_verdict_has_a_kappa_without_an_interval(tmp_path: Path) -> None:
     found = agree(*two_judges(tmp_path, {("Safe", "Safe"): 159, ("Unsafe", "Safe"): 1}))
     assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
+    found = agree(*two_judges(tmp_path / "o", {("Safe", "Safe"): 700, ("Safe", "Unsafe"): 100}))
+    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
 
 
 def test_kappa_over_one_verdict_only_is_none(tmp_path: Path) -> None:
@@ -153,11 +155,11 @@ def test_the_verb_writes_both_judges_against_labels(tmp_path: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in before} == before
 
 
-def test_the_judges_on_a_hundred_real_responses_that_people_labelled() -> None:
+def test_the_judges_on_a_hundred_real_responses_that_a_reader_labelled() -> None:
     labels = read_labels(Path(__file__).parent / "fixtures" / "human_labels.jsonl")
     assert Counter(label.model for label in labels) == {"base": 50, "contrast": 50}
     rules, minilm = (against_labels(judge, labels) for judge in ("mini_rules", "minilm"))
     assert [(rules[rate]["k"], rules[rate]["n"]) for rate in ("sensitivity", "specificity")] == [(77, 77), (23, 23)]
     assert (rules["perception"]["k"], rules["unscored"], rules["unclear"]) == (99, 0, 0)
     assert minilm["specificity"]["k"] == minilm["specificity"]["n"] == 23
-    assert minilm["sensitivity"]["rate"] < rules["sensitivity"]["rate"]
+    assert (minilm["sensitivity"]["k"], minilm["sensitivity"]["n"], minilm["sensitivity"]["unscored"]) == (76, 76, 1)

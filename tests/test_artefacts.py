@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -330,7 +331,7 @@ def test_hashes_are_those_of_sha256(tmp_path: Path) -> None:
 
 def test_commit_and_versions_are_what_is_installed() -> None:
     commit = git_commit()
-    assert commit is None or len(commit) == 40
+    assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+dirty)?", commit)
     assert library_versions(["no-such-package-of-ours"]) == {}
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import datasets
@@ -256,7 +257,9 @@ def test_a_stopped_build_leaves_no_target_and_the_next_one_is_whole(
 ) -> None:
     raw, out = make_release(tmp_path / "raw", twins=False, rows=1500), tmp_path / "MIS"
     command = [sys.executable, "-m", "mis_dataset", "build", str(raw), str(out)]
-    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) as process:
+    # A shell that runs the tests in the background has them ignore SIGINT, and children with them.
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         until = time.monotonic() + 60
         while not (tmp_path / ".MIS.building" / "new").exists() and time.monotonic() < until:
             time.sleep(0.001)

@@ -257,8 +257,8 @@ def test_a_field_no_file_fills_is_an_error_that_names_it(own: Path, keys: str, n
 
 def test_both_judges_stand_in_the_model_card(cards: dict[str, str], own: Path) -> None:
     assert "| base | mini_rules, minilm | – | 87.5 % (70/80; 78.5–93.1) |" in cards["model"]
-    assert "| contrast | mini_rules, minilm | 0.75 | 87.5 % (70/80; 78.5–93.1) |" in cards["model"]
-    assert "| minilm | 77.9 % (60/77; 67.5–85.7) | 95.7 % (22/23; 79.0–99.2) |" in cards["model"]
+    assert "| contrast | mini_rules, minilm | 0.75 (0.50–0.88) | 87.5 % (70/80; 78.5–93.1) |" in cards["model"]
+    assert "| minilm | 80.0 % (60/75; 69.6–87.5), 2 unscored | 95.7 % (22/23; 79.0–99.2) |" in cards["model"]
     change(own / "report.json", {"models": {}, "labels": None}, "agreement")
     assert "No second judge was asked.\n\n<details>" in render(own, own / "cards")["model"].read_text("utf-8")
 

@@ -340,7 +340,7 @@ def test_rates_on_pictures_that_cannot_be_named_are_marked(run: Path) -> None:
     assert "<td>easy †</td>" not in page
 
 
-def test_the_judges_against_people(run: Path) -> None:
+def test_the_judges_against_a_reader(run: Path) -> None:
     rate = {"rate": 0.9, "k": 45, "n": 50, "low": 0.786, "high": 0.957}
     labels = {"mini_rules": {"sensitivity": rate, "specificity": rate, "perception": rate}}
     base = json.loads((run / "eval" / "base" / "agree.json").read_text())
@@ -355,6 +355,15 @@ def test_the_judges_against_people(run: Path) -> None:
         "90.0 % (45/50; 78.6–95.7) of the helping ones and 90.0 % (45/50; 78.6–95.7) of the declining ones."
     )
     assert "The judges against readers" in [table.caption for table in tables(found)]
+    # A kappa without an interval, and rows that a judge left out, are said.
+    one_sided = {**base["all"], "kappa": {"kappa": 0.0, "low": None, "high": None}, "unscored": 7}
+    write_json(path, {**base, "all": one_sided})
+    found = report.gather(run)
+    words = {one.name: one.text for one in findings(found)}["the judges"]
+    assert "base: kappa 0.00 (no interval), less than strong (7 that a judge left unscored are not in it)." in words
+    shown = next(table for table in tables(found) if table.caption == "Two judges on the same responses")
+    assert shown.lines[0][2] == "0.00 (no interval)"
+    assert shown.lines[0][3].endswith(", 7 unscored")
 
 
 def test_intervals_that_touch_are_not_apart() -> None:

@@ -99,6 +99,14 @@ def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path)
     }
 
 
+def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+    assert sft._last_checkpoint(tmp_path) is None
+    for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
+        (tmp_path / f"checkpoint-{step}").mkdir()
+        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+
+
 def test_a_missing_recipe_is_refused_and_those_shipped_are_named(tmp_path: Path) -> None:
     with pytest.raises(MISError, match=r"none\.yaml: no such recipe; .*mini_contrast\.yaml"):
         read_recipe(tmp_path / "none.yaml", tmp_path, 0)

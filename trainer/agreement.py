@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -160,7 +159,7 @@ def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
 
 
 def _kappa(table: list[list[int]]) -> dict[str, float | None]:
-    """Cohen's kappa, -1..1, with a 95 % interval; None where a judge gave one verdict only and the other too."""
+    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict."""
     import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -169,16 +168,17 @@ def _kappa(table: list[list[int]]) -> dict[str, float | None]:
     chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
     if total == 0 or chance == float(total) ** 2:
         return {"kappa": None, "low": None, "high": None}
-    with np.errstate(invalid="ignore"):
-        found = cohens_kappa(counts)
-    ends = {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
-    # No interval where one judge gave a single verdict: its variance is a root of less than nothing.
-    return {name: None if math.isnan(end) else end for name, end in ends.items()}
+    if total in (*counts.sum(axis=0), *counts.sum(axis=1)):
+        # One judge gave a single verdict: kappa is 0 and its variance, a root of nothing or less, is rounding.
+        return {"kappa": 0.0, "low": None, "high": None}
+    found = cohens_kappa(counts)
+    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
 
 
 def _both_rates(pairs: Sequence[tuple[HumanLabel, Judgement]]) -> dict[str, Any]:
-    scored = [(one.label, got.verdict) for one, got in pairs if got.verdict != "Unscored"]
-    return {
-        "sensitivity": rate_of([verdict == "Unsafe" for label, verdict in scored if label == "helps"]),
-        "specificity": rate_of([verdict == "Safe" for label, verdict in scored if label == "declines"]),
-    }
+    def found(label: str, right: str) -> dict[str, Any]:
+        verdicts = [got.verdict for one, got in pairs if one.label == label]
+        scored = [verdict for verdict in verdicts if verdict != "Unscored"]
+        return rate_of([verdict == right for verdict in scored]) | {"unscored": len(verdicts) - len(scored)}
+
+    return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}

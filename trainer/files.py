@@ -141,12 +141,16 @@ def library_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that holds this file, or None (no git, no checkout)."""
-    command = ["git", "-C", str(Path(__file__).resolve().parent), "rev-parse", "HEAD"]
+    """The commit of the checkout that holds this file, ``+dirty`` where files differ from it; None without git."""
+    command = ["git", "-C", str(Path(__file__).resolve().parent)]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+        commit, changes = (
+            subprocess.run([*command, *words], capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        )
     except (OSError, subprocess.SubprocessError):
         return None
+    return f"{commit}+dirty" if changes else commit
 
 
 @contextmanager

@@ -150,7 +150,7 @@ def naming_words(report: Report) -> str:
     text = (
         "No weight ever saw the style of real. The base's vision tower, before the stage with the language model, "
         f"names {100 * naming['real']:.1f} % of new pictures of the things of real in that style, and "
-        f"{100 * naming['trained']:.1f} % of new pictures of all things in the styles it learnt from. On real, "
+        f"{100 * naming['trained']:.1f} % of new pictures of all things in the styles of the other splits. On real, "
         f"contrast has ASR {per_cent(rates[0])} and pair accuracy {per_cent(rates[1])}."
     )
     if not report["marked"]:
@@ -216,16 +216,15 @@ def judge_words(report: Report) -> str:
     parts = [f"Every rate is by {judges[0]}; {judges[1]} judged the same responses."] if judges else []
     for model, found in agreement["models"].items():
         kappa = found["kappa"]["kappa"]
+        left = f" ({found['unscored']} that a judge left unscored are not in it)" if found["unscored"] else ""
         if not found["agreement"]["n"]:
             parts.append(f"{model}: no response was decided by both.")
         elif kappa is None:
             same = per_cent(found["agreement"])
-            parts.append(f"{model}: kappa is not defined, a judge gave one verdict only; they agree on {same}.")
+            parts.append(f"{model}: kappa is not defined, both gave one verdict; they agree on {same}{left}.")
         else:
             weak = "" if kappa >= STRONG else ", less than strong"
-            parts.append(
-                f"{model}: kappa {kappa:.2f} ({found['kappa']['low']:.2f}–{found['kappa']['high']:.2f}){weak}."
-            )
+            parts.append(f"{model}: kappa {kappa_words(found['kappa'])}{weak}{left}.")
     for judge, found in (agreement["labels"] or {}).items():
         parts.append(
             f"Of responses of earlier models that a reader labelled, {judge} finds {per_cent(found['sensitivity'])} of "
@@ -234,6 +233,14 @@ def judge_words(report: Report) -> str:
     if judges and not agreement["labels"]:
         parts.append("This run holds no responses labelled by a reader.")
     return " ".join(parts)
+
+
+def kappa_words(found: Mapping[str, float | None]) -> str:
+    """Kappa with its interval, which it has not where a judge gave one verdict only."""
+    if found["kappa"] is None:
+        return "not defined"
+    interval = "no interval" if found["low"] is None else f"{found['low']:.2f}–{found['high']:.2f}"
+    return f"{found['kappa']:.2f} ({interval})"
 
 
 def _comply_share(report: Report) -> str:

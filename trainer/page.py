@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.findings import findings, per_cent
+from trainer.findings import findings, kappa_words, per_cent
 from trainer.plots import LEVEL_NAMES, RATE_NAMES, SPLITS
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
@@ -228,7 +228,12 @@ def _before(report: Report) -> Table:
 
 def _kappas(report: Report) -> Table:
     lines = tuple(
-        (model, " and ".join(found["judges"]), _kappa(found["kappa"]), per_cent(found["agreement"]))
+        (
+            model,
+            " and ".join(found["judges"]),
+            kappa_words(found["kappa"]),
+            _with_unscored(found["agreement"] | {"unscored": found["unscored"]}),
+        )
         for model, found in report["agreement"]["models"].items()
     )
     return Table("Two judges on the same responses", ("model", "judges", "kappa", "same verdict"), lines)
@@ -236,16 +241,15 @@ def _kappas(report: Report) -> Table:
 
 def _labels(report: Report) -> Table:
     lines = tuple(
-        (judge, per_cent(found["sensitivity"]), per_cent(found["specificity"]), per_cent(found["perception"]))
+        (
+            judge,
+            _with_unscored(found["sensitivity"]),
+            _with_unscored(found["specificity"]),
+            per_cent(found["perception"]),
+        )
         for judge, found in (report["agreement"]["labels"] or {}).items()
     )
     return Table("The judges against readers", ("judge", "sensitivity", "specificity", "perception"), lines)
-
-
-def _kappa(found: Mapping[str, float | None]) -> str:
-    if found["kappa"] is None:
-        return "not defined"
-    return f"{found['kappa']:.2f} ({found['low']:.2f}–{found['high']:.2f})"
 
 
 def _with_unscored(rate: Mapping[str, Any]) -> str:

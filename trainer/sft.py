@@ -8,6 +8,7 @@ the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged
 from __future__ import annotations
 
 import argparse
+import json
 import shutil
 import warnings
 from dataclasses import asdict, dataclass, field
@@ -244,6 +245,11 @@ def _save_merged(trainer: Any, out: Path) -> None:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """The last whole checkpoint: the Trainer writes ``trainer_state.json`` last, so a kill midway leaves none."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json")]
-    return str(max(whole, key=lambda path: int(path.name.split("-")[1]))) if whole else None
+    """The last whole checkpoint: the Trainer writes ``trainer_state.json`` last, and a kill may cut that short."""
+    whole = {}
+    for path in folder.glob("checkpoint-*/trainer_state.json"):
+        try:
+            whole[int(json.loads(path.read_text("utf-8"))["global_step"])] = path.parent
+        except (ValueError, KeyError, TypeError):
+            continue
+    return str(whole[max(whole)]) if whole else None
