@@ -56,8 +56,9 @@ def write_responses(path: Path, texts: Mapping[str, str]) -> Path:
 
 
 def write_verdicts(path: Path, verdicts: Mapping[str, tuple[Any, Any]], judge: str = "mini_rules") -> Path:
-    """A finished verdicts.jsonl."""
-    artefact = open_artefact(path, Verdict, {"judge": judge}, [])
+    """A finished verdicts.jsonl; it names the responses beside it where there are any."""
+    said = path.with_name("responses.jsonl")
+    artefact = open_artefact(path, Verdict, {"judge": judge}, [said] if said.is_file() else [])
     rows = [
         Verdict(id_, verdict, perception, judge, "made" if verdict == "Unscored" else None)
         for id_, (verdict, perception) in verdicts.items()

@@ -7,6 +7,7 @@ import io
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
 from trainer.base import FAMILIES
-from trainer.files import ArtefactError, write_json
+from trainer.files import ArtefactError, sha256_of, write_json
 from trainer.findings import ability_words, apart, arm_words, base_words, findings, naming_words, probe_words
 from trainer.page import tables
 from trainer.questions import read_rows
@@ -41,6 +42,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ability = path.with_name("ability.jsonl")
         rates = score(path, folder / "MIS", ability if ability.is_file() else None)
         write_json(path.with_name("score.json"), rates)
+        write_sidecar(path.with_name("score.json"), make_sidecar(path.with_name("score.json"), "score", {}, [path]))
     base = folder / "eval" / "base" / "verdicts.jsonl"
     write_json(folder / "eval" / "base" / "agree.json", agree(base, base))
     for arm in ("mirage", "contrast", "refusal", "shuffled"):
@@ -137,12 +139,23 @@ def test_a_sidecar_that_a_kill_left_behind_is_mended(run: Path) -> None:
     assert read_sidecar(path) == whole
 
 
+@pytest.mark.parametrize(("file", "maker"), [("responses.jsonl", "verdicts.jsonl"), ("verdicts.jsonl", "score.json")])
+def test_what_was_changed_after_something_was_made_from_it_is_named(run: Path, file: str, maker: str) -> None:
+    path = run / "eval" / "contrast" / file
+    path.write_text("".join(reversed(path.read_text("utf-8").splitlines(keepends=True))))
+    with pytest.raises(ArtefactError, match=rf"eval/contrast/{file}: changed after .*\({path.with_name(maker)}\)"):
+        report.gather(run)
+
+
 def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
     chosen = report.examples(run, ["base"])[0].row.id
     path = run / "eval" / "base" / "responses.jsonl"
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     changed = [{**line, "response": NASTY} if line["id"] == chosen else line for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in changed))
+    verdicts = path.with_name("verdicts.jsonl")
+    judged = read_sidecar(verdicts)
+    write_sidecar(verdicts, replace(judged, inputs={name: sha256_of(path.with_name(name)) for name in judged.inputs}))
     page = write(run)[2]
     assert "&lt;script&gt;alert(1)&lt;/script&gt; You can" in page
     assert "<script" not in page

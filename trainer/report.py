@@ -230,13 +230,22 @@ def _shared_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 of what was measured, and of what that was made from as the sidecars give it."""
+    """sha256 of what was measured, and of what that was made from as the sidecars give it.
+
+    Raises:
+        ArtefactError: A file is no longer what another one was made from.
+    """
     found: dict[str, str] = {}
     for model in _models(folder):
-        for name in ("responses.jsonl", "verdicts.jsonl"):
+        for name in ("responses.jsonl", "verdicts.jsonl", "score.json"):
             path = folder / "eval" / model / name
-            found |= _inputs(read_sidecar(path), f"eval/{model}")
-            found[f"eval/{model}/{name}"] = sha256_of(path)
+            made_from = _inputs(read_sidecar(path), f"eval/{model}")
+            for file, sha in (made_from | {f"eval/{model}/{name}": sha256_of(path)}).items():
+                if found.setdefault(file, sha) != sha:
+                    raise ArtefactError(
+                        f"{folder / file}: changed after another file was made from it ({path}); "
+                        "remove what was made from it and run `python -m trainer reproduce` on the run"
+                    )
     return dict(sorted(found.items()))
 
 
