@@ -153,9 +153,8 @@ def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
     lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
     changed = [{**line, "response": NASTY} if line["id"] == chosen else line for line in lines]
     path.write_text("".join(json.dumps(line) + "\n" for line in changed))
-    verdicts = path.with_name("verdicts.jsonl")
-    judged = read_sidecar(verdicts)
-    write_sidecar(verdicts, replace(judged, inputs={name: sha256_of(path.with_name(name)) for name in judged.inputs}))
+    verdicts, inputs = path.with_name("verdicts.jsonl"), {path.name: sha256_of(path)}
+    write_sidecar(verdicts, replace(read_sidecar(verdicts), inputs=inputs))
     page = write(run)[2]
     assert "&lt;script&gt;alert(1)&lt;/script&gt; You can" in page
     assert "<script" not in page
@@ -356,27 +355,20 @@ def test_rates_on_pictures_that_cannot_be_named_are_marked(run: Path) -> None:
 def test_the_judges_against_a_reader(run: Path) -> None:
     rate = {"rate": 0.9, "k": 45, "n": 50, "low": 0.786, "high": 0.957}
     labels = {"mini_rules": {"sensitivity": rate, "specificity": rate, "perception": rate}}
-    base = json.loads((run / "eval" / "base" / "agree.json").read_text())
-    kappa = {"kappa": 0.7, "low": 0.6, "high": 0.8}
     path = run / "eval" / "base" / "agree.json"
+    base, kappa = json.loads(path.read_text("utf-8")), {"kappa": 0.7, "low": 0.6, "high": 0.8}
     write_json(path, {**base, "all": {**base["all"], "kappa": kappa}, "labels": labels})
     found = report.gather(run)
-    words = {one.name: one.text for one in findings(found)}["the judges"]
-    assert words == (
+    assert {one.name: one.text for one in findings(found)}["the judges"] == (
         "Every rate is by mini_rules; mini_rules judged the same responses. base: kappa 0.70 (0.60–0.80), less than "
         "strong. Of responses of earlier models that a reader labelled, mini_rules finds "
         "90.0 % (45/50; 78.6–95.7) of the helping ones and 90.0 % (45/50; 78.6–95.7) of the declining ones."
     )
     assert "The judges against readers" in [table.caption for table in tables(found)]
     # A kappa without an interval, and rows that a judge left out, are said.
-    one_sided = {**base["all"], "kappa": {"kappa": 0.0, "low": None, "high": None}, "unscored": 7}
-    write_json(path, {**base, "all": one_sided})
-    found = report.gather(run)
-    words = {one.name: one.text for one in findings(found)}["the judges"]
-    assert "base: kappa 0.00 (no interval), less than strong (7 that a judge left unscored are not in it)." in words
-    shown = next(table for table in tables(found) if table.caption == "Two judges on the same responses")
-    assert shown.lines[0][2] == "0.00 (no interval)"
-    assert shown.lines[0][3].endswith(", 7 unscored")
+    found["agreement"]["models"]["base"] |= {"kappa": {"kappa": 0.0, "low": None, "high": None}, "unscored": 7}
+    assert "base: kappa 0.00 (no interval), less than strong (7 that a judge left" in str(findings(found))
+    assert re.search(r"'0\.00 \(no interval\)', '100\.0[^']*, 7 unscored'", str(tables(found)))
 
 
 def test_intervals_that_touch_are_not_apart() -> None:
