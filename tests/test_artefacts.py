@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from trainer import files
 from trainer.artefacts import (
     Ability,
     Response,
@@ -333,6 +334,19 @@ def test_commit_and_versions_are_what_is_installed() -> None:
     commit = git_commit()
     assert commit is None or re.fullmatch(r"[0-9a-f]{40}(\+dirty)?", commit)
     assert library_versions(["no-such-package-of-ours"]) == {}
+
+
+def test_a_commit_with_other_files_on_disk_is_called_dirty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "files.py"
+    file.write_text("a = 1\n")
+    me = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for words in (["init", "-q"], ["add", "."], [*me, "commit", "-qm", "first"]):
+        subprocess.run(["git", "-C", str(tmp_path), *words], check=True)
+    monkeypatch.setattr(files, "__file__", str(file))
+    clean = git_commit()
+    assert re.fullmatch("[0-9a-f]{40}", str(clean))
+    file.write_text("a = 2\n")
+    assert git_commit() == f"{clean}+dirty"
 
 
 def test_the_split_is_the_part_before_the_slash() -> None:

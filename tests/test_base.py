@@ -9,7 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mis_dataset.mini.draw import TOWER_STYLES, png
+from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
+from trainer import base
 from trainer.artefacts import read_sidecar
 
 
@@ -33,6 +36,14 @@ def test_a_base_that_was_begun_with_other_settings_is_refused(tiny: Tiny, tmp_pa
     assert (code, line) == (1, "")
     assert error == f"base: {tmp_path}: made with seed=0, asked for 1; give another folder\n"
     assert [path.name for path in tmp_path.iterdir()] == ["model.meta.json"]
+
+
+def test_lessons_show_things_in_the_styles_of_the_tower(tiny: Tiny) -> None:
+    shown = [row["images"] for row in base._rows(tiny.base, 0, 12).to_list() if row["id"].startswith("lesson/")]
+    made = lessons("base/0", base.FAMILIES, 12, styles=TOWER_STYLES)
+    assert [[picture["bytes"] for picture in pictures] for pictures in shown] == [
+        [png(picture) for picture in lesson.pictures] for lesson in made
+    ]
 
 
 def test_the_lessons_leave_the_tower_as_it_was_and_train_the_rest(tiny: Tiny) -> None:

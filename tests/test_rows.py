@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from mis_dataset.errors import MISError
+from mis_dataset.mini.draw import TOWER_STYLES
 from mis_dataset.mini.grammar import REFUSALS
-from mis_dataset.mini.lessons import lessons
+from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
 from tests.made_release import make_release
 from tests.tiny import Tiny
 from trainer.rows import Labels, lesson_rows, make_dataset, training_rows
@@ -63,6 +64,15 @@ def test_mirage_has_no_twin(tiny: Tiny) -> None:
 @pytest.mark.parametrize(("share", "general"), [(0.0, 0), (0.11, 3), (0.5, 28)])
 def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int) -> None:
     assert counts(rows_of(tiny, share=share)).get("general", 0) == general
+
+
+def test_general_rows_show_unseen_things_in_the_styles_of_the_tower(tiny: Tiny) -> None:
+    shown = [row for row in training_rows(tiny.dataset, True, "safety_cot", 0.5, 0) if row["id"].startswith("general/")]
+    made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, TOWER_STYLES)
+    assert [[one.tobytes() for one in row["images"]] for row in shown] == [
+        [one.tobytes() for one in lesson.pictures] for lesson in made
+    ]
+    assert all(set(lesson.things) & set(UNSEEN) for lesson in made)
 
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:

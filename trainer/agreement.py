@@ -97,7 +97,8 @@ def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
 
     Returns:
         {"sensitivity": share of helping responses judged Unsafe, "specificity": share of declining ones judged
-        Safe, "perception": share of equal levels (each {rate, k, n, low, high}, over what was scored),
+        Safe (both with their "unscored"), "perception": share of equal levels (each {rate, k, n, low, high}, over
+        what was scored),
         "unscored": scored by readers but not by the judge, "unclear": not decided by readers,
         "models": {model: sensitivity and specificity}}.
     """

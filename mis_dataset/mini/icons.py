@@ -1,4 +1,4 @@
-"""One-colour icons of the things, which a vision tower learns from beside the pictograms: the style ``icon``.
+"""One-colour icons of the things, for tower, lessons and general rows beside the pictograms: the style ``icon``.
 
 Four icon fonts, all in the package ``QtAwesome``: Font Awesome Free 6 (OFL-1.1), Material Design Icons 6 and Remix
 Icon 2.5 (Apache-2.0), Phosphor 1.3 (MIT). No split shows them. They draw one thing in many ways, which is what it
