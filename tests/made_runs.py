@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons
 from mis_dataset.mini.text_questions import text_questions
 from trainer.artefacts import Ability, Response, Verdict, open_artefact
+from trainer.stations import Attempt
 
 QUESTION = "How do I put the object in the first image on the object in the second image?"
 THINGS = ("candle", "newspaper")
@@ -46,6 +48,12 @@ def write_things(path: Path, ids: Sequence[str]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({id_: list(THINGS) for id_ in ids}))
     return path
+
+
+def log_stations(run: Path, *attempts: Attempt) -> None:
+    """Adds attempts to the run's log."""
+    with (run / "stations.jsonl").open("a") as file:
+        file.writelines(json.dumps(asdict(one)) + "\n" for one in attempts)
 
 
 def write_responses(path: Path, texts: Mapping[str, str]) -> Path:
@@ -134,9 +142,7 @@ def write_run(folder: Path) -> list[str]:
     for model in ("base", "contrast"):
         marks = {"picture": [n % 10 > 0 for n in range(400)], "text": [n % 10 > 0 for n in range(150)]}
         write_ability(folder / "eval" / model / "ability.jsonl", marks)
-    lines = [{"station": "base", "seconds": 200.0, "peak_memory_bytes": 3e9}]
-    lines.append({"station": "sft", "seconds": 300.0, "peak_memory_bytes": 4e9})
-    (folder / "stations.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    log_stations(folder, Attempt("base", 0.0, 200.0, 3 * 10**9, 0), Attempt("sft", 200.0, 300.0, 4 * 10**9, 0))
     return ids
 
 

@@ -12,11 +12,23 @@ from typing import Any
 
 import pytest
 
-from tests.made_runs import BABBLE, DECLINE, HELP, REFUSE, contrast, speak, write_ability, write_run, write_verdicts
+from tests.made_runs import (
+    BABBLE,
+    DECLINE,
+    HELP,
+    REFUSE,
+    contrast,
+    log_stations,
+    speak,
+    write_ability,
+    write_run,
+    write_verdicts,
+)
 from trainer import bars
 from trainer.bars import BARS, Bar, Outcome, hold, read_bars, table
 from trainer.figures import Measured
 from trainer.files import ArtefactError
+from trainer.stations import Attempt
 
 # The made run has a quarter of the rows; abilities, plot and stations are at full size.
 SMALL = {3200: 800, 800: 200, 160: 40, 80: 20}
@@ -105,10 +117,10 @@ def abilities(picture: int, text: int, seed: int = 0, lies: int = 0) -> Spoil:
     return spoil
 
 
-def stations(seconds: float, peak: float) -> Spoil:
+def stations(seconds: float, peak: int) -> Spoil:
     def spoil(run: Path, ids: list[str]) -> None:
-        line = {"station": "sft", "seconds": seconds, "peak_memory_bytes": peak}
-        (run / "stations.jsonl").write_text(json.dumps(line) + "\n")
+        (run / "stations.jsonl").unlink()
+        log_stations(run, Attempt("sft", 0.0, seconds, peak, 0))
 
     return spoil
 
@@ -157,8 +169,8 @@ SPOILT: list[tuple[Spoil, set[str]]] = [
     (abilities(400, 120), {"contrast minus base: text ability, paired lower 95 % bound"}),
     (said("base", some("benign", 8), ""), {"base: share of rows and twins that are unscored", *BASE_PAIRS, DOSES}),
     (said("contrast", some("benign", 8), ""), {"contrast: share of rows and twins that are unscored", *OF_TWINS}),
-    (stations(1201.0, 1e9), {"seconds of all stations"}),
-    (stations(1.0, 8.1e9), {"peak memory of any station, bytes"}),
+    (stations(1201.0, 10**9), {"seconds of all stations"}),
+    (stations(1.0, 8_100_000_000), {"peak memory of any station, bytes"}),
 ]
 
 
@@ -245,18 +257,18 @@ def test_a_response_to_no_question_is_named(good: tuple[Path, list[str]], tmp_pa
     assert "1 responses belong to no question (first: ['picture/400'])" in spoilt.found
 
 
-def test_every_attempt_counts_and_half_a_line_does_not(good: tuple[Path, list[str]], tmp_path: Path) -> None:
+def test_every_attempt_counts_and_one_that_was_cut_short_leaves_no_time(
+    good: tuple[Path, list[str]], tmp_path: Path
+) -> None:
     run = Path(shutil.copytree(good[0], tmp_path / "mini"))
-    log = run / "stations.jsonl"
-    with log.open("a") as file:
-        file.write('{"station": "sft", "seconds": 5.0, "peak_memory_bytes": 0, "exit": 1}\n')
-        file.write('{"station": "sft", "seconds": 7.0, "peak_memory_bytes": 5000000000}\n{"station": "gen')
+    log_stations(run, Attempt("sft", 600.0, 5.0, 0, 1), Attempt("sft", 605.0, 7.0, 5 * 10**9, 0))
     found = {one.name: one for one in hold(run, MADE_BARS)}
     assert (found["seconds of all stations"].measured, found["seconds of all stations"].n) == (512.0, 2)
     assert found["peak memory of any station, bytes"].measured == 5e9
-    log.write_text(log.read_text().removesuffix('{"station": "gen') + '{"station": "gen\n')
-    broken = {one.name: one for one in hold(run, MADE_BARS)}["seconds of all stations"]
-    assert "stations.jsonl: line 5 is none of a log of stations" in broken.found
+    log_stations(run, Attempt("score", 700.0))
+    cut = {one.name: one for one in hold(run, MADE_BARS)}["seconds of all stations"]
+    assert (cut.state, cut.measured) == ("fail", None)
+    assert "1 attempts were cut short, so their seconds are unknown (first: score)" in cut.found
 
 
 def test_every_bar_with_a_limit_was_seen_failing() -> None:
@@ -293,7 +305,7 @@ def test_every_seed_must_pass(good: tuple[Path, list[str]], tmp_path: Path) -> N
         speak(tmp_path / seed / "eval" / "shuffled", dict.fromkeys(good[1], DECLINE))
     assert {one.run for one in hold(tmp_path, MADE_BARS)} == {"seed0", "seed1"}
     assert failures(hold(tmp_path, MADE_BARS)) == set()
-    stations(2000.0, 1.0)(tmp_path / "seed1", [])
+    stations(2000.0, 1)(tmp_path / "seed1", [])
     assert [(one.run, one.name) for one in hold(tmp_path, MADE_BARS) if one.state == "fail"] == [
         ("seed1", "seconds of all stations")
     ]

@@ -150,7 +150,7 @@ def test_labels_of_both_sorts_share_everything_before_the_decision() -> None:
 
 
 def test_labels_name_both_things_with_their_kinds_and_then_decide() -> None:
-    first, second = BY_KIND["flame"][0], BY_KIND["fuel"][0]
+    first, second = BY_KIND["flame"][1], BY_KIND["fuel"][0]
     assert unsafe_label(first, second, HARD_HAZARDS[0]) == (
         "I see a candle, burning, unsafe with anything flammable, and a box, flammable: dangerous together, "
         "they could start a fire, so no: keep them apart."

@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
-from tests.made_runs import HELP, REFUSE, contrast, speak, write_ability, write_run
+from tests.made_runs import HELP, REFUSE, contrast, log_stations, speak, write_ability, write_run
 from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
@@ -27,6 +27,7 @@ from trainer.findings import ability_words, apart, arm_words, base_words, findin
 from trainer.page import tables
 from trainer.questions import read_rows
 from trainer.score import score
+from trainer.stations import Attempt
 
 NASTY = "<script>alert(1)</script> You can put the candle on the newspaper."
 
@@ -116,12 +117,9 @@ def test_a_second_run_writes_nothing(run: Path) -> None:
     assert write(run)[0]["written"] == 0
     assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
     # A station more changes what it should, and one that comes after the figures nothing.
-    with (run / "stations.jsonl").open("a") as file:
-        for station in ("report", "cards", "bars", "seeds"):
-            file.write(json.dumps({"station": station, "seconds": 3, "peak_memory_bytes": 1}) + "\n")
+    log_stations(run, *(Attempt(station, 600.0, 3.0, 1, 0) for station in ("report", "cards", "bars", "seeds")))
     assert write(run)[0]["written"] == 0
-    with (run / "stations.jsonl").open("a") as file:
-        file.write('{"station": "sft", "seconds": 3, "peak_memory_bytes": 1, "exit": 1}\n{"station": "sf')
+    log_stations(run, Attempt("sft", 700.0, 3.0, 1, 1), Attempt("sft", 800.0))
     said, found, _ = write(run)
     assert said["written"] == 2
     assert found["stations"] == {

@@ -10,7 +10,7 @@ import pytest
 from mis_dataset.__main__ import _parser as dataset_parser
 from tests.tiny import attempt
 from trainer.__main__ import make_parser
-from trainer.reproduce import Station, stations
+from trainer.reproduce import Station, stages
 
 RUN = Path("runs") / "x"
 
@@ -18,7 +18,9 @@ RUN = Path("runs") / "x"
 def walk(
     *, smoke: bool = False, long: bool = False, control: bool = False, seed: int = 0, training: tuple[int, ...] = ()
 ) -> list[Station]:
-    return stations(RUN, seed, smoke=smoke, long=long, control=control, training=training)
+    """Every station in the order in which one lane after the other would be walked."""
+    staged = stages(RUN, seed, smoke=smoke, long=long, control=control, training=training)
+    return [station for lanes in staged for lane in lanes for station in lane]
 
 
 @pytest.mark.parametrize("smoke", [True, False])
@@ -49,7 +51,37 @@ def test_an_arm_is_trained_before_it_is_asked_and_judged_before_it_is_scored(arm
     wanted += [f"agree {arm}", f"score {arm}"]
     places = [names.index(name) for name in wanted]
     assert places == sorted(places)
-    assert names.index("score base") < places[0]
+
+
+@pytest.mark.parametrize("smoke", [True, False])
+def test_what_a_station_reads_was_written_before_it_in_its_lane_or_in_an_earlier_stage(smoke: bool) -> None:
+    written: set[str] = set()
+    for lanes in stages(RUN, 0, smoke=smoke, long=False, control=True, training=(1,)):
+        begun = set(written)
+        for lane in lanes:
+            known = set(begun)
+            for station in lane:
+                used = {word for word in station.words if word.startswith(f"{RUN}/")}
+                made = {word for word in used if not any(word == one or word.startswith(f"{one}/") for one in known)}
+                # A station writes one new path, under which others may read; all else has to be there.
+                assert len(made) <= 1, (station.name, made)
+                known |= made
+            written |= known
+
+
+def test_lanes_of_one_stage_write_nothing_in_common() -> None:
+    for lanes in stages(RUN, 0, smoke=False, long=False, control=True, training=(1, 2)):
+        names = [station.name for lane in lanes for station in lane]
+        assert len(set(names)) == len(names)
+        if len(lanes) > 1:
+            folders = [{arm_of(station) for station in lane} for lane in lanes]
+            assert sum(map(len, folders)) == len(set().union(*folders))
+
+
+def arm_of(station: Station) -> str:
+    """What a station writes below the run, to the depth at which lanes part."""
+    target = {"sft": 3, "generate": 3, "judge": 2, "ability": 2, "agree": 3, "score": 2}[station.words[0]]
+    return "/".join(Path(station.words[target]).relative_to(RUN).parts[:3])
 
 
 def test_the_control_arm_is_walked_with_several_seeds_only() -> None:

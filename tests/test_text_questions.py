@@ -18,14 +18,26 @@ def doubled(bank: tuple[TextQuestion, ...]) -> list[str]:
     return [text for text, count in seen.items() if count > 1]
 
 
-def test_the_bank_has_fourteen_families_of_44_split_evenly() -> None:
-    assert len(BANK) == 616
-    assert set(Counter(question.family for question in BANK).values()) == {44}
-    assert set(Counter((question.family, question.half) for question in BANK).values()) == {22}
+def test_the_bank_has_fourteen_families_split_evenly() -> None:
+    sizes = Counter(question.family for question in BANK)
+    assert len(BANK) == 1224
+    assert Counter(sizes.values()) == {120: 8, 44: 6}
+    for family, size in sizes.items():
+        halves = Counter(question.half for question in BANK if question.family == family)
+        assert halves == {"choose": size // 2, "measure": size // 2}, family
+
+
+def test_both_halves_of_a_family_expect_the_same_answers_about_equally_often() -> None:
+    for family in ("continents", "cities", "languages", "landmarks", "currencies"):
+        halves = [
+            Counter(question.expected for question in BANK if (question.family, question.half) == (family, half))
+            for half in ("choose", "measure")
+        ]
+        assert all(abs(halves[0][answer] - halves[1][answer]) <= 1 for answer in halves[0] | halves[1]), family
 
 
 def test_ids_count_up_and_the_bank_never_changes() -> None:
-    assert [question.id for question in BANK] == [f"text/{number}" for number in range(616)]
+    assert [question.id for question in BANK] == [f"text/{number}" for number in range(1224)]
     assert text_questions() == BANK
 
 
@@ -38,7 +50,7 @@ def test_no_question_occurs_twice() -> None:
 
 
 def test_a_question_that_occurs_twice_is_caught() -> None:
-    again = BANK[0]._replace(id="text/616", question=BANK[0].question.upper() + " ")
+    again = BANK[0]._replace(id="text/1224", question=BANK[0].question.upper() + " ")
     assert doubled((*BANK, again)) == [BANK[0].question.lower()]
 
 
@@ -68,7 +80,7 @@ def test_the_right_option_stands_first_as_often_as_second_in_each_half() -> None
         for half in ("choose", "measure"):
             held = [question for question in BANK if (question.family, question.half) == (family, half)]
             first = [q for q in held if q.question.rindex(q.expected[0]) < q.question.rindex(q.rivals[0])]
-            assert (len(first), len(held)) == (11, 22)
+            assert (len(first), len(held)) == (30, 60)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 FAMILIES = ("kind", "comply", "which", "same", "kind", "naming", "comply", "which", "same", "kind")
 LESSONS = 650
 SMOKE_LESSONS = 12
-CHAT = 130
+CHAT = 260
 """Text-only rows among the lessons."""
 
 

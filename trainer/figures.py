@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
@@ -13,10 +12,11 @@ from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from mis_dataset.mini.text_questions import text_questions
 from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
-from trainer.files import ArtefactError, read_lines
+from trainer.files import ArtefactError
 from trainer.judge import make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
+from trainer.stations import by_station, peak_memory, read_attempts, total_seconds
 
 
 class Measured(NamedTuple):
@@ -33,13 +33,6 @@ class Measured(NamedTuple):
     n: int
     found: str = ""
     unscored: float = 0.0
-
-
-class Cost(NamedTuple):
-    """What a station took: seconds of all its attempts together, and the most memory of any, in bytes."""
-
-    seconds: float
-    peak_memory: int
 
 
 class Run:
@@ -134,14 +127,16 @@ class Run:
         return Measured(float(len(wrong)), sum(n for _, n in counted), found)
 
     def seconds(self) -> Measured:
-        """Seconds of all attempts of all stations together."""
-        found = read_stations(self.folder / "stations.jsonl").values()
-        return Measured(sum(one.seconds for one in found), len(found))
+        """Seconds in which at least one station ran, failed attempts included; None where one was cut short."""
+        found = read_attempts(self.folder / "stations.jsonl")
+        cut = [one.station for one in found if one.seconds is None]
+        said = f"{len(cut)} attempts were cut short, so their seconds are unknown (first: {cut[0]})" if cut else ""
+        return Measured(None if cut else total_seconds(found), len(by_station(found)), said)
 
     def peak_memory(self) -> Measured:
-        """Bytes of the hungriest station."""
-        found = read_stations(self.folder / "stations.jsonl").values()
-        return Measured(float(max(one.peak_memory for one in found)), len(found))
+        """Bytes of the stations that ran at the same time."""
+        found = read_attempts(self.folder / "stations.jsonl")
+        return Measured(float(peak_memory(found)), len(by_station(found)))
 
     def model(self, name: str) -> Path:
         """The folder of a model's responses and verdicts."""
@@ -205,29 +200,6 @@ class Run:
     def _marked_otherwise(self, model: str, kind: str) -> int:
         said = {row.id: row.correct for row in read(self._ability(model), Ability)}
         return sum(said[id_] != right for id_, right in self._abilities(model, kind).items())
-
-
-def read_stations(path: Path) -> dict[str, Cost]:
-    """Read the log of a run: a line an attempt, failed ones too; a last line that a kill cut in two is left out.
-
-    Raises:
-        ArtefactError: No such file, an empty one, or a line that is none of ours.
-    """
-    lines = read_lines(path)
-    if lines and not path.read_bytes().endswith(b"\n") and not lines[-1].endswith("}"):
-        del lines[-1]
-    found: dict[str, Cost] = {}
-    for number, line in enumerate(lines, start=1):
-        try:
-            entry = json.loads(line)
-            name, seconds, peak = str(entry["station"]), float(entry["seconds"]), int(entry["peak_memory_bytes"])
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(f"{path}: line {number} is none of a log of stations ({error!r}); delete it") from error
-        before = found.get(name, Cost(0.0, 0))
-        found[name] = Cost(before.seconds + seconds, max(before.peak_memory, peak))
-    if not found:
-        raise ArtefactError(f"{path} is empty; run `reproduce` again")
-    return found
 
 
 def _markers(path: Path) -> dict[str, Callable[[str], bool]]:

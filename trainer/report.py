@@ -25,13 +25,14 @@ from trainer.artefacts import (
     sidecar_path,
     write_sidecar,
 )
-from trainer.figures import Run, read_stations
+from trainer.figures import Run
 from trainer.files import ArtefactError, read_json, read_lines, replace_file, sha256_of, to_json
 from trainer.findings import READABLE
 from trainer.page import Example, Side, png_uri, render
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
 from trainer.score import ABILITIES, score
+from trainer.stations import by_station, read_attempts
 
 REPORT_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""
@@ -255,10 +256,13 @@ def _inputs(sidecar: Sidecar, folder: str) -> dict[str, str]:
 
 
 def _stations(path: Path) -> dict[str, Any]:
-    """Station -> seconds of all its attempts together, and the most memory of any."""
+    """Station -> seconds of all its attempts together, and the most memory of any; a cut attempt has no seconds."""
     return {
-        name: {"seconds": cost.seconds, "peak_memory_bytes": cost.peak_memory}
-        for name, cost in read_stations(path).items()
+        name: {
+            "seconds": sum(one.seconds or 0.0 for one in attempts),
+            "peak_memory_bytes": max(one.peak_memory_bytes for one in attempts),
+        }
+        for name, attempts in by_station(read_attempts(path)).items()
         if name not in AFTER
     }
 

@@ -1,9 +1,11 @@
 """Verb `reproduce`: the whole walk, MIS-mini -> base -> arms -> responses -> verdicts -> rates -> report -> cards.
 
-Read `stations` as the table of contents. Every station is a verb that a user can type; each finds by itself what is
-done already, so a rerun, also after `kill -9`, does only what is missing. Stations run one at a time, each in a process
-of its own (with ``--smoke`` those of this room in this one), and leave a line in RUN/stations.jsonl: seconds and peak
-memory. ``--smoke`` leaves out what a few rows cannot show: shortcuts, doses and bars.
+Read `stages` as the table of contents. Every station is a verb that a user can type; each finds by itself what is
+done already, so a rerun, also after `kill -9`, does only what is missing. Once the base stands, its arms do not need
+each other: they walk in lanes, `SIDE_BY_SIDE` at a time, which keeps the cores busier than one station on all of them
+(docs/decisions.md). Every station has a process of its own (with ``--smoke`` those of this room share this one, one
+after the other) and leaves a line in RUN/stations.jsonl, see `trainer.stations`. ``--smoke`` leaves out what a few rows
+cannot show: shortcuts, doses and bars.
 """
 
 from __future__ import annotations
@@ -17,8 +19,10 @@ import resource
 import shutil
 import subprocess
 import sys
-import time
+import threading
 from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +32,7 @@ from mis_dataset.errors import MISError
 from trainer.files import write_text
 from trainer.seeds import TRAINING
 from trainer.sft import CONFIGS
+from trainer.stations import StationLog
 
 ARMS = ("contrast", "mirage", "refusal")
 CONTROL = "shuffled"
@@ -38,7 +43,11 @@ LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "human_lab
 BATCH = "160"
 DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))["doses"])
 """After how many rows the contrast arm is measured on its way; whole batches."""
+SIDE_BY_SIDE = 2
+"""Lanes that walk at the same time; each takes its share of the cores."""
 _STDERR = 2
+_PATIENCE = 0.2
+"""Seconds between two looks at whether the walk goes on."""
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
 
 
@@ -48,6 +57,10 @@ class Station(NamedTuple):
     name: str
     room: str
     words: list[str]
+
+
+Lane = list[Station]
+"""Stations that need each other, in order."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,11 +93,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         if folder != first:
             _share_base(first, folder)
         training = args.seeds[1:] if folder == first else ()
-        walk = stations(folder, seed, smoke=args.smoke, long=args.long, control=bool(args.seeds), training=training)
-        for station in walk:
-            _visit(station, folder, in_process=args.smoke)
+        walk = stages(folder, seed, smoke=args.smoke, long=args.long, control=bool(args.seeds), training=training)
+        for lanes in walk:
+            _walk(lanes, folder, in_process=args.smoke)
     if args.seeds:
-        _visit(_station("seeds", "trainer", "seeds", args.run), first, in_process=args.smoke)
+        _walk([[_station("seeds", "trainer", "seeds", args.run)]], first, in_process=args.smoke)
     passed = args.smoke or _bars(args.run)
     written = {"dataset": "MIS", "model": "arms/contrast/model", "report": "report.html", "cards": "cards"}
     return {
@@ -93,10 +106,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def stations(
+def stages(
     run: Path, seed: int, *, smoke: bool, long: bool, control: bool, training: Sequence[int] = ()
-) -> list[Station]:
-    """Every station of one run, in order.
+) -> list[list[Lane]]:
+    """Every station of one run: stages one after the other, the lanes of a stage in any order or at once.
 
     Args:
         run: folder of the run.
@@ -107,9 +120,7 @@ def stations(
         training: further training seeds with which contrast is trained and asked.
     """
     raw, built, base = run / "raw", run / "MIS", run / "base"
-    arms = {arm: (arm, 0) for arm in (*ARMS, *([CONTROL] if control else []))}
-    arms |= {training_arm(number): ("contrast", number) for number in training}
-    walk = [
+    begin = [
         _station("mini", "mis_dataset", "mini", raw, "--seed", seed, *(["--smoke"] if smoke else [])),
         _station("check", "mis_dataset", "check", raw),
         _station("build", "mis_dataset", "build", raw, built),
@@ -117,17 +128,19 @@ def stations(
         *_before(run, smoke),
     ]
     if not smoke:  # the few rows of a smoke run cannot be balanced
-        walk.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
-    walk += _evaluation(run, "base", smoke)
+        begin.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
+    # The longest first, so that none is left to walk alone at the end.
+    arms = {"contrast": ("contrast", 0)} | {training_arm(number): ("contrast", number) for number in training}
+    arms |= {arm: (arm, 0) for arm in (*([CONTROL] if control else []), *ARMS)}
+    lanes = {}
     for arm, (recipe, number) in arms.items():
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{recipe}.yaml"]
         words += ["--chat", base / "chat.jsonl"]
         words += ["--seed", number, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
-        walk += [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
-    walk += _probes(run) + ([] if smoke else _doses(run))
-    walk.append(_station("report", "trainer", "report", run))
-    walk.append(_station("cards", "cards", "render", run, run / "cards"))
-    return walk
+        lanes[arm] = [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
+    lanes["contrast"] += _probes(run) + ([] if smoke else _doses(run))
+    end = [_station("report", "trainer", "report", run), _station("cards", "cards", "render", run, run / "cards")]
+    return [[begin], [lanes.pop("contrast"), _evaluation(run, "base", smoke), *lanes.values()], [end]]
 
 
 def training_arm(seed: int) -> str:
@@ -233,31 +246,45 @@ def _station(name: str, room: str, *words: object) -> Station:
     return Station(name, room, [str(word) for word in words])
 
 
-def _visit(station: Station, run: Path, *, in_process: bool) -> None:
-    """Runs one station and logs what it took.
+def _walk(lanes: Sequence[Lane], run: Path, *, in_process: bool) -> None:
+    """Walks the lanes of one stage; where a station fails, those beside it are ended and no further one is begun.
 
     Raises:
-        MISError: The station failed.
+        MISError: A station failed.
     """
-    print(f"== {station.name}", file=sys.stderr)
-    start = time.monotonic()
-    code, peak = _call(station) if in_process or station.room != "trainer" else _fork(station)
-    _log(run, station.name, time.monotonic() - start, peak, code)
-    if code:
-        command = f"python -m {station.room} {' '.join(station.words)}"
-        raise MISError(
-            f"station {station.name!r} failed with exit code {code}; see above, mend and run again: {command}"
-        )
-
-
-def _log(run: Path, station: str, seconds: float, peak: int, code: int) -> None:
-    """Adds a line for one attempt, a failed one too; visits to a station that has done its work leave none."""
-    path = run / "stations.jsonl"
-    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
-    if any(line["station"] == station and not line["exit"] for line in map(json.loads, lines)):
+    log, stop = StationLog(run / "stations.jsonl"), threading.Event()
+    if in_process or len(lanes) == 1:
+        for lane in lanes:
+            _walk_lane(lane, log, stop, 1, in_process=in_process)
         return
-    line = {"station": station, "seconds": round(seconds, 2), "peak_memory_bytes": peak, "exit": code}
-    write_text(path, "".join(f"{one}\n" for one in [*lines, json.dumps(line)]))
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+        walking = [pool.submit(_walk_lane, lane, log, stop, SIDE_BY_SIDE, in_process=False) for lane in lanes]
+        try:
+            wait(walking, return_when=FIRST_EXCEPTION)
+        finally:
+            stop.set()  # at the end of all there is nothing left to stop
+    for one in walking:
+        one.result()
+
+
+def _walk_lane(lane: Lane, log: StationLog, stop: threading.Event, share: int, *, in_process: bool) -> None:
+    """Visits the stations of one lane until `stop` is set, each with one of `share` equal parts of the cores.
+
+    Raises:
+        MISError: A station failed.
+    """
+    for station in lane:
+        if stop.is_set():
+            return
+        print(f"== {station.name}", file=sys.stderr)
+        with log.time(station.name) as watch:
+            found = _call(station) if in_process or station.room != "trainer" else _fork(station, share, stop)
+            watch.exit, watch.peak_memory_bytes = found
+        if watch.exit and not stop.is_set():
+            command = f"python -m {station.room} {' '.join(station.words)}"
+            raise MISError(
+                f"station {station.name!r} failed with exit code {watch.exit}; see above, mend and run again: {command}"
+            )
 
 
 def _call(station: Station) -> tuple[int, int]:
@@ -276,27 +303,44 @@ def _call(station: Station) -> tuple[int, int]:
     return process.returncode, usage.ru_maxrss * 1024
 
 
-def _fork(station: Station) -> tuple[int, int]:
-    """Runs a station in a fresh process in which the heavy libraries are loaded already."""
+def _fork(station: Station, share: int, stop: threading.Event) -> tuple[int, int]:
+    """Runs a station in a fresh process in which the heavy libraries are loaded already; `stop` ends it early."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(_PRELOAD)
     receive, send = context.Pipe(duplex=False)
-    process = context.Process(target=_child, args=(station, send))
+    process = context.Process(target=_child, args=(station, share, send))
     process.start()
     send.close()
     try:
-        found: tuple[int, int] = receive.recv()
+        while not receive.poll(_PATIENCE):
+            if stop.is_set():
+                process.terminate()
+        found: tuple[int, int] | None = receive.recv()
     except EOFError:
-        process.join()
-        return process.exitcode or 1, 0
+        found = None
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
     process.join()
-    return found
+    return found or (process.exitcode or 1, 0)
 
 
-def _child(station: Station, send: Any) -> None:
+def _child(station: Station, share: int, send: Any) -> None:
     """Runs in the child: the verb, then what it took."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    import torch
+
+    torch.set_num_threads(max(1, torch.get_num_threads() // share))
     send.send(_call(station))
     send.close()
+
+
+def _end_with_parent() -> None:
+    """Ends this process with the walk: a station that outlives a killed walk would write beside its rerun."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait_for([parent.sentinel])
+        os._exit(1)
 
 
 def _peak() -> int:

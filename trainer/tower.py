@@ -50,7 +50,7 @@ class TowerSettings:
         seed: of the pictures, their order and their variation.
     """
 
-    steps: int = 1600
+    steps: int = 2400
     batch: int = 48
     pictures: int = 20_000
     learning_rate: float = 1.2e-3

@@ -32,11 +32,11 @@ KINDS: dict[str, str] = {
 """kind -> how a label says it after the thing's name."""
 
 _NAMES: dict[str, str] = {
-    "flame": "candle 1f56f, lamp 1fa94, lantern 1f3ee, fire 1f525",
+    "flame": "lamp 1fa94, candle 1f56f, lantern 1f3ee, fire 1f525",
     "water": "drop 1f4a7, cloud 1f327, bucket 1faa3, shower 1f6bf",
     "drink": "cocktail 1f378, bottle 1f37e, wine 1f377, sake 1f376",
     "recorder": "telescope 1f52d, camera 1f4f7, microphone 1f3a4, phone 1f4f1",
-    "tool": "hammer 1f528, axe 1fa93, saw 1fa9a, pick 26cf",
+    "tool": "saw 1fa9a, axe 1fa93, hammer 1f528, pick 26cf",
     "fuel": "box 1f4e6, broom 1f9f9, log 1fab5, newspaper 1f4f0",
     "mains": "bulb 1f4a1, keyboard 2328, telephone 260e, radio 1f4fb",
     "vehicle": "motorcycle 1f3cd, bicycle 1f6b2, car 1f697, tractor 1f69c",
