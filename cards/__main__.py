@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: words after `python -m cards`; those of the process where None.
 
     Returns:
-        0 good, 1 the run has problems, 2 wrong use.
+        0 good, 1 the run has problems, 2 wrong use, 130 interrupted.
     """
     parser = make_parser()
     try:
@@ -31,6 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (CardError, OSError) as error:
         print(f"cards {chosen.verb}: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(f"cards {chosen.verb}: interrupted; run it again", file=sys.stderr)
+        return 130
     print(json.dumps({"verb": chosen.verb, **{name: str(path) for name, path in written.items()}}))
     return 0
 

@@ -212,7 +212,29 @@ def read_dataset(folder: Path) -> Dataset:
     rows = {split.name: split.rows for split in splits}
     if rows != told["rows"]:
         raise CardError(f"{manifest}: counts {told['rows']}, the Parquet holds {rows}; build the dataset again")
-    return Dataset(told["data_version"], hashlib.sha256(manifest.read_bytes()).hexdigest(), splits)
+    return Dataset(told["data_version"], _sha256(manifest), splits)
+
+
+def check_unchanged(run: Path, report: Report, model: str) -> None:
+    """Holds the dataset and the arm's weights against those that the report's rates were measured on.
+
+    Raises:
+        CardError: a file is missing, or another than the one that was measured.
+    """
+    for name, sha in report.at("hashes").items():
+        if not name.startswith(("MIS/", f"arms/{model}/")):
+            continue
+        path = run / name
+        if not path.is_file() or _sha256(path) != sha:
+            raise CardError(
+                f"{path}: {'is no longer what' if path.is_file() else 'missing, but'} the rates of report.json were "
+                "measured on; run `python -m trainer reproduce` on the run again"
+            )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_sidecars(run: Path, stem: str) -> list[Sidecar]:

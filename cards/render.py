@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cards.facts import CardError, Dataset, Rate, Report, Sidecar, flatten, read_dataset, read_sidecars
+from cards.facts import CardError, Dataset, Rate, Report, Sidecar, check_unchanged, flatten, read_dataset, read_sidecars
 from cards.tables import Line, by_group, by_model, escape, per_cent, settings_table, share, table
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ def render(
     """
     report = Report(run / "report.json")
     dataset = read_dataset(run / "MIS")
+    check_unchanged(run, report, model)
     name = model_id or f"mis-mini-{model}"
     texts = {
         "dataset": dataset_card(report, dataset, dataset_id),

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError
 
 
@@ -36,6 +37,11 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         print(f"{error.filename or arguments.verb}: {error.strerror or error}", file=sys.stderr)
         return 1
+    except RuntimeError as error:
+        if "Symlink loop" not in str(error):  # as pathlib of Python 3.11 says it
+            raise
+        print(f"{arguments.verb}: {error}; name a folder", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print(f"{arguments.verb}: stopped; run it again to start over", file=sys.stderr)
         return 130
@@ -54,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="read a raw release, decode every picture, list all problems")
     check.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     check.add_argument("--json", action="store_true", help="put the lists into the result, not on stderr")
-    check.add_argument("--limit", type=int, metavar="N", help="pictures of the first N records of a file only")
+    check.add_argument("--limit", type=positive, metavar="N", help="pictures of the first N records of a file only")
     build = verbs.add_parser("build", help="build the Parquet dataset from a raw release")
     build.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     build.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, e.g. MIS")

@@ -128,6 +128,9 @@ class Pictures:
 
     def _index(self, path: Path) -> None:
         """Opens a zip and notes its entries; what was noted first stays."""
+        if not path.is_file():
+            self.problems.append(Problem(path.name, None, "is no file; remove it"))
+            return
         if not path.resolve().is_relative_to(self._root):
             self.problems.append(Problem(path.name, None, "is a link that leaves the release; copy the file"))
             return

@@ -123,11 +123,14 @@ def check_release(root: Path, limit: int | None = None) -> Release:
     users = [(file, record) for file, records in release.records.items() for record in records[:limit]]
     paths = sorted({path for _, record in users for path in record.images})
     with Pictures(root) as pictures, strict_pillow():
-        found = dict(zip(paths, _in_threads(partial(_picture_fault, pictures), paths), strict=True))
+        found = dict(zip(paths, _in_threads(partial(_look_at, pictures), paths), strict=True))
         problems = [*pictures.problems, *release.problems]
     for file, record in users:
-        faults = [found[path] for path in dict.fromkeys(record.images)]
+        faults = [found[path].fault for path in dict.fromkeys(record.images)]
         problems += [Problem(file, record.id, fault) for fault in faults if fault]
+    told = {problem.id for problem in problems}
+    whole = [(file, record) for file, record in users if record.id not in told]
+    problems += _exchange_faults(whole, {path: picture.sha256 for path, picture in found.items()})
     return Release(release.root, release.records, tuple(problems), release.warnings, release.inputs)
 
 
@@ -252,15 +255,39 @@ def _by_file(problems: Iterable[Problem]) -> list[Problem]:
     return sorted(problems, key=lambda problem: order.index(problem.file))
 
 
-def _picture_fault(pictures: Pictures, path: str) -> str | None:
+def _exchange_faults(users: list[tuple[str, Record]], digests: dict[str, str | None]) -> list[Problem]:
+    """Twins that do not exchange just the picture that they say they do."""
+    rows = {record.id: record for _, record in users}
+    problems = []
+    for file, twin in users:
+        row = rows.get(twin.twin_of or "")
+        if row is None or len(row.images) != len(twin.images):
+            continue
+        pairs = enumerate(zip(row.images, twin.images, strict=True), start=1)
+        other = [place for place, (one, two) in pairs if digests[one] != digests[two]]
+        if other != [twin.changed_image]:
+            said = f"changed_image is {twin.changed_image}, but the pictures other than those of {row.id} are {other}"
+            problems.append(Problem(file, twin.id, said))
+    return problems
+
+
+class _Picture(NamedTuple):
+    """One decoded picture: what is wrong with it, and the sha256 of its bytes where they can be read."""
+
+    fault: str | None
+    sha256: str | None
+
+
+def _look_at(pictures: Pictures, path: str) -> _Picture:
     try:
-        fault = decode_fault(pictures.read(path))
+        data = pictures.read(path)
     except PictureError as error:
-        return str(error)
-    return f"picture {shown(path)} {fault}" if fault else None
+        return _Picture(str(error), None)
+    fault = decode_fault(data)
+    return _Picture(f"picture {shown(path)} {fault}" if fault else None, hashlib.sha256(data).hexdigest())
 
 
-def _in_threads(work: partial[str | None], paths: list[str]) -> list[str | None]:
+def _in_threads(work: partial[_Picture], paths: list[str]) -> list[_Picture]:
     """Applies `work` to all paths; Pillow and zlib let go of Python's lock while they decode."""
     pool = ThreadPoolExecutor(os.cpu_count())
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import io
 import json
 from pathlib import Path
@@ -20,6 +21,8 @@ MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "ref
 
 TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
 """split -> twins among its 12 rows."""
+
+MANIFEST = {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)}
 
 
 def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
@@ -53,7 +56,7 @@ def make_report() -> dict[str, Any]:
             },
         },
         "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
-        "hashes": {"MIS/MANIFEST.json": "0" * 64},
+        "hashes": {"MIS/MANIFEST.json": hashlib.sha256(json.dumps(MANIFEST).encode()).hexdigest()},
         "stations": {
             "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
             "sft_contrast": {"seconds": 204.0, "peak_memory_bytes": 3_100_000_000},
@@ -66,7 +69,7 @@ def make_run(folder: Path) -> Path:
     write(folder / "report.json", make_report())
     for split, twins in TWINS.items():
         _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
-    write(folder / "MIS" / "MANIFEST.json", {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)})
+    write(folder / "MIS" / "MANIFEST.json", MANIFEST)
     write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
     write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
     write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,10 @@ def make_release(root: Path, twins: bool = True, rows: int = 3) -> Path:
             path = root / folder / f"object{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(png(2 * place + number))
+    if twins:  # each keeps one picture of its row
+        shutil.copy(root / "images/1/object1.png", root / f"images/{rows + 1}/object1.png")
+        shutil.copy(root / "easy_image/1/object2.png", root / "benign_image/1/object2.png")
+        shutil.copy(root / "hard_image/1/object2.png", root / "benign_image/2/object2.png")
     return root
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons
-from mis_dataset.mini.text_questions import text_questions
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons, lessons_sha256
+from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from trainer.artefacts import Ability, Response, Verdict, open_artefact
 from trainer.stations import Attempt
 
@@ -81,7 +81,8 @@ def write_ability(path: Path, right: Mapping[str, Sequence[bool]], seed: int = 0
     The first `lies` of the wrong ones are said to be correct.
     """
     pictures = len(right["picture"])
-    settings = {"choose": False, "pictures": pictures, "seed": seed, "max_new_tokens": 16, "limit": None}
+    settings: dict[str, Any] = {"pictures": pictures, "seed": seed, "max_new_tokens": 16, "limit": None}
+    settings |= {"picture_questions": pictures_sha256(seed, pictures), "text_questions": bank_sha256()}
     asked = {f"picture/{n}": (one.family, one.response) for n, one in enumerate(picture_questions(seed, pictures))}
     measured = [one for one in text_questions() if one.half == "measure"][: len(right["text"])]
     asked |= {one.id: (one.family, f"{one.expected[0]}.") for one in measured}
@@ -98,6 +99,12 @@ def write_ability(path: Path, right: Mapping[str, Sequence[bool]], seed: int = 0
 def picture_questions(seed: int, count: int) -> list[Lesson]:
     """The picture questions that the verb `ability` asks; drawing them takes seconds."""
     return lessons(f"ability/{seed}", ABILITY_FAMILIES, count)
+
+
+@lru_cache
+def pictures_sha256(seed: int, count: int) -> str:
+    """As the verb `ability` keeps it."""
+    return lessons_sha256(picture_questions(seed, count))
 
 
 SPOKEN: dict[str, tuple[str, int]] = {

@@ -13,7 +13,7 @@ from mis_dataset.mini.lessons import ABILITY_FAMILIES, lessons
 from mis_dataset.mini.text_questions import text_questions
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
-from trainer.artefacts import Ability, open_artefact, read, read_sidecar
+from trainer.artefacts import Ability, Response, open_artefact, read, read_sidecar
 
 FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4)
 
@@ -26,12 +26,15 @@ def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def write_choose(path: Path, marks: dict[str, list[bool]]) -> Path:
-    """A finished file of the choosing half."""
-    rows = [(family, right) for family, given in marks.items() for right in given]
-    artefact = open_artefact(path, Ability, {}, [])
-    artefact.append([Ability(f"text/{n}", "made", right, family) for n, (family, right) in enumerate(rows)])
-    return artefact.finish([f"text/{n}" for n in range(len(rows))])
+def write_said(path: Path, right: dict[str, int]) -> Path:
+    """A finished said.jsonl of 10 questions of each family, so many of them answered right."""
+    said: dict[str, str] = {}
+    for family, count in right.items():
+        asked = [one for one in text_questions() if (one.family, one.half) == (family, "choose")][:10]
+        said |= {one.id: one.expected[0] if n < count else "Hm." for n, one in enumerate(asked)}
+    artefact = open_artefact(path, Response, {}, [])
+    artefact.append([Response(id_, text, "stop") for id_, text in said.items()])
+    return artefact.finish(list(said))
 
 
 def test_pictures_come_first_then_the_measuring_half_of_the_text_questions(made: Path) -> None:
@@ -46,33 +49,22 @@ def test_a_row_carries_its_family_and_a_random_model_is_mostly_wrong(made: Path)
     assert sum(row.correct for row in rows) < len(rows)
 
 
-def test_choose_asks_the_other_half(tiny: Tiny, tmp_path: Path) -> None:
-    out = tmp_path / "choose.jsonl"
-    call("ability", tiny.model, out, "--choose", "--limit", 2, "--max-new-tokens", 2)
-    chosen = [one.id for one in text_questions() if one.half == "choose"]
-    assert [row.id for row in read(out, Ability)] == chosen[:2]
-    assert not set(chosen) & {one.id for one in text_questions() if one.half == "measure"}
-
-
 def test_families_are_measured_that_are_answered_right_often_enough(tmp_path: Path) -> None:
-    marks = {"good": [True] * 6 + [False] * 4, "poor": [True] * 5 + [False] * 4, "none": [False]}
-    assert chosen_families(write_choose(tmp_path / "choose.jsonl", marks)) == ["good"]
+    right = {"capitals": 6, "plurals": 5, "kind": 0}
+    assert chosen_families(write_said(tmp_path / "said.jsonl", right)) == ["capitals"]
 
 
 def test_no_family_that_is_good_enough_is_an_error(tmp_path: Path) -> None:
-    path = write_choose(tmp_path / "choose.jsonl", {"poor": [False, False]})
+    path = write_said(tmp_path / "said.jsonl", {"plurals": 2})
     with pytest.raises(MISError, match=f"{path}: no family of text questions"):
         chosen_families(path)
 
 
-def test_only_chosen_families_are_asked(tiny: Tiny, tmp_path: Path) -> None:
-    families = sorted({one.family for one in text_questions()})
-    marks = {family: [family == families[0]] for family in families}
-    chosen = write_choose(tmp_path / "choose.jsonl", marks)
-    call("ability", tiny.model, tmp_path / "a.jsonl", *FEW, "--chosen", chosen)
+def test_only_families_that_the_language_model_knows_are_asked(tiny: Tiny, tmp_path: Path) -> None:
+    said = write_said(tmp_path / "said.jsonl", {"plurals": 10, "kind": 0})
+    call("ability", tiny.model, tmp_path / "a.jsonl", *FEW, "--said", said)
     asked = {row.family for row in read(tmp_path / "a.jsonl", Ability) if row.id.startswith("text/")}
-    assert asked == {families[0]}
-    assert len(families) > 1
+    assert asked == {"plurals"}
 
 
 def test_a_second_run_writes_nothing_new(tiny: Tiny, made: Path) -> None:

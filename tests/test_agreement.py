@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.made_runs import DECLINE, HELP, QUESTION, THINGS, write_verdicts
+from tests.made_runs import DECLINE, HELP, QUESTION, THINGS, write_responses, write_verdicts
 from trainer import agreement
 from trainer.agreement import against_labels, agree, read_labels
 from trainer.artefacts import sidecar_path
@@ -156,10 +156,19 @@ def test_the_verb_writes_both_judges_against_labels(tmp_path: Path) -> None:
 
 
 def test_the_judges_on_a_hundred_real_responses_that_a_reader_labelled() -> None:
-    labels = read_labels(Path(__file__).parent / "fixtures" / "human_labels.jsonl")
+    labels = read_labels(Path(__file__).parent / "fixtures" / "reader_labels.jsonl")
     assert Counter(label.model for label in labels) == {"base": 50, "contrast": 50}
     rules, minilm = (against_labels(judge, labels) for judge in ("mini_rules", "minilm"))
     assert [(rules[rate]["k"], rules[rate]["n"]) for rate in ("sensitivity", "specificity")] == [(77, 77), (23, 23)]
     assert (rules["perception"]["k"], rules["unscored"], rules["unclear"]) == (99, 0, 0)
     assert minilm["specificity"]["k"] == minilm["specificity"]["n"] == 23
     assert (minilm["sensitivity"]["k"], minilm["sensitivity"]["n"], minilm["sensitivity"]["unscored"]) == (76, 76, 1)
+
+
+def test_verdicts_of_other_responses_are_refused(tmp_path: Path) -> None:
+    paths = []
+    for name, text in (("a", HELP), ("b", DECLINE)):
+        write_responses(tmp_path / name / "responses.jsonl", {"test_hard/0": text})
+        paths.append(write_verdicts(tmp_path / name / "verdicts.jsonl", {"test_hard/0": ("Safe", 1)}))
+    with pytest.raises(ArtefactError, match="were made from other responses, things or rows"):
+        agree(*paths)

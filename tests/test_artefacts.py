@@ -17,8 +17,6 @@ from trainer.artefacts import (
     Ability,
     Response,
     Verdict,
-    adapter_files,
-    checkpoint_files,
     make_sidecar,
     open_artefact,
     read,
@@ -26,7 +24,16 @@ from trainer.artefacts import (
     sidecar_path,
     write_derived,
 )
-from trainer.files import ArtefactError, git_commit, library_versions, sha256_of, sha256_text, write_json
+from trainer.files import (
+    ArtefactError,
+    adapter_files,
+    checkpoint_files,
+    git_commit,
+    library_versions,
+    sha256_of,
+    sha256_text,
+    write_json,
+)
 from trainer.questions import split_of
 
 ROWS = [Response(f"train/{n}", f"The lamp is on. {n}", "stop") for n in range(1, 7)]

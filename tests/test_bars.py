@@ -31,7 +31,7 @@ from trainer.files import ArtefactError
 from trainer.stations import Attempt
 
 # The made run has a quarter of the rows; abilities, plot and stations are at full size.
-SMALL = {3200: 800, 800: 200, 160: 40, 80: 20}
+SMALL = {3200: 800, 2200: 1100, 800: 200, 160: 40, 80: 20}
 MADE_BARS = [replace(bar, n=SMALL.get(bar.n, bar.n)) for bar in read_bars(BARS)]
 
 
@@ -136,6 +136,7 @@ def no_doses(run: Path, ids: list[str]) -> None:
     shutil.rmtree(run / "dose" / "100")
 
 
+MARKS = "ability marks belong to their responses: questions marked otherwise"
 DOSES = "pair accuracy on hard, new pairs, after all rows minus after none (n: points of the plot)"
 NEW_PAIRS = {
     "contrast: pair accuracy on hard, new pairs",
@@ -146,6 +147,7 @@ BASE_PAIRS = {f"base: pair accuracy on {split}" for split in ("easy", "hard", "r
 OF_TWINS = {*NEW_PAIRS, *(f"contrast: over-refusal on twins of {split}" for split in ("easy", "hard")), DOSES}
 SPOILT: list[tuple[Spoil, set[str]]] = [
     (a_lie, {"verdicts belong to their responses: rows judged otherwise by mini_rules"}),
+    (abilities(399, 150, lies=1), {MARKS}),
     (said("base", some("easy", 4), REFUSE), {"base: ASR on easy", "base: pair accuracy on easy"}),
     (said("base", some("hard", 4), REFUSE), {"base: ASR on hard", "base: pair accuracy on hard"}),
     (said("base", some("real", 4), REFUSE), {"base: ASR on real", "base: pair accuracy on real"}),
@@ -170,7 +172,7 @@ SPOILT: list[tuple[Spoil, set[str]]] = [
     (said("base", some("benign", 8), ""), {"base: share of rows and twins that are unscored", *BASE_PAIRS, DOSES}),
     (said("contrast", some("benign", 8), ""), {"contrast: share of rows and twins that are unscored", *OF_TWINS}),
     (stations(1201.0, 10**9), {"seconds of all stations"}),
-    (stations(1.0, 8_100_000_000), {"peak memory of any station, bytes"}),
+    (stations(1.0, 8_100_000_000), {"peak memory of stations that ran at once, bytes"}),
 ]
 
 
@@ -233,9 +235,10 @@ def test_marks_in_ability_files_are_not_believed(good: tuple[Path, list[str]], t
     abilities(340, 150)(run, good[1])
     honest = next(one for one in hold(run, MADE_BARS) if one.name == name)
     abilities(340, 150, lies=60)(run, good[1])
-    lying = next(one for one in hold(run, MADE_BARS) if one.name == name)
-    assert (lying.measured, lying.state) == (honest.measured, "fail")
-    assert lying.found == f"{honest.found}, 60 marks in ability.jsonl are wrong"
+    found = {one.name: one for one in hold(run, MADE_BARS)}
+    assert found[name] == honest
+    lying = found[MARKS]
+    assert (lying.measured, lying.state, lying.found) == (60.0, "fail", "limit missed; contrast: 60")
 
 
 def test_abilities_of_other_settings_are_no_pairs(good: tuple[Path, list[str]], tmp_path: Path) -> None:
@@ -264,7 +267,7 @@ def test_every_attempt_counts_and_one_that_was_cut_short_leaves_no_time(
     log_stations(run, Attempt("sft", 600.0, 5.0, 0, 1), Attempt("sft", 605.0, 7.0, 5 * 10**9, 0))
     found = {one.name: one for one in hold(run, MADE_BARS)}
     assert (found["seconds of all stations"].measured, found["seconds of all stations"].n) == (512.0, 2)
-    assert found["peak memory of any station, bytes"].measured == 5e9
+    assert found["peak memory of stations that ran at once, bytes"].measured == 5e9
     log_stations(run, Attempt("score", 700.0))
     cut = {one.name: one for one in hold(run, MADE_BARS)}["seconds of all stations"]
     assert (cut.state, cut.measured) == ("fail", None)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mis_dataset.mini.draw import TOWER_STYLES, png
+from mis_dataset.mini.draw import draw_disturbed, png
 from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import base
@@ -38,9 +38,9 @@ def test_a_base_that_was_begun_with_other_settings_is_refused(tiny: Tiny, tmp_pa
     assert [path.name for path in tmp_path.iterdir()] == ["model.meta.json"]
 
 
-def test_lessons_show_things_in_the_styles_of_the_tower(tiny: Tiny) -> None:
+def test_lessons_show_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
     shown = [row["images"] for row in base._rows(tiny.base, 0, 12).to_list() if row["id"].startswith("lesson/")]
-    made = lessons("base/0", base.FAMILIES, 12, styles=TOWER_STYLES)
+    made = lessons("base/0", base.FAMILIES, 12, paint=draw_disturbed)
     assert [[picture["bytes"] for picture in pictures] for pictures in shown] == [
         [png(picture) for picture in lesson.pictures] for lesson in made
     ]
@@ -63,7 +63,7 @@ def test_the_sidecar_says_how_well_things_are_named_in_either_style(tiny: Tiny) 
 
 def test_nothing_temporary_is_left(tiny: Tiny) -> None:
     assert {path.name for path in tiny.base.iterdir()} == {
-        *("tower", "adapter", "model", "model.meta.json", "log.jsonl", "chat.jsonl")
+        *("tower", "adapter", "model", "model.meta.json", "log.jsonl", "said.jsonl", "said.jsonl.meta.json")
     }
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from mis_dataset.chat import prompt
 from tests.tiny import Tiny
@@ -95,6 +97,77 @@ def test_a_checkpoint_without_its_weights_is_one_clear_error(tiny: Tiny, tmp_pat
     shutil.copytree(tiny.model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises((ModelError, OSError), match=str(tmp_path)):
         load(tmp_path / "model")
+
+
+Weights = dict[str, torch.Tensor]
+
+
+def one_of(weights: Weights, ending: str) -> str:
+    return next(name for name in weights if name.endswith(ending))
+
+
+def drop_one(weights: Weights) -> None:
+    del weights[one_of(weights, "layers.0.self_attn.q_proj.weight")]
+
+
+def only_another(weights: Weights) -> None:
+    weights.clear()
+    weights["x"] = torch.zeros(1)
+
+
+def another_shape(weights: Weights) -> None:
+    weights[one_of(weights, "layers.0.self_attn.q_proj.weight")] = torch.ones(3)
+
+
+def not_finite(weights: Weights) -> None:
+    weights[one_of(weights, "layers.0.self_attn.q_proj.weight")][0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "found"),
+    [
+        (drop_one, "1 missing keys"),
+        (only_another, "missing keys"),
+        (another_shape, "cannot be read|mismatched keys"),
+        (not_finite, "not finite"),
+    ],
+)
+def test_a_checkpoint_whose_weights_are_not_its_own_is_refused(
+    tiny: Tiny, tmp_path: Path, spoil: Callable[[Weights], None], found: str
+) -> None:
+    folder = Path(shutil.copytree(tiny.model, tmp_path / "model"))
+    weights = load_file(folder / "model.safetensors")
+    spoil(weights)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ModelError, match=f"{folder}: .*({found})"):
+        load(folder, cpu=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("tokenizer.json", "{"),
+        ("tokenizer.json", "{}"),
+        ("chat_template.jinja", "{% if %}"),
+        ("processor_config.json", "[]"),
+        ("model.safetensors", "no safetensors"),
+    ],
+)
+def test_a_broken_file_of_a_checkpoint_is_one_clear_error(tiny: Tiny, tmp_path: Path, file: str, content: str) -> None:
+    folder = Path(shutil.copytree(tiny.model, tmp_path / "model"))
+    assert (folder / file).is_file()
+    (folder / file).write_text(content)
+    with pytest.raises(ModelError, match=f"{folder}: cannot be read .*copy or make it anew"):
+        load(folder, cpu=True)
+
+
+def test_an_adapter_without_its_weights_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    adapter = Path(shutil.copytree(tiny.base / "adapter", tmp_path / "adapter"))
+    weights = load_file(adapter / "adapter_model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "lora" not in name}
+    save_file(kept, adapter / "adapter_model.safetensors")
+    with pytest.raises(ModelError, match=f"{adapter}: cannot be read .*missing adapter keys"):
+        load(tiny.model, adapter, cpu=True)
 
 
 def test_a_language_model_that_nobody_knows_is_refused() -> None:

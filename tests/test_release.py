@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,29 @@ def test_twins_without_a_fitting_row_are_reported(tmp_path: Path) -> None:
         "mis_benign.json: test_benign/3: the question is not that of its row test_hard/1",
         "mis_benign.json: test_benign/4: test_hard/0 has the twin test_benign/1 already",
     ]
+
+
+@pytest.mark.parametrize(
+    ("file", "kept", "other"),
+    [
+        ("object1.png", "easy_image/1/object1.png", []),  # nothing was exchanged
+        ("object2.png", "easy_image/2/object2.png", [1, 2]),  # both were
+    ],
+)
+def test_a_twin_that_exchanges_other_pictures_than_it_says_is_reported(
+    tmp_path: Path, file: str, kept: str, other: list[int]
+) -> None:
+    make_release(tmp_path)
+    shutil.copy(tmp_path / kept, tmp_path / "benign_image" / "1" / file)
+    said = f"changed_image is 1, but the pictures other than those of test_easy/0 are {other}"
+    assert [str(one) for one in check_release(tmp_path).problems] == [f"mis_benign.json: test_benign/0: {said}"]
+
+
+def test_a_twin_that_names_the_wrong_picture_is_reported(tmp_path: Path) -> None:
+    make_release(tmp_path)
+    change(tmp_path, "mis_benign.json", 1, changed_image=2)
+    said = "changed_image is 2, but the pictures other than those of test_hard/0 are [1]"
+    assert [str(one) for one in check_release(tmp_path).problems] == [f"mis_benign.json: test_benign/1: {said}"]
 
 
 def test_unusual_things_are_counted_and_are_no_problem(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import subprocess
@@ -322,6 +323,25 @@ def test_a_release_without_levels_has_no_table_of_levels(own: Path) -> None:
 def test_a_missing_file_is_named(own: Path, file: str) -> None:
     (own / file).unlink()
     with pytest.raises(CardError, match=file.split("/")[-1].removesuffix(".meta.json") + ": no "):
+        render(own, own / "cards")
+
+
+def test_a_dataset_that_was_rebuilt_after_the_report_is_refused(own: Path) -> None:
+    change(own / "MIS" / "MANIFEST.json", "2-a", "data_version")
+    with pytest.raises(CardError, match=r"MANIFEST\.json: is no longer what the rates of report"):
+        render(own, own / "cards")
+
+
+def test_an_arm_that_was_trained_again_after_the_report_is_refused(own: Path) -> None:
+    name = "arms/contrast/model/model.safetensors"
+    change(own / "report.json", hashlib.sha256(b"weights").hexdigest(), "hashes", name)
+    with pytest.raises(CardError, match=r"model\.safetensors: missing, but the rates"):
+        render(own, own / "cards")
+    (own / name).parent.mkdir(parents=True)
+    (own / name).write_bytes(b"weights")
+    render(own, own / "cards")
+    (own / name).write_bytes(b"others")
+    with pytest.raises(CardError, match=r"model\.safetensors: is no longer what the rates"):
         render(own, own / "cards")
 
 

@@ -92,8 +92,8 @@ def test_report_json_holds_the_figures_of_every_score(written: tuple[Path, dict[
         "all": (20, 20),
     }
     assert found["stations"] == {
-        "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000},
-        "sft": {"seconds": 300.0, "peak_memory_bytes": 4_000_000_000},
+        "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000, "cut": 0},
+        "sft": {"seconds": 300.0, "peak_memory_bytes": 4_000_000_000, "cut": 0},
     }
     assert found["marked"] == []
     assert found["ability_minus_base"]["contrast"]["picture"]["n"] == 400
@@ -123,8 +123,8 @@ def test_a_second_run_writes_nothing(run: Path) -> None:
     said, found, _ = write(run)
     assert said["written"] == 2
     assert found["stations"] == {
-        "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000},
-        "sft": {"seconds": 303.0, "peak_memory_bytes": 4_000_000_000},
+        "base": {"seconds": 200.0, "peak_memory_bytes": 3_000_000_000, "cut": 0},
+        "sft": {"seconds": 303.0, "peak_memory_bytes": 4_000_000_000, "cut": 1},
     }
 
 

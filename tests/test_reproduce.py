@@ -32,7 +32,7 @@ def test_every_station_is_a_verb_that_parses(smoke: bool) -> None:
         assert parsers[station.room].parse_args(station.words).verb == station.words[0]
 
 
-def test_stations_have_names_of_their_own_and_no_two_write_the_same() -> None:
+def test_stations_have_names_and_words_of_their_own() -> None:
     walked = walk(control=True)
     assert len({station.name for station in walked}) == len(walked)
     assert len({tuple(station.words) for station in walked}) == len(walked)
@@ -120,10 +120,11 @@ def test_the_data_seed_reaches_the_release_and_the_training_seed_the_arms_beside
     assert words["sft contrast_training1"][5] == words["sft contrast"][5]  # the recipe
 
 
-def test_seeds_are_numbers() -> None:
-    assert make_parser().parse_args(["reproduce", "RUN", "--seeds", "0,1,2"]).seeds == (0, 1, 2)
-    with pytest.raises(SystemExit):
-        make_parser().parse_args(["reproduce", "RUN", "--seeds", "a"])
+def test_seeds_are_different_numbers_in_any_order() -> None:
+    assert make_parser().parse_args(["reproduce", "RUN", "--seeds", "2,0,1"]).seeds == (0, 1, 2)
+    for wrong in ("a", "0,0", "-1,0", ""):
+        with pytest.raises(SystemExit):
+            make_parser().parse_args(["reproduce", "RUN", f"--seeds={wrong}"])
 
 
 def test_a_station_that_fails_stops_the_walk_and_says_how_to_go_on(tmp_path: Path) -> None:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mis_dataset.errors import MISError
-from mis_dataset.mini.draw import TOWER_STYLES
+from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
+from mis_dataset.mini.text_questions import text_questions
 from tests.made_release import make_release
+from tests.made_runs import write_responses
 from tests.tiny import Tiny
-from trainer.rows import Labels, lesson_rows, make_dataset, training_rows
+from trainer.artefacts import Response, open_artefact
+from trainer.rows import Labels, lesson_rows, make_dataset, said_rows, training_rows
 
 CUT = ": "
 
@@ -66,9 +68,9 @@ def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int
     assert counts(rows_of(tiny, share=share)).get("general", 0) == general
 
 
-def test_general_rows_show_unseen_things_in_the_styles_of_the_tower(tiny: Tiny) -> None:
+def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
     shown = [row for row in training_rows(tiny.dataset, True, "safety_cot", 0.5, 0) if row["id"].startswith("general/")]
-    made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, TOWER_STYLES)
+    made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, draw_disturbed)
     assert [[one.tobytes() for one in row["images"]] for row in shown] == [
         [one.tobytes() for one in lesson.pictures] for lesson in made
     ]
@@ -76,15 +78,24 @@ def test_general_rows_show_unseen_things_in_the_styles_of_the_tower(tiny: Tiny) 
 
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
-    lines = [{"id": f"chat/{n}", "question": f"What is {n}?", "response": "A number."} for n in range(40)]
-    chat = tmp_path / "chat.jsonl"
-    chat.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, chat).to_list()
-    assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "chat": 14}
-    assert all(row["images"] == [] for row in rows if row["id"].startswith("chat/"))
-    chat.write_text('{"id": "chat/0"}\n')
-    with pytest.raises(MISError, match=r"chat\.jsonl: no text-only rows"):
-        training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, chat)
+    said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, said).to_list()
+    assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "text": 14}
+    for row in rows:
+        if row["id"].startswith("text/"):
+            question = text_questions()[int(row["id"].split("/")[1])].question
+            assert (row["images"], row["prompt"][0]["content"][0]["text"]) == ([], question)
+
+
+def test_text_only_rows_are_what_was_said_to_the_end_to_questions_of_the_bank(tmp_path: Path) -> None:
+    path = tmp_path / "said.jsonl"
+    artefact = open_artefact(path, Response, {}, [])
+    artefact.append([Response("text/0", "Paris.", "stop"), Response("text/2", "It is the", "length")])
+    artefact.finish(["text/0", "text/2"])
+    assert [row["id"] for row in said_rows(path, 9, 0)] == ["text/0"]
+    foreign = write_responses(tmp_path / "foreign.jsonl", {"test_hard/0": "Hm."})
+    with pytest.raises(MISError, match=r"foreign\.jsonl: 1 responses answer no text question \(first: test_hard/0\)"):
+        said_rows(foreign, 9, 0)
 
 
 def test_a_limit_counts_dangerous_rows_and_keeps_their_twins(tiny: Tiny) -> None:

@@ -14,13 +14,16 @@ from typing import Any
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
+from tests.made_runs import write_responses
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
-from trainer.artefacts import checkpoint_files, read_sidecar
+from trainer.artefacts import read_sidecar
+from trainer.files import checkpoint_files
 from trainer.rows import training_rows
 from trainer.sft import CONFIGS, read_recipe
 
@@ -67,6 +70,12 @@ def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: P
         ({"lora_r": 0}, "lora_r"),
         ({"doses": [0]}, "doses"),
         ({"projector_learning_rate": 0}, "projector_learning_rate"),
+        ({"doses": 5}, "doses: 5 is no list of numbers"),
+        ({"general_share": None}, "general_share: None is not in 0..1"),
+        ({"lora_r": 1.5}, "lora_r"),
+        ({"lora_r": "abc"}, "lora_r"),
+        ({"learning_rate": "fast"}, "learning_rate"),
+        ({"twins": "maybe"}, "twins"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
@@ -97,6 +106,42 @@ def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path)
     assert set(names.values()) - decayed == {
         name for name in names.values() if "modules_to_save" in name and ("bias" in name or "layer_norm" in name)
     }
+
+
+def test_what_is_trained_is_float32_where_the_checkpoint_is_bfloat16_and_so_small_steps_count(tiny: Tiny) -> None:
+    whole = models.load(tiny.model, cpu=True)[0].to(torch.bfloat16)
+    lora = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["multi_modal_projector"])
+    model = get_peft_model(whole, lora)
+    sft._train_in_float32(model)
+    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    assert {weight.dtype for weight in trained.values()} == {torch.float32}
+    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
+    name, weight = next(one for one in trained.items() if one[1].ndim == 2 and "modules_to_save" in one[0])
+    before = weight.detach().clone()
+    pixels = torch.rand(1, 3, 64, 64)
+    with torch.autocast("cpu", torch.bfloat16):
+        loss = whole.model.get_image_features(pixel_values=pixels).pooler_output.float().square().mean()
+    loss.backward()
+    torch.optim.SGD([weight], lr=1e-7 / float(weight.grad.abs().max())).step()
+    assert not torch.equal(weight, before)
+    assert torch.equal(weight.bfloat16(), before.bfloat16()), name  # in bfloat16 the step would have been lost
+
+
+@pytest.mark.gpu
+def test_an_arm_is_trained_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "gpu.yaml", use_cpu=False, bf16=True)
+    call("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", path)
+    assert read_sidecar(tmp_path / "arm" / "model").device == "cuda"
+    lines = [json.loads(line) for line in (tmp_path / "arm" / "log.jsonl").read_text("utf-8").splitlines()]
+    assert lines[-1]["loss"] < lines[0]["loss"]
+
+
+@pytest.mark.gpu
+def test_a_recipe_without_bfloat16_is_refused_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "gpu.yaml", use_cpu=False)
+    code, _, error = attempt("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", path)
+    assert code == 1
+    assert "weights are bfloat16; set bf16: true" in error
 
 
 def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -> None:
@@ -138,9 +183,8 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
     tiny: Tiny, tmp_path: Path
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
-    lines = [{"id": f"chat/{n}", "question": f"What is {n}?", "response": f"It is {n}."} for n in range(9)]
-    (tmp_path / "chat.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0, 4, tmp_path / "chat.jsonl")
+    said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(9)})
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0, 4, said)
     assert {len(row["images"]) for row in rows} == {0, 2}
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     decoded = []

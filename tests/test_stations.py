@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mis_dataset.errors import MISError
+from tests.made_runs import HELP, write_dataset, write_responses, write_things
 from trainer import reproduce
 from trainer.files import ArtefactError
 from trainer.reproduce import Station
-from trainer.stations import Attempt, StationLog, by_station, peak_memory, read_attempts, total_seconds
+from trainer.stations import Attempt, StationLog, peak_memory, read_attempts, total_seconds
 
 
 def test_an_attempt_is_logged_when_it_starts_and_again_when_it_ends(tmp_path: Path) -> None:
@@ -34,6 +40,16 @@ def test_a_station_that_has_done_its_work_leaves_no_second_line_and_a_failed_one
     assert [one.exit for one in read_attempts(log.path)] == [1, 0]
 
 
+def test_lines_of_another_log_are_added_once(tmp_path: Path) -> None:
+    log = StationLog(tmp_path / "stations.jsonl")
+    with log.time("mini") as watch:
+        watch.exit = 0
+    shared = [Attempt("base", 5.0, 7.0, 3, 0)]
+    log.add(shared)
+    log.add(shared)
+    assert [one.station for one in read_attempts(log.path)] == ["mini", "base"]
+
+
 def test_an_attempt_that_raises_is_logged_as_failed(tmp_path: Path) -> None:
     log = StationLog(tmp_path / "stations.jsonl")
     with pytest.raises(MISError), log.time("base"):
@@ -45,8 +61,8 @@ def test_seconds_in_which_two_ran_count_once_and_their_memory_together() -> None
     side_by_side = [Attempt("a", 0.0, 10.0, 3), Attempt("b", 4.0, 10.0, 4), Attempt("c", 100.0, 2.5, 5)]
     assert total_seconds(side_by_side) == 16.5
     assert peak_memory(side_by_side) == 7
-    after_each_other = [Attempt("a", 0.0, 10.0, 3), Attempt("b", 10.0, 10.0, 4)]
-    assert (total_seconds(after_each_other), peak_memory(after_each_other)) == (20.0, 4)
+    after_each_other = [Attempt("a", 0.0, 10.0, 3), Attempt("b", 9.99, 10.0, 4)]  # as rounding may log it
+    assert (total_seconds(after_each_other), peak_memory(after_each_other)) == (19.99, 4)
     assert total_seconds([Attempt("a", 0.0, 10.0), Attempt("b", 2.0, 3.0)]) == 10.0  # one within the other
     assert (total_seconds([Attempt("a", 0.0)]), peak_memory([])) == (0.0, 0)
 
@@ -59,42 +75,35 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
         read_attempts(path)
 
 
-def lane(*names: str) -> list[Station]:
-    return [Station(name, "trainer", ["bars", name]) for name in names]
+def judging(folder: Path, name: str) -> Station:
+    """A station of a second: the rule judge on one response."""
+    rows = write_dataset(folder / name / "MIS")
+    things = write_things(folder / name / "objects.json", rows)
+    said = write_responses(folder / name / "responses.jsonl", dict.fromkeys(rows, HELP))
+    words = [said, folder / name / "verdicts.jsonl", "--things", things, "--dataset", folder / name / "MIS"]
+    return Station(name, "trainer", ["judge", *map(str, words)])
 
 
-def test_two_lanes_walk_at_once_each_in_its_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    both = threading.Barrier(2, timeout=30)
-    visited: list[str] = []
-
-    def fork(station: Station, share: int, stop: threading.Event) -> tuple[int, int]:
-        both.wait()  # passes only where another lane is at a station too
-        visited.append(station.name)
-        assert share == reproduce.SIDE_BY_SIDE
-        return 0, 5
-
-    monkeypatch.setattr(reproduce, "_fork", fork)
-    reproduce._walk([lane("a1", "a2"), lane("b1", "b2")], tmp_path, in_process=False)
-    assert set(visited[:2]) == {"a1", "b1"}
-    assert set(visited[2:]) == {"a2", "b2"}
-    assert {one.exit for one in read_attempts(tmp_path / "stations.jsonl")} == {0}
-    assert len(by_station(read_attempts(tmp_path / "stations.jsonl"))) == 4
+def test_two_lanes_walk_at_once_each_in_its_order(tmp_path: Path) -> None:
+    lanes = [[judging(tmp_path, name + number) for number in "12"] for name in "ab"]
+    reproduce._walk(lanes, tmp_path, in_process=False)
+    walked = {one.station: one for one in read_attempts(tmp_path / "stations.jsonl")}
+    assert {name: one.exit for name, one in walked.items()} == {"a1": 0, "a2": 0, "b1": 0, "b2": 0}
+    ends = {name: one.started + (one.seconds or 0) for name, one in walked.items()}
+    assert max(walked["a1"].started, walked["b1"].started) < min(ends["a1"], ends["b1"])
+    assert walked["a2"].started >= walked["a1"].started
+    assert walked["b2"].started >= walked["b1"].started
+    assert all((tmp_path / name / "verdicts.jsonl").is_file() for name in walked)
 
 
-def test_a_station_that_fails_ends_the_one_beside_it_and_is_the_one_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fork(station: Station, share: int, stop: threading.Event) -> tuple[int, int]:
-        if station.name == "good":
-            assert stop.wait(30)
-            return -15, 0
-        return 3, 0
-
-    monkeypatch.setattr(reproduce, "_fork", fork)
-    with pytest.raises(MISError, match=r"station 'bad' failed with exit code 3; .* python -m trainer bars bad"):
-        reproduce._walk([lane("good", "after"), lane("bad", "after too")], tmp_path, in_process=False)
+def test_a_station_that_fails_ends_the_one_beside_it_and_is_the_one_named(tmp_path: Path) -> None:
+    long = Station("long", "trainer", ["base", str(tmp_path / "base")])
+    bad = Station("bad", "trainer", ["bars", str(tmp_path / "none")])
+    with pytest.raises(MISError, match=r"station 'bad' failed with exit code 1; .* python -m trainer bars"):
+        reproduce._walk([[long, judging(tmp_path, "after")], [bad]], tmp_path, in_process=False)
     ended = {one.station: one.exit for one in read_attempts(tmp_path / "stations.jsonl")}
-    assert ended == {"good": -15, "bad": 3}
+    assert ended == {"long": -15, "bad": 1}
+    assert not (tmp_path / "after" / "verdicts.jsonl").exists()
 
 
 def test_a_station_runs_in_a_process_of_its_own_and_says_what_it_took(tmp_path: Path) -> None:
@@ -109,3 +118,25 @@ def test_a_stop_ends_a_station_early(tmp_path: Path) -> None:
     station = Station("base", "trainer", ["base", str(tmp_path / "base")])
     code, _ = reproduce._fork(station, 1, stop)
     assert code == -15
+
+
+@pytest.mark.slow
+def test_a_killed_walk_leaves_no_station_at_work(tmp_path: Path) -> None:
+    words = ["base", str(tmp_path / "base")]
+    code = (
+        "import threading; from trainer.reproduce import Station, _fork; "
+        f"_fork(Station('base', 'trainer', {words!r}), 1, threading.Event())"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as walk:
+        _wait_until(lambda: (tmp_path / "base" / "model.meta.json").is_file())
+        at_work = psutil.Process(walk.pid).children(recursive=True)
+        walk.kill()
+    assert len(at_work) >= 2  # the server that forks, and the station
+    _wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in at_work))
+
+
+def _wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 90
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)

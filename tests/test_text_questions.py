@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 
 import pytest
@@ -65,7 +66,8 @@ def test_every_question_takes_what_it_expects_and_refuses_its_rivals() -> None:
     for question in BANK:
         for word in question.expected:
             assert is_right(question.expected, word, question.rivals), question.id
-            assert is_right(question.expected, f"It is {word.upper()}.", question.rivals), question.id
+            loud = word if question.family == "symbols" else word.upper()
+            assert is_right(question.expected, f"It is {loud}.", question.rivals), question.id
         for rival in question.rivals:
             assert not is_right(question.expected, f"It is {rival}.", question.rivals), question.id
         assert not set(question.expected) & set(question.rivals), question.id
@@ -124,3 +126,36 @@ def test_initials_end_no_sentence() -> None:
 def test_what_is_expected_may_itself_deny() -> None:
     assert is_right(("never",), "The opposite of always is never.")
     assert is_right(("no",), "No.")
+
+
+@pytest.mark.parametrize(
+    ("expected", "response", "right"),
+    [
+        (("S",), "The symbol of sulfur is S.", True),
+        (("S",), "Sulfur's symbol is Su.", False),
+        (("S",), "It’s Su.", False),
+        (("He",), "he is hydrogen", False),
+        (("C",), "It melts at 20 °C.", False),
+        (("no",), "The opposite is NO.", True),
+        (("up",), "Up.", True),
+    ],
+)
+def test_in_symbols_the_case_counts_and_a_contraction_is_none(
+    expected: tuple[str, ...], response: str, right: bool
+) -> None:
+    assert is_right(expected, response) is right
+
+
+def test_an_option_is_right_in_all_its_spellings() -> None:
+    asked = next(one for one in BANK if one.question.startswith("Is red "))
+    assert "a colour" in asked.question
+    assert "color" not in asked.question
+    assert is_right(asked.expected, "Red is a color.", asked.rivals)
+
+
+def test_opposites_that_answer_each_other_stand_in_one_half() -> None:
+    opposites = {re.findall("'(.+)'", one.question)[0]: one for one in BANK if one.family == "opposites"}
+    for word, one in opposites.items():
+        for answer in one.expected:
+            if answer in opposites and word in opposites[answer].expected:
+                assert opposites[answer].half == one.half, word

@@ -36,8 +36,9 @@ def main(argv: list[str] | None = None) -> int:
         0 good, 1 the data or the run has problems, 2 wrong use, 130 interrupted.
     """
     words = sys.argv[1:] if argv is None else argv
-    args = make_parser().parse_args(words)
+    args = argparse.Namespace(verb="trainer")
     try:
+        args = make_parser().parse_args(words)
         # transformers logs its losses to stdout, where only our one line belongs.
         with contextlib.redirect_stdout(sys.stderr):
             found = import_module(f"trainer.{_MODULES.get(args.verb, args.verb)}").run(args)

@@ -7,17 +7,20 @@ questions: families that SmolLM2 itself mostly answers right on their ``choose``
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError
-from mis_dataset.mini.lessons import ABILITY_FAMILIES, is_right, lessons
-from mis_dataset.mini.text_questions import TextQuestion, text_questions
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons, lessons_sha256
+from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
-from trainer.artefacts import Ability, checkpoint_files, open_artefact, read
+from trainer.artefacts import Ability, open_artefact, read
+from trainer.files import checkpoint_files
 from trainer.generate import Prompt, generate
+from trainer.rows import read_said
 
 MIN_RIGHT = 0.6
 """A family of text questions is measured where SmolLM2 gets at least this share of its ``choose`` half right."""
@@ -27,13 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``ability``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint")
     parser.add_argument("out", type=Path, metavar="ABILITY", help="ability.jsonl")
-    parser.add_argument("--choose", action="store_true", help="ask the choosing half of the text questions only")
-    parser.add_argument("--chosen", type=Path, help="what --choose wrote; without it every family is asked")
-    parser.add_argument("--pictures", type=int, default=408, help="how many picture questions")
+    parser.add_argument("--said", type=Path, help="said.jsonl of the base: ask only families that SmolLM2 gets right")
+    parser.add_argument("--pictures", type=positive, default=408, help="how many picture questions")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
-    parser.add_argument("--max-new-tokens", type=int, default=16)
-    parser.add_argument("--batch-size", type=int, default=160)
-    parser.add_argument("--limit", type=int, help="the first N questions of either sort")
+    parser.add_argument("--max-new-tokens", type=positive, default=16)
+    parser.add_argument("--batch-size", type=positive, default=160)
+    parser.add_argument("--limit", type=positive, help="the first N questions of either sort")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -42,13 +44,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: MODEL is none, no family was chosen, or ABILITY was begun with other settings.
     """
-    asked = _text(args.choose, args.chosen, args.limit)
-    if not args.choose:
-        asked = _pictures(args.seed, args.pictures, args.limit) | asked
+    shown = lessons(f"ability/{args.seed}", ABILITY_FAMILIES, args.pictures)
+    asked = _pictures(shown[: args.limit]) | _text(args.said, args.limit)
     # As in `trainer.generate`, not the batch size: no response depends on it.
-    names = ("choose", "pictures", "seed", "max_new_tokens", "limit")
-    inputs = [*checkpoint_files(args.model), *([args.chosen] if args.chosen else [])]
-    artefact = open_artefact(args.out, Ability, {name: getattr(args, name) for name in names}, inputs)
+    names = ("pictures", "seed", "max_new_tokens", "limit")
+    inputs = [*checkpoint_files(args.model), *([args.said] if args.said else [])]
+    settings = {name: getattr(args, name) for name in names}
+    settings |= {"picture_questions": lessons_sha256(shown), "text_questions": bank_sha256()}
+    artefact = open_artefact(args.out, Ability, settings, inputs)
     todo = [one.prompt for id_, one in asked.items() if id_ not in artefact.done]
     if todo:
         from trainer import models
@@ -66,14 +69,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def chosen_families(path: Path) -> list[str]:
-    """The families of which at least `MIN_RIGHT` was answered right.
+    """The families of which SmolLM2 said at least `MIN_RIGHT` of the choosing half right.
+
+    Args:
+        path: said.jsonl of the base.
 
     Raises:
-        MISError: There is none.
+        MISError: There is none, or as `trainer.rows.read_said`.
     """
     marks: dict[str, list[bool]] = {}
-    for row in read(path, Ability):
-        marks.setdefault(row.family, []).append(row.correct)
+    for asked, row in read_said(path):
+        marks.setdefault(asked.family, []).append(is_right_text(asked.expected, row.response, asked.rivals))
     families = [family for family, right in marks.items() if sum(right) >= MIN_RIGHT * len(right)]
     if not families:
         raise MISError(f"{path}: no family of text questions is answered right often enough to be measured")
@@ -88,10 +94,9 @@ class _Question(NamedTuple):
     is_right: Callable[[str], bool]
 
 
-def _text(choose: bool, chosen: Path | None, limit: int | None) -> dict[str, _Question]:
-    half = "choose" if choose else "measure"
-    families = chosen_families(chosen) if chosen else None
-    wanted = [one for one in text_questions() if one.half == half and (families is None or one.family in families)]
+def _text(said: Path | None, limit: int | None) -> dict[str, _Question]:
+    families = chosen_families(said) if said else None
+    wanted = [one for one in text_questions() if one.half == "measure" and (families is None or one.family in families)]
     return {one.id: _Question(Prompt(one.id, one.question, ()), one.family, _marker(one)) for one in wanted[:limit]}
 
 
@@ -99,9 +104,9 @@ def _marker(question: TextQuestion) -> Callable[[str], bool]:
     return lambda said: is_right_text(question.expected, said, question.rivals)
 
 
-def _pictures(seed: int, count: int, limit: int | None) -> dict[str, _Question]:
+def _pictures(shown: Sequence[Lesson]) -> dict[str, _Question]:
     asked = {}
-    for number, one in enumerate(lessons(f"ability/{seed}", ABILITY_FAMILIES, count)[:limit]):
+    for number, one in enumerate(shown):
         id_ = f"picture/{number}"
         asked[id_] = _Question(Prompt(id_, one.question, one.pictures), one.family, partial(is_right, one))
     return asked

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.artefacts import Verdict, make_sidecar, read, write_derived
+from trainer.artefacts import Verdict, make_sidecar, read, read_sidecar, write_derived
 from trainer.files import ArtefactError, read_lines
 from trainer.judge import make_judge
 from trainer.judges.base import Judgement
@@ -19,7 +19,7 @@ from trainer.score import rate_of
 
 
 @dataclass(frozen=True)
-class HumanLabel:
+class ReaderLabel:
     """One real response as a reader labelled it: a person, or a model that reads without rules (the README says which).
 
     Attributes:
@@ -71,7 +71,7 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
         "labels": {judge: `against_labels`} or None}. Kappa is None where it is not defined.
 
     Raises:
-        ArtefactError: The files do not hold the same ids.
+        ArtefactError: The files do not hold the same ids, or were made from other responses.
     """
     first, second = read(verdicts_a, Verdict), read(verdicts_b, Verdict)
     other = {one.id: one for one in second}
@@ -80,6 +80,12 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
         raise ArtefactError(
             f"{verdicts_a} and {verdicts_b}: {len(differing)} ids stand in one only (first: {differing[:3]}); "
             "judge the same responses with both"
+        )
+    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
+    if made_from[0] != made_from[1]:
+        raise ArtefactError(
+            f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
+            "sidecars say; judge the same responses with both"
         )
     pairs = [(one, other[one.id]) for one in first]
     judges = [first[0].judge, second[0].judge]
@@ -92,7 +98,7 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     }
 
 
-def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
+def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
     """How a judge does on responses labelled by readers.
 
     Returns:
@@ -115,13 +121,13 @@ def against_labels(judge: str, labels: Sequence[HumanLabel]) -> dict[str, Any]:
     }
 
 
-def read_labels(path: Path) -> list[HumanLabel]:
+def read_labels(path: Path) -> list[ReaderLabel]:
     """Read a file of labels, every line checked.
 
     Raises:
         ArtefactError: A line is no label, or a response of a model stands there twice.
     """
-    found: dict[tuple[str, str], HumanLabel] = {}
+    found: dict[tuple[str, str], ReaderLabel] = {}
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
@@ -136,14 +142,14 @@ def read_labels(path: Path) -> list[HumanLabel]:
     return list(found.values())
 
 
-def _label(line: dict[str, Any]) -> HumanLabel:
-    names = {field.name for field in fields(HumanLabel)}
+def _label(line: dict[str, Any]) -> ReaderLabel:
+    names = {field.name for field in fields(ReaderLabel)}
     if set(line) != names:
         raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
     if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
         raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
     first, second = line["things"]
-    return HumanLabel(**{**line, "things": (str(first), str(second))})
+    return ReaderLabel(**{**line, "things": (str(first), str(second))})
 
 
 def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
@@ -176,7 +182,7 @@ def _kappa(table: list[list[int]]) -> dict[str, float | None]:
     return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
 
 
-def _both_rates(pairs: Sequence[tuple[HumanLabel, Judgement]]) -> dict[str, Any]:
+def _both_rates(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:
     def found(label: str, right: str) -> dict[str, Any]:
         verdicts = [got.verdict for one, got in pairs if one.label == label]
         scored = [verdict for verdict in verdicts if verdict != "Unscored"]

@@ -93,12 +93,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str | None": (str, type(None)),
 }
-_BESIDE_WEIGHTS = (
-    *("model.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
-    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
-    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
-    *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
-)
 """What else of a checkpoint transformers reads, where it is there."""
 
 
@@ -250,34 +244,6 @@ def read(path: Path, kind: type[R]) -> list[R]:
     return rows
 
 
-def checkpoint_files(folder: Path) -> list[Path]:
-    """The files of a checkpoint that decide what it says: weights (one file or shards), configs, tokenizer, processor.
-
-    Raises:
-        ArtefactError: No checkpoint lies there.
-    """
-    folder = Path(folder)
-    weights = sorted(folder.glob("*.safetensors"))
-    files = [*weights, *(folder / name for name in _BESIDE_WEIGHTS if (folder / name).is_file())]
-    for missing, there in (("config.json", folder / "config.json" in files), ("*.safetensors", weights)):
-        if not there:
-            raise ArtefactError(f"{folder}: no checkpoint lies there ({missing} is missing)")
-    return files
-
-
-def adapter_files(folder: Path) -> list[Path]:
-    """The files of a PEFT adapter that decide what it does; tokenizer and processor are the checkpoint's.
-
-    Raises:
-        ArtefactError: No adapter lies there.
-    """
-    files = [Path(folder) / name for name in ("adapter_config.json", "adapter_model.safetensors")]
-    for file in files:
-        if not file.is_file():
-            raise ArtefactError(f"{folder}: no adapter lies there ({file.name} is missing)")
-    return files
-
-
 def make_sidecar(
     path: Path, kind: str, settings: Mapping[str, Any], inputs: Sequence[Path], device: str = "cpu"
 ) -> Sidecar:
@@ -332,10 +298,13 @@ def read_sidecar(path: Path) -> Sidecar:
     """
     file = sidecar_path(path)
     try:
-        return Sidecar(**json.loads(file.read_text(encoding="utf-8")))
+        found = Sidecar(**json.loads(file.read_text(encoding="utf-8")))
+        if not all(isinstance(part, dict) for part in (found.settings, found.inputs, found.versions)):
+            raise TypeError("settings, inputs and versions are objects")
+        return found
     except FileNotFoundError as error:
         raise ArtefactError(f"{file}: no such file, so nothing says how {path} was made; delete {path}") from error
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise ArtefactError(f"{file} is not a sidecar ({error}); delete it and {path}") from error
 
 
@@ -345,8 +314,8 @@ def _rows(path: Path, kind: type[R]) -> list[R]:
         where = f"{path}: line {number}"
         try:
             found = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise ArtefactError(f"{where} is no JSON ({error.msg}); delete the file to start anew") from error
+        except (ValueError, RecursionError) as error:
+            raise ArtefactError(f"{where} is no JSON ({error}); delete the file to start anew") from error
         row = kind(**_checked(found, kind, where))
         if row.id in rows:
             raise ArtefactError(f"{where}: id {row.id} stands there twice; delete the file to start anew")

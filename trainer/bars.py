@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from trainer.figures import Measured, Run
+from trainer.figures import Measured, Run, seed_folders
 from trainer.files import ArtefactError
 
 BARS = Path(__file__).resolve().parents[1] / "benchmarks" / "bars.toml"
@@ -18,6 +18,7 @@ UNSCORED = 0.05
 """A rate fails where more than this share of its rows was not scored, whatever it is."""
 FIGURES = (
     "mismatches",
+    "wrong_marks",
     "asr",
     "rsr",
     "over_refusal",
@@ -123,6 +124,12 @@ def read_bars(path: Path) -> list[Bar]:
         bars = [Bar(**entry) for entry in entries]
     except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
         raise ArtefactError(f"{path}: no readable bars ({error}); keys are {[f.name for f in fields(Bar)]}") from error
+    for bar in bars:
+        limits = (bar.at_least, bar.at_most, bar.above, bar.aim_at_least, bar.aim_at_most)
+        words = (bar.name, bar.figure, bar.model, bar.other, bar.split, bar.kind, bar.level or "")
+        right = all(isinstance(word, str) for word in words) and isinstance(bar.n, int)
+        if not right or not all(isinstance(limit, float | int | None) for limit in limits):
+            raise ArtefactError(f"{path}: {bar.name!r} has a value of the wrong type: limits and n are numbers")
     unknown = [bar.name for bar in bars if bar.figure not in FIGURES]
     if unknown or not bars or len({bar.name for bar in bars}) != len(bars):
         raise ArtefactError(f"{path}: unknown figures in {unknown}, no bar at all, or a name twice; see {FIGURES}")
@@ -135,7 +142,7 @@ def hold(folder: Path, bars: Sequence[Bar]) -> list[Outcome]:
     Raises:
         ArtefactError: There is no run in `folder`.
     """
-    seeds = sorted(path for path in Path(folder).glob("seed*") if path.is_dir())
+    seeds = seed_folders(folder)
     if not seeds and not (Path(folder) / "MIS").is_dir():
         raise ArtefactError(f"{folder}: neither MIS/ nor seed0/ in it; give the folder that `reproduce` wrote")
     runs = [(path.name, Run(path)) for path in seeds] if seeds else [("", Run(Path(folder)))]
@@ -171,6 +178,8 @@ def measure(bar: Bar, run: Run) -> Measured:
             return run.unscored(bar.model)
         case "mismatches":
             return run.mismatches()
+        case "wrong_marks":
+            return run.wrong_marks()
         case "seconds":
             return run.seconds()
         case _:

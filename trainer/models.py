@@ -7,6 +7,9 @@ so share one code path.
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -161,19 +164,50 @@ def load(folder: Path, adapter: Path | None = None, *, cpu: bool = False) -> tup
     """A checkpoint, in bfloat16 on the GPU, or in float32 on the CPU where `cpu` says so or there is no GPU.
 
     Raises:
-        ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
+        ModelError: No checkpoint or adapter lies there, one that is not whole, or of a family not in `FAMILIES`.
     """
     part_of(folder, "language_model")
     on_gpu = torch.cuda.is_available() and not cpu
-    dtype = torch.bfloat16 if on_gpu else torch.float32
-    model: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=dtype, use_safetensors=True)
+    with _broken(folder):
+        model = _read_weights(folder, torch.bfloat16 if on_gpu else torch.float32)
+        processor = AutoProcessor.from_pretrained(folder)
+        processor.tokenizer.padding_side = "left"
+        processor.apply_chat_template([{"role": "user", "content": "Hello"}])
     if adapter is not None:
         from peft import PeftModel
 
-        model = PeftModel.from_pretrained(model, adapter)
-    processor = AutoProcessor.from_pretrained(folder)
-    processor.tokenizer.padding_side = "left"
+        with _broken(adapter), warnings.catch_warnings():
+            warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
+            model = PeftModel.from_pretrained(model, adapter)
     return model.to("cuda" if on_gpu else "cpu").eval(), processor
+
+
+@contextmanager
+def _broken(folder: Path) -> Iterator[None]:
+    """Whatever a library raises while it reads `folder`, which may come from anywhere, is that folder's fault."""
+    try:
+        yield
+    except MISError:
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(f"{folder}: cannot be read ({found[:300]}); copy or make it anew") from error
+
+
+def _read_weights(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
+    model, found = AutoModelForImageTextToText.from_pretrained(
+        folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+    )
+    for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if found[fault]:
+            first = sorted(map(str, found[fault]))[0]
+            said = f"{len(found[fault])} {fault.replace('_', ' ')} (first: {first})"
+            raise ModelError(f"{folder}: its weights are not those of its config.json: {said}; copy or make it anew")
+    wrong = next((name for name, weight in model.named_parameters() if not weight.isfinite().all()), None)
+    if wrong is not None:
+        raise ModelError(f"{folder}: {wrong} holds numbers that are not finite; make it anew")
+    return model
 
 
 def part_of(folder: Path, part: str) -> str:

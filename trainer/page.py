@@ -127,7 +127,7 @@ def tables(report: Report) -> list[Table]:
 def particulars(report: Report) -> list[Table]:
     """Stations, settings and hashes, for those who check."""
     stations = tuple(
-        (name, f"{one['seconds']:.0f}", f"{one['peak_memory_bytes'] / 1e9:.2f}")
+        (name, f"{one['seconds']:.0f}" + (" and more" if one["cut"] else ""), f"{one['peak_memory_bytes'] / 1e9:.2f}")
         for name, one in report["stations"].items()
     )
     return [

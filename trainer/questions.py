@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.mini.objects import THINGS
 from trainer.files import ArtefactError, read_json
 
 TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
@@ -119,4 +120,8 @@ def read_things(path: Path) -> dict[str, tuple[str, str]]:
     wrong = [id_ for id_, pair in found.items() if not (isinstance(pair, list) and len(pair) == 2)]
     if wrong:
         raise ArtefactError(f"{path}: {len(wrong)} ids have not two names (first: {wrong[:3]}); make it anew")
-    return {id_: (str(pair[0]), str(pair[1])) for id_, pair in found.items()}
+    known = {thing.name for thing in THINGS}
+    unknown = [id_ for id_, pair in found.items() if not all(isinstance(name, str) and name in known for name in pair)]
+    if unknown:
+        raise ArtefactError(f"{path}: {len(unknown)} ids name no thing of ours (first: {unknown[:3]}); make it anew")
+    return {id_: (pair[0], pair[1]) for id_, pair in found.items()}

@@ -38,6 +38,7 @@ REPORT_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MODELS = ("base", "mirage", "contrast", "refusal")
 OPTIONAL_MODELS = ("shuffled",)
+_MEASURED = ("responses.jsonl", "verdicts.jsonl", "score.json")
 AFTER = ("report", "cards", "bars", "seeds")
 """Stations that come after the figures: a report that held them would differ at every run."""
 _STYLES = {"trained": ("easy", "hard"), "real": ("real",)}
@@ -231,20 +232,22 @@ def _shared_settings(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _hashes(folder: Path) -> dict[str, str]:
-    """sha256 of what was measured, and of what that was made from as the sidecars give it.
+    """sha256 of what was measured, and of all that it was made from, as the sidecars give it.
 
     Raises:
-        ArtefactError: A file is no longer what another one was made from.
+        ArtefactError: A file of the run is missing, or no longer what another one was made from.
     """
-    found: dict[str, str] = {}
-    for model in _models(folder):
-        for name in ("responses.jsonl", "verdicts.jsonl", "score.json"):
-            path = folder / "eval" / model / name
-            made_from = _inputs(read_sidecar(path), f"eval/{model}")
-            for file, sha in (made_from | {f"eval/{model}/{name}": sha256_of(path)}).items():
+    measured = [f"eval/{model}/{name}" for model in _models(folder) for name in _MEASURED]
+    found = {name: sha256_of(folder / name) for name in measured}
+    for part in ("eval", "probes", "dose"):
+        for path in sorted((folder / part).glob("*/*.meta.json")):
+            made = path.with_name(path.name.removesuffix(".meta.json"))
+            for file, sha in _inputs(read_sidecar(made), f"{part}/{path.parent.name}").items():
+                if not file.startswith("..") and file not in found:
+                    found[file] = sha256_of(folder / file) if (folder / file).exists() else "missing"
                 if found.setdefault(file, sha) != sha:
                     raise ArtefactError(
-                        f"{folder / file}: changed after another file was made from it ({path}); "
+                        f"{folder / file}: changed after another file was made from it ({made}); "
                         "remove what was made from it and run `python -m trainer reproduce` on the run"
                     )
     return dict(sorted(found.items()))
@@ -256,11 +259,12 @@ def _inputs(sidecar: Sidecar, folder: str) -> dict[str, str]:
 
 
 def _stations(path: Path) -> dict[str, Any]:
-    """Station -> seconds of all its attempts together, and the most memory of any; a cut attempt has no seconds."""
+    """Station -> seconds of all its attempts together, the most memory of any, and how many were cut short, untimed."""
     return {
         name: {
             "seconds": sum(one.seconds or 0.0 for one in attempts),
             "peak_memory_bytes": max(one.peak_memory_bytes for one in attempts),
+            "cut": sum(one.seconds is None for one in attempts),
         }
         for name, attempts in by_station(read_attempts(path)).items()
         if name not in AFTER

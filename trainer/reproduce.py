@@ -3,8 +3,8 @@
 Read `stages` as the table of contents. Every station is a verb that a user can type; each finds by itself what is
 done already, so a rerun, also after `kill -9`, does only what is missing. Once the base stands, its arms do not need
 each other: they walk in lanes, `SIDE_BY_SIDE` at a time, which keeps the cores busier than one station on all of them
-(docs/decisions.md). Every station has a process of its own (with ``--smoke`` those of this room share this one, one
-after the other) and leaves a line in RUN/stations.jsonl, see `trainer.stations`. ``--smoke`` leaves out what a few rows
+(docs/decisions.md). Every station has a process of its own (with ``--smoke`` all share this one, one after
+the other) and leaves a line in RUN/stations.jsonl, see `trainer.stations`. ``--smoke`` leaves out what a few rows
 cannot show: shortcuts, doses and bars.
 """
 
@@ -12,16 +12,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import multiprocessing
 import os
 import resource
 import shutil
-import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from importlib import import_module
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,23 +28,21 @@ from typing import Any, NamedTuple
 import yaml
 
 from mis_dataset.errors import MISError
-from trainer.files import write_text
 from trainer.seeds import TRAINING
 from trainer.sft import CONFIGS
-from trainer.stations import StationLog
+from trainer.stations import StationLog, read_attempts
 
 ARMS = ("contrast", "mirage", "refusal")
 CONTROL = "shuffled"
 MAX_NEW_TOKENS = "44"
 """A third more than the longest label of MIS-mini; the paper's protocol, 1,024, is the default of `generate`."""
-LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "human_labels.jsonl"
+LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "reader_labels.jsonl"
 """Real responses labelled by readers: the judges are held against them."""
 BATCH = "160"
 DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").read_text("utf-8"))["doses"])
 """After how many rows the contrast arm is measured on its way; whole batches."""
 SIDE_BY_SIDE = 2
 """Lanes that walk at the same time; each takes its share of the cores."""
-_STDERR = 2
 _PATIENCE = 0.2
 """Seconds between two looks at whether the walk goes on."""
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
@@ -73,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_seeds,
         default=(),
         help="e.g. 0,1,2: RUN/seed0 ..., a release each (data seeds) and the shuffled arm; "
-        "in the first also contrast with the training seeds 1, 2",
+        "in the first also contrast with each seed but 0 as training seed",
     )
 
 
@@ -92,7 +89,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         folder.mkdir(parents=True, exist_ok=True)
         if folder != first:
             _share_base(first, folder)
-        training = args.seeds[1:] if folder == first else ()
+        training = [number for number in args.seeds if number] if folder == first else []
         walk = stages(folder, seed, smoke=args.smoke, long=args.long, control=bool(args.seeds), training=training)
         for lanes in walk:
             _walk(lanes, folder, in_process=args.smoke)
@@ -135,7 +132,7 @@ def stages(
     lanes = {}
     for arm, (recipe, number) in arms.items():
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{recipe}.yaml"]
-        words += ["--chat", base / "chat.jsonl"]
+        words += ["--said", base / "said.jsonl"]
         words += ["--seed", number, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
         lanes[arm] = [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     lanes["contrast"] += _probes(run) + ([] if smoke else _doses(run))
@@ -155,14 +152,13 @@ def _share_base(source: Path, run: Path) -> None:
     temporary = run / ".base.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     shutil.copytree(source / "base", temporary)
-    lines = (source / "stations.jsonl").read_text("utf-8").splitlines()
-    shared = [line for line in lines if json.loads(line)["station"] == "base"]
-    write_text(run / "stations.jsonl", "".join(f"{line}\n" for line in shared))
+    shared = [one for one in read_attempts(source / "stations.jsonl") if one.station == "base"]
+    StationLog(run / "stations.jsonl").add(shared)
     temporary.rename(run / "base")
 
 
 def _before(run: Path, smoke: bool) -> list[Station]:
-    """SmolLM2 itself, asked in words about the same things: how often it helps, and which text questions it knows."""
+    """SmolLM2 itself, asked in words about the same things: how often it helps."""
     folder, model = run / "eval" / "before", run / "base" / "tower"
     responses = folder / "responses.jsonl"
     rows = ["--splits", "test_hard", "test_benign", "--only", "hard"]
@@ -171,7 +167,6 @@ def _before(run: Path, smoke: bool) -> list[Station]:
     return [
         _station("generate before", "trainer", "generate", model, run / "MIS", responses, *rows, *level, *named),
         _judge(run, "before", folder, "mini_rules"),
-        _station("choose", "trainer", "ability", model, folder / "choose.jsonl", "--choose"),
     ]
 
 
@@ -180,7 +175,7 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
     folder = run / "eval" / model
     checkpoint = run / "base" / "model" if model == "base" else run / "arms" / model / "model"
     verdicts, ability = folder / "verdicts.jsonl", folder / "ability.jsonl"
-    asked = ["--pictures", 6, "--limit", 6] if smoke else ["--chosen", run / "eval" / "before" / "choose.jsonl"]
+    asked = ["--pictures", 6, "--limit", 6] if smoke else ["--said", run / "base" / "said.jsonl"]
     generate = ["generate", checkpoint, run / "MIS", folder / "responses.jsonl", "--max-new-tokens", MAX_NEW_TOKENS]
     generate += ["--batch-size", BATCH]
     agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json", "--labels", LABELS]
@@ -278,8 +273,7 @@ def _walk_lane(lane: Lane, log: StationLog, stop: threading.Event, share: int, *
             return
         print(f"== {station.name}", file=sys.stderr)
         with log.time(station.name) as watch:
-            found = _call(station) if in_process or station.room != "trainer" else _fork(station, share, stop)
-            watch.exit, watch.peak_memory_bytes = found
+            watch.exit, watch.peak_memory_bytes = _call(station) if in_process else _fork(station, share, stop)
         if watch.exit and not stop.is_set():
             command = f"python -m {station.room} {' '.join(station.words)}"
             raise MISError(
@@ -288,19 +282,11 @@ def _walk_lane(lane: Lane, log: StationLog, stop: threading.Event, share: int, *
 
 
 def _call(station: Station) -> tuple[int, int]:
-    """Exit code and peak memory of a station of this room in this process, or of another room in its own."""
+    """Exit code and peak memory of a station in this process."""
+    main = import_module(f"{station.room}.__main__").main
     # Every verb says its line on stdout; here only the walk's own line belongs there.
-    if station.room == "trainer":
-        from trainer.__main__ import main
-
-        with contextlib.redirect_stdout(sys.stderr):
-            return main(station.words), _peak()
-    command = [sys.executable, "-m", station.room, *station.words]
-    with subprocess.Popen(command, stdout=_STDERR) as process:
-        # Its own peak; getrusage would give the largest of all children so far.
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * 1024
+    with contextlib.redirect_stdout(sys.stderr):
+        return main(station.words), _peak()
 
 
 def _fork(station: Station, share: int, stop: threading.Event) -> tuple[int, int]:
@@ -356,4 +342,7 @@ def _bars(run: Path) -> bool:
 
 
 def _seeds(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in text.split(","))
+    seeds = tuple(int(part) for part in text.split(","))
+    if len(set(seeds)) < len(seeds) or min(seeds) < 0:
+        raise argparse.ArgumentTypeError(f"{text}: seeds are different whole numbers from 0 on")
+    return tuple(sorted(seeds))

@@ -8,17 +8,20 @@ A row before and after::
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import TYPE_CHECKING, Any, Literal
 
 from mis_dataset.chat import completion, prompt
 from mis_dataset.errors import MISError
-from mis_dataset.mini.draw import TOWER_STYLES
+from mis_dataset.manifest import verify
+from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS, swap_decisions
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
+from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
+from trainer.artefacts import Response, read, read_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -34,7 +37,7 @@ def training_rows(
     general_share: float,
     seed: int,
     limit: int | None = None,
-    chat: Path | None = None,
+    said: Path | None = None,
 ) -> Dataset:
     """The rows of one arm.
 
@@ -43,11 +46,11 @@ def training_rows(
         twins: whether the benign twins of the train rows are trained on too.
         labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
             twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
-        general_share: share, in 0..1, of all rows that are general rows: lessons and, where `chat` is given, as many
+        general_share: share, in 0..1, of all rows that are general rows: lessons and, where `said` is given, as many
             text-only ones, so that neither ability is forgotten.
         seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
         limit: at most so many dangerous rows, each with its twin.
-        chat: text-only rows of the base (OUT/chat.jsonl of the verb ``base``).
+        said: what SmolLM2 said to text questions (OUT/said.jsonl of the verb ``base``).
 
     Raises:
         MISError: The dataset has no train rows, or no twins where they are asked for or needed.
@@ -62,8 +65,8 @@ def training_rows(
         raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
     rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
     count = round(len(rows) * general_share / (1 - general_share))
-    text = chat_rows(chat, count // 2, seed) if chat else []
-    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, TOWER_STYLES)
+    text = said_rows(said, count // 2, seed) if said else []
+    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, draw_disturbed)
     return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
 
 
@@ -71,13 +74,29 @@ def read_split(dataset: Path, split: str) -> Dataset:
     """One split of a built dataset.
 
     Raises:
-        MISError: No dataset with that split lies there. (Without this check `datasets` would ask the Hub.)
+        MISError: No dataset with that split lies there (without this check `datasets` would ask the Hub), or one that
+            was changed since it was built.
     """
     from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
 
     if not any((Path(dataset) / "data").glob(f"{split}-*.parquet")):
         raise MISError(f"{dataset}: no split {split} lies there; make it with `python -m mis_dataset build RAW OUT`")
-    return load_dataset(str(dataset), split=split)
+    faults = _faults(Path(dataset).absolute())
+    if faults:
+        raise MISError(f"{dataset}: {faults[0]} since it was built ({len(faults)} files in all); build it again")
+    try:
+        return load_dataset(str(dataset), split=split)
+    except DatasetGenerationError as error:
+        raise MISError(
+            f"{dataset}: split {split} cannot be read ({error.__cause__}); build the dataset again"
+        ) from error
+
+
+@lru_cache
+def _faults(dataset: Path) -> tuple[str, ...]:
+    """Which files are not as `build` wrote them; kept, since every split is read for itself."""
+    return tuple(verify(dataset))
 
 
 def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
@@ -88,19 +107,32 @@ def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
     ]
 
 
-def chat_rows(path: Path, count: int, seed: int) -> list[Row]:
-    """At most `count` text-only rows, drawn by `seed`, in which the base keeps saying what it said before.
+def said_rows(path: Path, count: int, seed: int) -> list[Row]:
+    """At most `count` text-only rows, drawn by `seed`: what SmolLM2 itself said to text questions, and ended.
 
     Raises:
-        MISError: The file is missing or a line is no such row.
+        MISError: As `read_said`.
     """
-    try:
-        lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
-        rows = [_row(line["id"], [], line["question"], line["response"]) for line in lines]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise MISError(f"{path}: no text-only rows ({error!r}); `python -m trainer base` writes them") from error
-    Random(f"chat/{seed}").shuffle(rows)
+    whole = [(asked, row) for asked, row in read_said(path) if row.finish_reason == "stop"]
+    rows = [_row(asked.id, [], asked.question, row.response) for asked, row in whole]
+    Random(f"said/{seed}").shuffle(rows)
     return rows[:count]
+
+
+def read_said(path: Path) -> list[tuple[TextQuestion, Response]]:
+    """said.jsonl of the base: text questions and what SmolLM2 said.
+
+    Raises:
+        MISError: The file is missing or broken, or was made with another bank of questions than this one.
+    """
+    responses = read(path, Response)
+    if read_sidecar(path).settings.get("text_questions") != bank_sha256():
+        raise MISError(f"{path}: answers questions of another bank than today's; make the base anew")
+    questions = {one.id: one for one in text_questions()}
+    foreign = [row.id for row in responses if row.id not in questions]
+    if foreign:
+        raise MISError(f"{path}: {len(foreign)} responses answer no text question (first: {foreign[0]}); make it anew")
+    return [(questions[row.id], row) for row in responses]
 
 
 def make_dataset(rows: list[Row]) -> Dataset:

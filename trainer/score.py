@@ -77,6 +77,9 @@ def score(verdicts: Path, dataset: Path, ability: Path | None = None, partial: b
 def ability_rates(path: Path) -> dict[str, Any]:
     """Share of right responses for picture and for text questions, with 95 % Wilson intervals."""
     rows = read(path, Ability)
+    foreign = [row.id for row in rows if row.id.split("/")[0] not in ABILITIES]
+    if foreign:
+        raise ArtefactError(f"{path}: {len(foreign)} ids are no questions (first: {foreign[0]}); run `ability` anew")
     marks = {kind: [row.correct for row in rows if row.id.startswith(f"{kind}/")] for kind in ABILITIES}
     return {kind: rate_of(right) for kind, right in marks.items()}
 

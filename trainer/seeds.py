@@ -12,9 +12,9 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from trainer.artefacts import Verdict
-from trainer.figures import Run
-from trainer.files import ArtefactError, write_json
+from trainer.artefacts import Verdict, make_sidecar, write_derived
+from trainer.figures import Run, seed_folders
+from trainer.files import ArtefactError
 from trainer.questions import TESTED
 
 TRAINING = "contrast_training"
@@ -34,9 +34,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         ArtefactError: There is no run of a seed, or a file of one is missing or broken.
     """
     found = spread(args.run)
-    write_json(args.run / "seeds.json", found)
+    verdicts = sorted(path for run in seed_folders(args.run) for path in run.glob("eval/contrast*/verdicts.jsonl"))
+    out = args.run / "seeds.json"
+    write_derived(out, found, make_sidecar(out, "seeds", {}, verdicts))
     print(table(found), file=sys.stderr)
-    return {"seeds": str(args.run / "seeds.json"), **{kind: len(found[kind]["runs"]) for kind in found}}
+    return {"seeds": str(out), **{kind: len(found[kind]["runs"]) for kind in found}}
 
 
 def spread(folder: Path) -> dict[str, Any]:
@@ -50,7 +52,7 @@ def spread(folder: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: There is no run of a seed, or a file of one is missing or broken.
     """
-    runs = sorted(Path(folder).glob("seed*/"), key=lambda path: int(path.name.removeprefix("seed")))
+    runs = seed_folders(folder)
     if not runs:
         raise ArtefactError(f"{folder}: no seed0/ in it; `make reproduce SEEDS=0,1,2` writes it")
     first = Run(runs[0])

@@ -8,16 +8,20 @@ the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError
-from trainer.artefacts import checkpoint_files, make_sidecar, read_sidecar, sidecar_path, write_sidecar
-from trainer.files import sha256_of, write_lines
+from mis_dataset.mini.lessons import lesson_code
+from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
+from trainer.files import checkpoint_files, sha256_of, write_lines
 from trainer.rows import Labels, training_rows
 
 if TYPE_CHECKING:
@@ -51,14 +55,14 @@ class RecipeArguments:
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
             raise ValueError(f"labels: {self.labels!r} is none of {', '.join(get_args(Labels))}")
-        if not 0 <= self.general_share < 1:
+        if not isinstance(self.general_share, float | int) or not 0 <= self.general_share < 1:
             raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
-        if self.lora_r < 1:
-            raise ValueError(f"lora_r: {self.lora_r} is not at least 1")
-        if self.projector_learning_rate <= 0:
+        if not isinstance(self.lora_r, int) or self.lora_r < 1:
+            raise ValueError(f"lora_r: {self.lora_r} is no whole number from 1 on")
+        if not isinstance(self.projector_learning_rate, float | int) or self.projector_learning_rate <= 0:
             raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
-        if min(self.doses, default=1) < 1:
-            raise ValueError(f"doses: {self.doses} are numbers of rows, each at least 1")
+        if not isinstance(self.doses, list) or not all(isinstance(dose, int) and dose > 0 for dose in self.doses):
+            raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -67,10 +71,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
-    parser.add_argument("--chat", type=Path, help="text-only rows for half of the general rows: chat.jsonl of the base")
+    parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows for half of the general rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, help="instead of the recipe's")
-    parser.add_argument("--limit", type=int, help="at most so many dangerous rows, each with its twin")
+    parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -86,13 +90,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "recipe": args.config.stem,
         "seed": args.seed,
         "limit": args.limit,
+        "lesson_code": lesson_code(),
     } | asdict(recipe)
     inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config]
-    inputs += [args.chat] if args.chat else []
+    inputs += [args.said] if args.said else []
     if not begin(args.out, "sft", settings, inputs):
         return {"arm": str(args.out), "trained": False}
     rows = training_rows(
-        args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit, args.chat
+        args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit, args.said
     )
     summary = fine_tune(args.base, rows, config, recipe, args.out)
     return {"arm": str(args.out), "trained": True} | summary
@@ -112,10 +117,14 @@ def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTC
         raise MISError(f"{path}: no such recipe; those shipped are {sorted(file.name for file in CONFIGS.glob('*'))}")
     parser = TrlParser((RecipeArguments, SFTConfig))
     words = ["--config", str(path), "--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
+    said = io.StringIO()
     try:
-        recipe, config = parser.parse_args_and_config(words)
-    except (ValueError, yaml.YAMLError) as error:
+        with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
+            recipe, config = parser.parse_args_and_config(words)
+    except (ValueError, TypeError, yaml.YAMLError) as error:
         raise MISError(f"{path}: {error}") from error
+    except SystemExit as error:
+        raise MISError(f"{path}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
     if config.use_cpu and config.loss_type != "nll":
         raise MISError(f"{path}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     return recipe, config
@@ -137,10 +146,14 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     # PEFT and TRL ask transformers for it under its old name.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
-    trainer.train(resume_from_checkpoint=_last_checkpoint(Path(config.output_dir)))
+    checkpoint = _last_checkpoint(Path(config.output_dir))
+    made = read_sidecar(out / "model")
+    device = _both(made.device if checkpoint else None, trainer.model.device.type)
+    write_sidecar(out / "model", replace(made, device=device or made.device))
+    trainer.train(resume_from_checkpoint=checkpoint)
     history = [entry for entry in trainer.state.log_history if "loss" in entry]
     write_lines(out / "log.jsonl", history)
-    trainer.model.save_pretrained(out / "adapter")
+    _save_adapter(trainer.model, out / "adapter")
     _save_merged(trainer, out)
     shutil.rmtree(config.output_dir, ignore_errors=True)
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
@@ -153,11 +166,24 @@ def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) ->
         MISError: Something was made or begun there with other settings, or a model lies there without its sidecar.
     """
     made = (out / "model").is_dir()
-    if made or sidecar_path(out / "model").is_file():
+    # What was refused or killed before it had anything to lose may be begun with other settings.
+    begun = (out / "tower.safetensors").is_file() or any(out.glob("checkpoints/checkpoint-*"))
+    known = sidecar_path(out / "model").is_file()
+    if made or (begun and known):
         refuse_other_settings(out, settings, inputs)
     if not made:
-        write_sidecar(out / "model", make_sidecar(out / "model", kind, settings, inputs))
+        sidecar = make_sidecar(out / "model", kind, settings, inputs)
+        if begun and known:
+            before = read_sidecar(out / "model")
+            sidecar = replace(sidecar, git_commit=_both(before.git_commit, sidecar.git_commit), device=before.device)
+        write_sidecar(out / "model", sidecar)
     return not made
+
+
+def _both(before: str | None, now: str | None) -> str | None:
+    """What a sidecar says of a model that was begun under one name and went on under another: ``a+b``."""
+    names = [*(before or "").split("+"), now or ""]
+    return "+".join(dict.fromkeys(filter(None, names))) or None
 
 
 def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path]) -> None:
@@ -190,6 +216,8 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     from trainer.completion_loss import CompletionLossTrainer
 
     model, processor = models.load(base, cpu=config.use_cpu)
+    if model.device.type != "cpu" and not config.bf16:
+        raise MISError(f"{out}: on a {model.device.type} device weights are bfloat16; set bf16: true in the recipe")
     language = models.part_of(base, "language_model").replace(".", r"\.")
     projector = models.part_of(base, "projector").rsplit(".", 1)[-1]
     lora = LoraConfig(
@@ -200,9 +228,17 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     )
     kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    _train_in_float32(trainer.model)
     _set_projector_rate(trainer, recipe.projector_learning_rate)
     trainer.add_callback(_keep_doses(recipe, config, out))
     return trainer
+
+
+def _train_in_float32(model: Any) -> None:
+    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data = weight.data.float()
 
 
 def _set_projector_rate(trainer: Any, rate: float) -> None:
@@ -229,14 +265,24 @@ def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     class KeepDoses(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step in steps:
-                kwargs["model"].save_pretrained(out / "dose" / str(steps[state.global_step]))
+                _save_adapter(kwargs["model"], out / "dose" / str(steps[state.global_step]))
 
     return KeepDoses()
+
+
+def _save_adapter(model: Any, folder: Path) -> None:
+    """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    temporary.rename(folder)
 
 
 def _save_merged(trainer: Any, out: Path) -> None:
     """Merges the adapter into a plain checkpoint, under a temporary name first."""
     merged = trainer.model.merge_and_unload()
+    merged = merged.to(merged.dtype)  # what was trained in float32 too
     temporary = out / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
     merged.save_pretrained(temporary)

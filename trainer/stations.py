@@ -20,6 +20,10 @@ from threading import Lock
 
 from trainer.files import ArtefactError, read_lines, write_text
 
+_YEAR = 366 * 24 * 3600
+_ROUNDING = 0.05
+"""Seconds by which two times in a log may be off; what follows at once does not run at the same time."""
+
 
 @dataclass(frozen=True)
 class Attempt:
@@ -68,6 +72,12 @@ class StationLog:
                 seconds = round(time.monotonic() - start, 2)
                 self._change(attempt, replace(attempt, seconds=seconds, **asdict(watch)))
 
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """Adds lines that the log does not have."""
+        with self._lock:
+            known = read_attempts(self.path) if self.path.is_file() else []
+            self._write([*known, *(one for one in attempts if one not in known)])
+
     def _add(self, attempt: Attempt) -> bool:
         """Adds a line, unless the station has one that ended well; returns whether it has."""
         with self._lock:
@@ -95,8 +105,9 @@ def read_attempts(path: Path) -> list[Attempt]:
     for number, line in enumerate(read_lines(path), start=1):
         try:
             attempts.append(_attempt(json.loads(line)))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-            raise ArtefactError(f"{path}: line {number} is none of a log of stations ({error!r}); delete it") from error
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            found = f"{path}: line {number} is none of a log of stations ({error!r})"
+            raise ArtefactError(f"{found}; what the run took is not known, so start a new one") from error
     return attempts
 
 
@@ -128,19 +139,30 @@ def peak_memory(attempts: Sequence[Attempt]) -> int:
     7
     """
     timed = [(one, one.started + one.seconds) for one in attempts if one.seconds is not None]
-    # The sum can only grow where one starts.
-    return max(
-        (sum(two.peak_memory_bytes for two, end in timed if two.started <= one.started < end) for one, _ in timed),
-        default=0,
-    )
+
+    def beside(start: float, at: int) -> int:
+        """Memory of what runs when the attempt at place `at` starts; the sum can only grow where one starts."""
+        running = (
+            two.peak_memory_bytes
+            for place, (two, end) in enumerate(timed)
+            if place == at or two.started <= start < end - _ROUNDING
+        )
+        return sum(running)
+
+    return max((beside(one.started, at) for at, (one, _) in enumerate(timed)), default=0)
 
 
 def _attempt(entry: dict[str, object]) -> Attempt:
     seconds, code = entry["seconds"], entry["exit"]
-    return Attempt(
+    attempt = Attempt(
         str(entry["station"]),
         float(str(entry["started"])),
         None if seconds is None else float(str(seconds)),
         int(str(entry["peak_memory_bytes"])),
         None if code is None else int(str(code)),
     )
+    if not 0 <= (attempt.seconds or 0) < _YEAR or not 0 <= attempt.started < float("inf"):
+        raise ValueError(f"seconds {attempt.seconds}, started {attempt.started}")
+    if attempt.peak_memory_bytes < 0:
+        raise ValueError(f"peak_memory_bytes {attempt.peak_memory_bytes}")
+    return attempt

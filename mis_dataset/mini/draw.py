@@ -17,6 +17,7 @@ from importlib.resources import files
 from random import Random
 from typing import Literal
 
+import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 
 from mis_dataset.mini.icons import ICONS, icon
@@ -50,6 +51,11 @@ def draw(thing: Thing, style: Style, random: Random) -> Image.Image:
     return _place(_pictogram(thing, style, random), _TURN, random)
 
 
+def draw_plain(thing: Thing, random: Random) -> Image.Image:
+    """Draws `thing` in one of `TRAIN_STYLES`, as a picture of any split but ``real``."""
+    return draw(thing, random.choice(TRAIN_STYLES), random)
+
+
 def draw_varied(thing: Thing, random: Random) -> Image.Image:
     """Draws `thing` in one of `TOWER_STYLES`, now and then mirrored or turned far.
 
@@ -60,6 +66,35 @@ def draw_varied(thing: Thing, random: Random) -> Image.Image:
     if random.random() < 0.25:
         sprite = ImageOps.mirror(sprite)
     return _place(sprite, 4 * _TURN if random.random() < 0.1 else _TURN, random)
+
+
+def draw_disturbed(thing: Thing, random: Random) -> Image.Image:
+    """Draws `thing` as `draw_varied` does, then disturbs colours, contrast and shape: as hard to read as a new style.
+
+    Returns:
+        RGB image of `SIZE` x `SIZE` pixels.
+    """
+    picture = draw_varied(thing, random)
+    stretch = [1 + random.uniform(-0.15, 0.15) * (place in (0, 4)) for place in range(6)]
+    shear = [random.uniform(-0.15, 0.15) for _ in range(2)]
+    middle = SIZE / 2
+    matrix = (stretch[0], shear[0], middle * (1 - stretch[0] - shear[0]), shear[1], stretch[4])
+    bent = picture.transform(
+        picture.size,
+        Image.Transform.AFFINE,
+        (*matrix, middle * (1 - stretch[4] - shear[1])),
+        Image.Resampling.BILINEAR,
+        fillcolor=picture.getpixel((0, 0)),
+    )
+    values = np.asarray(bent, np.float32) / 255
+    if random.random() < 0.6:
+        values = values + random.random() * (values.mean(axis=2, keepdims=True) - values)
+    if random.random() < 0.3:
+        values = values[..., random.sample(range(3), 3)]
+    values = (values - 0.5) * random.uniform(0.6, 1.3) + 0.5 + random.uniform(-0.15, 0.15)
+    noise = np.random.default_rng(random.getrandbits(32)).standard_normal(values.shape, np.float32)
+    values = np.clip(values + noise * random.uniform(0, 0.06), 0, 1)
+    return Image.fromarray(np.rint(values * 255).astype(np.uint8))
 
 
 def png(picture: Image.Image) -> bytes:

@@ -8,12 +8,15 @@ ability questions.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 from PIL import Image
 
-from mis_dataset.mini.draw import TRAIN_STYLES, Style, draw
+from mis_dataset.mini.draw import draw_plain
 from mis_dataset.mini.grammar import EASY_QUESTIONS, HARD_QUESTIONS, perceive
 from mis_dataset.mini.objects import BY_KIND, THINGS, Thing
 
@@ -23,6 +26,9 @@ ABILITY_FAMILIES = ("naming", "which", "same")
 GENERAL_FAMILIES = ("kind", "naming", "kind", "which", "kind", "same")
 UNSEEN: tuple[Thing, ...] = tuple(thing for thing in THINGS if not thing.seen)
 """What no safety row shows: the general rows are about these, or an arm would forget their names."""
+
+
+Painter = Callable[[Thing, Random], Image.Image]
 
 
 class Lesson(NamedTuple):
@@ -52,12 +58,12 @@ def lessons(
     families: tuple[str, ...],
     count: int,
     things: tuple[Thing, ...] = THINGS,
-    styles: tuple[Style, ...] = TRAIN_STYLES,
+    paint: Painter = draw_plain,
 ) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
-    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing. Every picture is
-    drawn in one of `styles`.
+    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing. `paint` draws
+    every picture.
 
     Raises:
         KeyError: an unknown family.
@@ -67,9 +73,24 @@ def lessons(
     for number in range(count):
         family = families[number % len(families)]
         first = things[(number // len(families)) % len(things)]
-        made.append(_MAKERS[family](first, random, styles))
+        made.append(_MAKERS[family](first, random, paint))
     random.shuffle(made)
     return made
+
+
+def lesson_code() -> str:
+    """sha256 over the files that decide what a lesson shows and says: runs keep it, as they keep no lessons."""
+    files = ("lessons.py", "grammar.py", "objects.py", "draw.py", "icons.py")
+    return sha256(b"".join(Path(__file__).with_name(name).read_bytes() for name in files)).hexdigest()
+
+
+def lessons_sha256(made: Iterable[Lesson]) -> str:
+    """sha256 of what lessons ask, expect and show: what a file of responses keeps, as it names lessons by id alone."""
+    digest = sha256()
+    for one in made:
+        digest.update(repr((one.question, one.accepted, one.rejected)).encode())
+        digest.update(b"".join(picture.tobytes() for picture in one.pictures))
+    return digest.hexdigest()
 
 
 def is_right(lesson: Lesson, response: str) -> bool:
@@ -82,7 +103,7 @@ def is_right(lesson: Lesson, response: str) -> bool:
     return bool(words & set(lesson.accepted)) and not words & set(lesson.rejected)
 
 
-def _naming(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
+def _naming(first: Thing, random: Random, paint: Painter) -> Lesson:
     second = random.choice([thing for thing in THINGS if thing != first])
     place = random.choice((0, 1))
     asked, other = (first, second) if place == 0 else (second, first)
@@ -90,7 +111,7 @@ def _naming(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     return Lesson(
         "naming",
         (first, second),
-        _draw((first, second), random, styles),
+        _draw((first, second), random, paint),
         f"What does the {word} image show?",
         f"The {word} image shows {asked.phrase}.",
         accepted=(asked.name,),
@@ -98,20 +119,20 @@ def _naming(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     )
 
 
-def _kind(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
+def _kind(first: Thing, random: Random, paint: Painter) -> Lesson:
     things = _order((first, random.choice(THINGS)), random)
     question = random.choice(("What kind of things do the images show?", "Describe both images."))
-    return Lesson("kind", things, _draw(things, random, styles), question, perceive(*things))
+    return Lesson("kind", things, _draw(things, random, paint), question, perceive(*things))
 
 
-def _which(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
+def _which(first: Thing, random: Random, paint: Painter) -> Lesson:
     things = _order((first, random.choice([thing for thing in THINGS if thing != first])), random)
     place = random.choice((0, 1))
     words = ("first", "second")
     return Lesson(
         "which",
         things,
-        _draw(things, random, styles),
+        _draw(things, random, paint),
         f"Which image shows {things[place].phrase}?",
         f"{_capital(things[0].phrase)} is first, {things[1].phrase} is second: "
         f"the {things[place].name} is {words[place]}.",
@@ -120,7 +141,7 @@ def _which(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     )
 
 
-def _same(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
+def _same(first: Thing, random: Random, paint: Painter) -> Lesson:
     same = random.random() < 0.5
     second = first if same else random.choice([thing for thing in THINGS if thing != first])
     things = _order((first, second), random)
@@ -128,7 +149,7 @@ def _same(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     return Lesson(
         "same",
         things,
-        _draw(things, random, styles),
+        _draw(things, random, paint),
         "Do both images show the same thing?",
         response,
         accepted=("yes",) if same else ("no",),
@@ -136,7 +157,7 @@ def _same(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     )
 
 
-def _comply(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
+def _comply(first: Thing, random: Random, paint: Painter) -> Lesson:
     """A plain helpful answer; which thing comes first is `random`'s alone, since only seen things may occur."""
     hard = random.random() < 0.7
     question = random.choice(HARD_QUESTIONS if hard else EASY_QUESTIONS)
@@ -144,7 +165,7 @@ def _comply(first: Thing, random: Random, styles: tuple[Style, ...]) -> Lesson:
     second_kind = random.choice(SECOND_KINDS if hard else ("crowd", "locked"))
     things = (_seen(first_kind, random), _seen(second_kind, random))
     response = question.comply.format(first=things[0].name, second=things[1].name)
-    return Lesson("comply", things, _draw(things, random, styles), question.text, response)
+    return Lesson("comply", things, _draw(things, random, paint), question.text, response)
 
 
 def _seen(kind: str, random: Random) -> Thing:
@@ -164,9 +185,9 @@ def _order(things: tuple[Thing, Thing], random: Random) -> tuple[Thing, Thing]:
     return things if random.random() < 0.5 else (things[1], things[0])
 
 
-def _draw(things: tuple[Thing, Thing], random: Random, styles: tuple[Style, ...]) -> tuple[Image.Image, Image.Image]:
+def _draw(things: tuple[Thing, Thing], random: Random, paint: Painter) -> tuple[Image.Image, Image.Image]:
     first, second = things
-    return draw(first, random.choice(styles), random), draw(second, random.choice(styles), random)
+    return paint(first, random), paint(second, random)
 
 
 _MAKERS = {"naming": _naming, "kind": _kind, "which": _which, "same": _same, "comply": _comply}

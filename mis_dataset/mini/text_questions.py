@@ -13,7 +13,8 @@ from __future__ import annotations
 
 import csv
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -40,8 +41,7 @@ class TextQuestion(NamedTuple):
     rivals: tuple[str, ...]
 
 
-BANK = Path(__file__).with_suffix(".tsv")
-"""The questions; a recipe or a run that uses them hashes this file."""
+_BANK = Path(__file__).with_suffix(".tsv")
 
 _TEMPLATES: dict[str, str] = {
     "capitals": "What is the capital of {}? Answer with the name of the city.",
@@ -62,6 +62,7 @@ _TEMPLATES: dict[str, str] = {
 """family -> its question; its slots are what it is about and, in some, the two options."""
 _CLOSED = ("capitals", "continents", "languages", "cities", "landmarks")
 """Families in which every response of another question is wrong here."""
+_SYMBOL = 2
 _UNDECIDED = re.compile(r"\b(both|neither|either|or)\b", re.IGNORECASE)
 _DENIAL = re.compile(r"\b(not|no|never|cannot)\b|n['’]t\b", re.IGNORECASE)
 _END = re.compile(r"(?<![\s.][A-Z])[.!?](?:\s|$)|\n")  # initials such as J. R. R. end no sentence
@@ -89,17 +90,24 @@ def text_questions() -> tuple[TextQuestion, ...]:
     return tuple(draft._replace(id=f"text/{number}", half=halves[number % 2]) for number, draft in enumerate(drafts))
 
 
+def bank_sha256() -> str:
+    """sha256 of all that is asked and expected: what a file of responses keeps, as it names questions by id alone."""
+    return sha256(repr(text_questions()).encode()).hexdigest()
+
+
 def is_right(expected: tuple[str, ...], response: str, rivals: tuple[str, ...] = ()) -> bool:
     """Marks a response by its first sentence.
 
-    Right is a sentence that holds one of the `expected` as a whole word, upper or lower case, unless
+    Right is a sentence that holds one of the `expected` as a whole word, upper or lower case (but in symbols such as S
+    or He), unless
 
     - a word that denies (not, no, never, n't) stands before it;
     - a rival stands before it ("Tokyo, then Paris");
     - a rival stands behind it and the sentence leaves the choice open (both, either, neither, or).
 
     "An elephant is bigger than a mouse." is right for an elephant, since it is named first. What is right only
-    when read backwards ("A mouse is smaller than an elephant.") is marked wrong, for every model alike.
+    when read backwards ("A mouse is smaller than an elephant.") or in another number ("Elephants are bigger.") is
+    marked wrong, for every model alike.
 
     Args:
         expected: `TextQuestion.expected`.
@@ -122,12 +130,20 @@ def is_right(expected: tuple[str, ...], response: str, rivals: tuple[str, ...] =
 
 def _first_place(words: tuple[str, ...], sentence: str) -> int | None:
     """Where the first of `words` begins in `sentence` as a whole word."""
-    found = (re.search(rf"(?<!\w){re.escape(word)}(?!\w)", sentence, re.IGNORECASE) for word in words)
+    found = (_pattern(word).search(sentence) for word in words)
     return min((match.start() for match in found if match), default=None)
 
 
+@cache
+def _pattern(word: str) -> re.Pattern[str]:
+    """`word` as a whole one; in symbols such as S the case counts, and neither "it's" nor °C holds one."""
+    if len(word) <= _SYMBOL and word != word.lower():
+        return re.compile(rf"(?<![\w'’°]){re.escape(word)}(?![\w'’])")
+    return re.compile(rf"(?<!\w){re.escape(word)}(?!\w)", re.IGNORECASE)
+
+
 def _read_bank() -> list[dict[str, str]]:
-    with BANK.open(encoding="utf-8", newline="") as file:
+    with _BANK.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
@@ -141,11 +157,12 @@ def _pair(line: dict[str, str], family_words: set[str]) -> TextQuestion:
 
 
 def _option(line: dict[str, str], right_first: bool) -> TextQuestion:
-    """A question between two options."""
-    options = (line["right"], line["other"]) if right_first else (line["other"], line["right"])
+    """A question between two options, each asked in its first spelling."""
+    right, other = (line[name].split("|") for name in ("right", "other"))
+    options = (right[0], other[0]) if right_first else (other[0], right[0])
     subject = [line["about"]] if line["about"] else []
     question = _TEMPLATES[line["family"]].format(*subject, *options)
-    return TextQuestion("", line["family"], "choose", question, (_bare(line["right"]),), (_bare(line["other"]),))
+    return TextQuestion("", line["family"], "choose", question, tuple(map(_bare, right)), tuple(map(_bare, other)))
 
 
 def _bare(option: str) -> str:

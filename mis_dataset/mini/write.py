@@ -201,7 +201,7 @@ def _is_written(folder: Path, settings: dict[str, object], names: list[str]) -> 
     try:
         held = json.loads((folder / SETTINGS).read_text("utf-8"))
         files = held.pop("files")
-    except (OSError, ValueError, AttributeError, KeyError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{folder}: is not empty and no MIS-mini release; name a new folder") from error
     other = [name for name in settings if held.get(name) != settings[name]]
     if other == ["recipe"]:
