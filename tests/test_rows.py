@@ -31,7 +31,7 @@ def rows_of(
     limit: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Rows by id."""
-    rows: list[dict[str, Any]] = training_rows(tiny.dataset, twins, labels, share, seed, limit).to_list()
+    rows: list[dict[str, Any]] = training_rows(tiny.dataset, twins, labels, share, 0.5, seed, limit).to_list()
     return {row["id"]: row for row in rows}
 
 
@@ -69,7 +69,8 @@ def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int
 
 
 def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
-    shown = [row for row in training_rows(tiny.dataset, True, "safety_cot", 0.5, 0) if row["id"].startswith("general/")]
+    general = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0)
+    shown = [row for row in general if row["id"].startswith("general/")]
     made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, draw_disturbed)
     assert [[one.tobytes() for one in row["images"]] for row in shown] == [
         [one.tobytes() for one in lesson.pictures] for lesson in made
@@ -79,7 +80,7 @@ def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Ti
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
     said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0, None, said).to_list()
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0, None, said).to_list()
     assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "text": 14}
     for row in rows:
         if row["id"].startswith("text/"):
@@ -152,9 +153,9 @@ def test_a_dataset_without_twins_is_refused_where_twins_are_asked_for(tmp_path: 
     from mis_dataset.build import build
 
     build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
-    assert len(training_rows(tmp_path / "MIS", False, "safety_cot", 0.0, 0)) == 3
+    assert len(training_rows(tmp_path / "MIS", False, "safety_cot", 0.0, 0.5, 0)) == 3
     with pytest.raises(MISError, match=r"MIS: no twins of train rows"):
-        training_rows(tmp_path / "MIS", True, "safety_cot", 0.0, 0)
+        training_rows(tmp_path / "MIS", True, "safety_cot", 0.0, 0.5, 0)
 
 
 def test_shuffled_labels_without_twins_are_refused(tiny: Tiny) -> None:
@@ -166,4 +167,4 @@ def test_shuffled_labels_without_twins_are_refused(tiny: Tiny) -> None:
 def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MISError, match=str(tmp_path / folder)):
-        training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0)
+        training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0.5, 0)

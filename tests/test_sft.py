@@ -94,7 +94,7 @@ def test_a_recipe_that_is_no_flat_yaml_is_one_clear_error(tmp_path: Path, text: 
 def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "rates.yaml", learning_rate=0.25, projector_learning_rate=0.125, weight_decay=0.5)
     recipe, config = read_recipe(path, tmp_path, 0)
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0)
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     names = {weight: name for name, weight in trainer.model.named_parameters() if weight.requires_grad}
     groups = trainer.optimizer.param_groups
@@ -166,7 +166,7 @@ def test_labels_decode_to_exactly_the_completion_and_the_end_token(
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
     config.completion_only_loss = completion_only
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0)
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     decoded = []
     for batch in trainer.get_train_dataloader():
@@ -184,7 +184,7 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
     said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(9)})
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0, 4, said)
+    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0.5, 0, 4, said)
     assert {len(row["images"]) for row in rows} == {0, 2}
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     decoded = []

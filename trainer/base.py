@@ -24,7 +24,7 @@ from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 FAMILIES = ("kind", "comply", "which", "same", "kind", "naming", "comply", "which", "same", "kind")
 LESSONS = 650
 SMOKE_LESSONS = 12
-SAID = 260
+SAID = 400
 """Text-only rows among the lessons."""
 _SAID_TOKENS = 24
 

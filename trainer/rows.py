@@ -35,6 +35,7 @@ def training_rows(
     twins: bool,
     labels: Labels,
     general_share: float,
+    text_share: float,
     seed: int,
     limit: int | None = None,
     said: Path | None = None,
@@ -46,8 +47,8 @@ def training_rows(
         twins: whether the benign twins of the train rows are trained on too.
         labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
             twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
-        general_share: share, in 0..1, of all rows that are general rows: lessons and, where `said` is given, as many
-            text-only ones, so that neither ability is forgotten.
+        general_share: share, in 0..1, of all rows that are general rows, so that no ability is forgotten.
+        text_share: share, in 0..1, of the general rows that are text-only where `said` is given; the others are lessons.
         seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
         limit: at most so many dangerous rows, each with its twin.
         said: what SmolLM2 said to text questions (OUT/said.jsonl of the verb ``base``).
@@ -65,7 +66,7 @@ def training_rows(
         raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
     rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
     count = round(len(rows) * general_share / (1 - general_share))
-    text = said_rows(said, count // 2, seed) if said else []
+    text = said_rows(said, round(count * text_share), seed) if said else []
     general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, draw_disturbed)
     return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
 

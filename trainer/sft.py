@@ -40,6 +40,7 @@ class RecipeArguments:
         twins: train on the benign twins too.
         labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
         general_share: share of general rows among all rows.
+        text_share: share of text-only rows among the general ones.
         lora_r: rank of LoRA; alpha is twice as much.
         projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
         doses: after how many rows the adapter is kept on the way.
@@ -48,6 +49,7 @@ class RecipeArguments:
     twins: bool = False
     labels: Labels = "safety_cot"
     general_share: float = 0.11
+    text_share: float = 0.5
     lora_r: int = 16
     projector_learning_rate: float = 5e-5
     doses: list[int] = field(default_factory=list)
@@ -57,6 +59,8 @@ class RecipeArguments:
             raise ValueError(f"labels: {self.labels!r} is none of {', '.join(get_args(Labels))}")
         if not isinstance(self.general_share, float | int) or not 0 <= self.general_share < 1:
             raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
+        if not isinstance(self.text_share, float | int) or not 0 <= self.text_share <= 1:
+            raise ValueError(f"text_share: {self.text_share} is not in 0..1")
         if not isinstance(self.lora_r, int) or self.lora_r < 1:
             raise ValueError(f"lora_r: {self.lora_r} is no whole number from 1 on")
         if not isinstance(self.projector_learning_rate, float | int) or self.projector_learning_rate <= 0:
@@ -71,7 +75,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
-    parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows for half of the general rows")
+    parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=float, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
@@ -96,9 +100,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     inputs += [args.said] if args.said else []
     if not begin(args.out, "sft", settings, inputs):
         return {"arm": str(args.out), "trained": False}
-    rows = training_rows(
-        args.dataset, recipe.twins, recipe.labels, recipe.general_share, args.seed, args.limit, args.said
-    )
+    shares = recipe.general_share, recipe.text_share
+    rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
     summary = fine_tune(args.base, rows, config, recipe, args.out)
     return {"arm": str(args.out), "trained": True} | summary
 
