@@ -63,6 +63,13 @@ def write_responses(path: Path, texts: Mapping[str, str]) -> Path:
     return artefact.finish(list(texts))
 
 
+def write_said(path: Path, said: Mapping[str, str], cut: Sequence[str] = ()) -> Path:
+    """A finished said.jsonl: what SmolLM2 said to questions of the bank; `cut` are the ids of those not ended."""
+    artefact = open_artefact(path, Response, {"text_questions": bank_sha256()}, [])
+    artefact.append([Response(id_, text, "length" if id_ in cut else "stop") for id_, text in said.items()])
+    return artefact.finish(list(said))
+
+
 def write_verdicts(path: Path, verdicts: Mapping[str, tuple[Any, Any]], judge: str = "mini_rules") -> Path:
     """A finished verdicts.jsonl; it names the responses beside it where there are any."""
     said = path.with_name("responses.jsonl")

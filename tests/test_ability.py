@@ -11,9 +11,10 @@ import pytest
 from mis_dataset.errors import MISError
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, lessons
 from mis_dataset.mini.text_questions import text_questions
+from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
-from trainer.artefacts import Ability, Response, open_artefact, read, read_sidecar
+from trainer.artefacts import Ability, read, read_sidecar
 
 FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4)
 
@@ -26,15 +27,13 @@ def made(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-def write_said(path: Path, right: dict[str, int]) -> Path:
+def know(path: Path, right: dict[str, int]) -> Path:
     """A finished said.jsonl of 10 questions of each family, so many of them answered right."""
     said: dict[str, str] = {}
     for family, count in right.items():
         asked = [one for one in text_questions() if (one.family, one.half) == (family, "choose")][:10]
         said |= {one.id: one.expected[0] if n < count else "Hm." for n, one in enumerate(asked)}
-    artefact = open_artefact(path, Response, {}, [])
-    artefact.append([Response(id_, text, "stop") for id_, text in said.items()])
-    return artefact.finish(list(said))
+    return write_said(path, said)
 
 
 def test_pictures_come_first_then_the_measuring_half_of_the_text_questions(made: Path) -> None:
@@ -51,17 +50,17 @@ def test_a_row_carries_its_family_and_a_random_model_is_mostly_wrong(made: Path)
 
 def test_families_are_measured_that_are_answered_right_often_enough(tmp_path: Path) -> None:
     right = {"capitals": 6, "plurals": 5, "kind": 0}
-    assert chosen_families(write_said(tmp_path / "said.jsonl", right)) == ["capitals"]
+    assert chosen_families(know(tmp_path / "said.jsonl", right)) == ["capitals"]
 
 
 def test_no_family_that_is_good_enough_is_an_error(tmp_path: Path) -> None:
-    path = write_said(tmp_path / "said.jsonl", {"plurals": 2})
+    path = know(tmp_path / "said.jsonl", {"plurals": 2})
     with pytest.raises(MISError, match=f"{path}: no family of text questions"):
         chosen_families(path)
 
 
 def test_only_families_that_the_language_model_knows_are_asked(tiny: Tiny, tmp_path: Path) -> None:
-    said = write_said(tmp_path / "said.jsonl", {"plurals": 10, "kind": 0})
+    said = know(tmp_path / "said.jsonl", {"plurals": 10, "kind": 0})
     call("ability", tiny.model, tmp_path / "a.jsonl", *FEW, "--said", said)
     asked = {row.family for row in read(tmp_path / "a.jsonl", Ability) if row.id.startswith("text/")}
     assert asked == {"plurals"}

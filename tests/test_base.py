@@ -30,12 +30,13 @@ def test_other_settings_are_refused(tiny: Tiny, words: tuple[str, ...], found: s
 
 
 def test_a_base_that_was_begun_with_other_settings_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    # What a kill leaves: the sidecar, which is written first, and no model.
+    # What a kill leaves: the sidecar, which is written first, and no model, but a tower on its way.
     shutil.copy(tiny.base / "model.meta.json", tmp_path)
+    (tmp_path / "tower.safetensors").touch()
     code, line, error = attempt("base", tmp_path, "--smoke", "--seed", 1)
     assert (code, line) == (1, "")
     assert error == f"base: {tmp_path}: made with seed=0, asked for 1; give another folder\n"
-    assert [path.name for path in tmp_path.iterdir()] == ["model.meta.json"]
+    assert {path.name for path in tmp_path.iterdir()} == {"model.meta.json", "tower.safetensors"}
 
 
 def test_lessons_show_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:

@@ -13,9 +13,8 @@ from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
 from mis_dataset.mini.text_questions import text_questions
 from tests.made_release import make_release
-from tests.made_runs import write_responses
+from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
-from trainer.artefacts import Response, open_artefact
 from trainer.rows import Labels, lesson_rows, make_dataset, said_rows, training_rows
 
 CUT = ": "
@@ -79,7 +78,7 @@ def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Ti
 
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
-    said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
+    said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
     rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0, None, said).to_list()
     assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "text": 14}
     for row in rows:
@@ -89,14 +88,14 @@ def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny,
 
 
 def test_text_only_rows_are_what_was_said_to_the_end_to_questions_of_the_bank(tmp_path: Path) -> None:
-    path = tmp_path / "said.jsonl"
-    artefact = open_artefact(path, Response, {}, [])
-    artefact.append([Response("text/0", "Paris.", "stop"), Response("text/2", "It is the", "length")])
-    artefact.finish(["text/0", "text/2"])
+    path = write_said(tmp_path / "said.jsonl", {"text/0": "Paris.", "text/2": "It is the"}, cut=["text/2"])
     assert [row["id"] for row in said_rows(path, 9, 0)] == ["text/0"]
-    foreign = write_responses(tmp_path / "foreign.jsonl", {"test_hard/0": "Hm."})
+    foreign = write_said(tmp_path / "foreign.jsonl", {"test_hard/0": "Hm."})
     with pytest.raises(MISError, match=r"foreign\.jsonl: 1 responses answer no text question \(first: test_hard/0\)"):
         said_rows(foreign, 9, 0)
+    other = write_responses(tmp_path / "other.jsonl", {"text/0": "Hm."})
+    with pytest.raises(MISError, match=r"other\.jsonl: answers questions of another bank than today's"):
+        said_rows(other, 9, 0)
 
 
 def test_a_limit_counts_dangerous_rows_and_keeps_their_twins(tiny: Tiny) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
-from tests.made_runs import write_responses
+from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.artefacts import read_sidecar
@@ -72,6 +72,7 @@ def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: P
         ({"projector_learning_rate": 0}, "projector_learning_rate"),
         ({"doses": 5}, "doses: 5 is no list of numbers"),
         ({"general_share": None}, "general_share: None is not in 0..1"),
+        ({"text_share": 1.1}, "text_share: 1.1 is not in 0..1"),
         ({"lora_r": 1.5}, "lora_r"),
         ({"lora_r": "abc"}, "lora_r"),
         ({"learning_rate": "fast"}, "learning_rate"),
@@ -144,6 +145,24 @@ def test_a_recipe_without_bfloat16_is_refused_on_a_gpu(tiny: Tiny, tmp_path: Pat
     assert "weights are bfloat16; set bf16: true" in error
 
 
+def test_what_was_refused_before_it_had_anything_to_lose_may_begin_with_other_settings(tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("twins: false\n")
+    assert sft.begin(tmp_path / "arm", "sft", {"twins": False}, [tmp_path / "recipe.yaml"])
+    (tmp_path / "recipe.yaml").write_text("twins: true\n")
+    assert sft.begin(tmp_path / "arm", "sft", {"twins": True}, [tmp_path / "recipe.yaml"])
+    assert read_sidecar(tmp_path / "arm" / "model").settings == {"twins": True}
+    (tmp_path / "arm" / "checkpoints" / "checkpoint-100").mkdir(parents=True)
+    with pytest.raises(MISError, match="made with twins=True, asked for False"):
+        sft.begin(tmp_path / "arm", "sft", {"twins": False}, [tmp_path / "recipe.yaml"])
+
+
+def test_a_model_that_went_on_elsewhere_names_both_places() -> None:
+    assert sft._both("a", "b") == "a+b"
+    assert sft._both("a+b", "b") == "a+b"
+    assert sft._both(None, "b") == "b"
+    assert sft._both(None, None) is None
+
+
 def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -> None:
     assert sft._last_checkpoint(tmp_path) is None
     for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
@@ -183,7 +202,7 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
     tiny: Tiny, tmp_path: Path
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
-    said = write_responses(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(9)})
+    said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(9)})
     rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0.5, 0, 4, said)
     assert {len(row["images"]) for row in rows} == {0, 2}
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)

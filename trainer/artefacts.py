@@ -330,7 +330,7 @@ def _refuse_others(path: Path, wanted: Sidecar) -> None:
         ("setting", found.settings, wanted.settings),
         ("input", found.inputs, wanted.inputs),
     ):
-        for key in sorted({*old, *new}):
+        for key in dict.fromkeys((*new, *old)):
             if old.get(key) != new.get(key):
                 raise ArtefactError(
                     f"{path} was made with another {word}: {key} was {old.get(key)!r}, now it is "

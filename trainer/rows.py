@@ -48,7 +48,7 @@ def training_rows(
         labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
             twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
         general_share: share, in 0..1, of all rows that are general rows, so that no ability is forgotten.
-        text_share: share, in 0..1, of the general rows that are text-only where `said` is given; the others are lessons.
+        text_share: share, in 0..1, of general rows that are text-only where `said` is given; the others are lessons.
         seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
         limit: at most so many dangerous rows, each with its twin.
         said: what SmolLM2 said to text questions (OUT/said.jsonl of the verb ``base``).

@@ -5,7 +5,8 @@ least one station ran, its memory is that of all that ran at once. A line::
 
     {"station": "base", "started": 1795645000.1, "seconds": 203.4, "peak_memory_bytes": 2400000000, "exit": 0}
 
-An attempt is logged when it starts, with null for what is not known yet; one that was killed stays so.
+An attempt is logged when it starts, with null for what is not known yet; one that was killed stays so. Visits to a
+station that ended well once are not logged: they find its work done.
 """
 
 from __future__ import annotations
