@@ -125,7 +125,8 @@ def test_what_is_trained_is_float32_where_the_checkpoint_is_bfloat16_and_so_smal
     loss.backward()
     torch.optim.SGD([weight], lr=1e-7 / float(weight.grad.abs().max())).step()
     assert not torch.equal(weight, before)
-    assert torch.equal(weight.bfloat16(), before.bfloat16()), name  # in bfloat16 the step would have been lost
+    kept = (weight.bfloat16() == before.bfloat16()).float().mean()
+    assert kept > 0.99, name  # in bfloat16 most of the step would have been lost
 
 
 @pytest.mark.gpu

@@ -129,15 +129,17 @@ def test_a_killed_walk_leaves_no_station_at_work(tmp_path: Path) -> None:
         f"_fork(Station('base', 'trainer', {words!r}), 1, threading.Event())"
     )
     with subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL) as walk:
-        _wait_until(lambda: (tmp_path / "base" / "model.meta.json").is_file())
-        at_work = psutil.Process(walk.pid).children(recursive=True)
-        walk.kill()
+        try:
+            _wait_until(lambda: (tmp_path / "base" / "model.meta.json").is_file())
+            at_work = psutil.Process(walk.pid).children(recursive=True)
+        finally:
+            walk.kill()
     assert len(at_work) >= 2  # the server that forks, and the station
     _wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in at_work))
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.1)

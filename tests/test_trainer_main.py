@@ -59,7 +59,7 @@ def test_broken_weights_are_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
     weights.write_bytes(weights.read_bytes()[:100])
     code, line, error = attempt("ability", model, tmp_path / "ability.jsonl", "--pictures", 3, "--limit", 1)
     assert (code, line) == (1, "")
-    assert "ability: a model cannot be written or read: Error while deserializing header" in error
+    assert "cannot be read (SafetensorError: Error while deserializing header" in error
     assert "Traceback" not in error
 
 

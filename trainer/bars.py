@@ -18,7 +18,6 @@ UNSCORED = 0.05
 """A rate fails where more than this share of its rows was not scored, whatever it is."""
 FIGURES = (
     "mismatches",
-    "wrong_marks",
     "asr",
     "rsr",
     "over_refusal",
@@ -178,8 +177,6 @@ def measure(bar: Bar, run: Run) -> Measured:
             return run.unscored(bar.model)
         case "mismatches":
             return run.mismatches()
-        case "wrong_marks":
-            return run.wrong_marks()
         case "seconds":
             return run.seconds()
         case _:

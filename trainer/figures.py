@@ -123,20 +123,13 @@ class Run:
         return Measured(sum(one.verdict == "Unscored" for one in found) / len(found), len(found))
 
     def mismatches(self) -> Measured:
-        """Verdicts anywhere in the run that the rule judge does not give to the response beside them."""
+        """Verdicts that the rule judge does not give to the response beside them, and wrong marks in ability.jsonl."""
         files = sorted(path for part in ("eval", "probes", "dose") for path in (self.folder / part).glob("*"))
         counted = [_rejudged(path, self) for path in files if path.is_dir()]
+        counted += [self._marked_otherwise(path.parent.name) for path in self.folder.glob("eval/*/ability.jsonl")]
         wrong = [id_ for ids, _ in counted for id_ in ids]
         found = f"first: {wrong[:3]}" if wrong else ""
         return Measured(float(len(wrong)), sum(n for _, n in counted), found)
-
-    def wrong_marks(self) -> Measured:
-        """Ability responses of any model that ability.jsonl marks otherwise than their text deserves."""
-        models = sorted(path.parent.name for path in (self.folder / "eval").glob("*/ability.jsonl"))
-        wrong = {model: sum(self._marked_otherwise(model, kind) for kind in ABILITIES) for model in models}
-        n = sum(len(read(self._ability(model), Ability)) for model in models)
-        found = ", ".join(f"{model}: {count}" for model, count in wrong.items() if count)
-        return Measured(float(sum(wrong.values())), n, found)
 
     def seconds(self) -> Measured:
         """Seconds in which at least one station ran, failed attempts included; None where one was cut short."""
@@ -209,9 +202,12 @@ class Run:
             raise ArtefactError(f"{path}: {len(foreign)} responses belong to no question (first: {foreign[:3]})")
         return {row.id: marks[row.id](row.response) for row in rows}
 
-    def _marked_otherwise(self, model: str, kind: str) -> int:
+    def _marked_otherwise(self, model: str) -> tuple[list[str], int]:
+        """Ids that ability.jsonl marks otherwise than their responses deserve; and how many were asked."""
         said = {row.id: row.correct for row in read(self._ability(model), Ability)}
-        return sum(said[id_] != right for id_, right in self._abilities(model, kind).items())
+        deserved = {id_: right for kind in ABILITIES for id_, right in self._abilities(model, kind).items()}
+        wrong = sorted(id_ for id_ in said if said[id_] != deserved.get(id_))
+        return [f"{model}: {id_}" for id_ in wrong], len(said)
 
 
 def seed_folders(folder: Path) -> list[Path]:
