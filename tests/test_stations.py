@@ -85,6 +85,7 @@ def judging(folder: Path, name: str) -> Station:
     return Station(name, "trainer", ["judge", *map(str, words)])
 
 
+@pytest.mark.slow
 def test_two_lanes_walk_at_once_each_in_its_order(tmp_path: Path) -> None:
     lanes = [[judging(tmp_path, name + number) for number in "12"] for name in "ab"]
     reproduce._walk(lanes, tmp_path, in_process=False)
@@ -97,6 +98,7 @@ def test_two_lanes_walk_at_once_each_in_its_order(tmp_path: Path) -> None:
     assert all((tmp_path / name / "verdicts.jsonl").is_file() for name in walked)
 
 
+@pytest.mark.slow
 def test_a_station_that_fails_ends_the_one_beside_it_and_is_the_one_named(tmp_path: Path) -> None:
     long = Station("long", "trainer", ["base", str(tmp_path / "base")])
     bad = Station("bad", "trainer", ["bars", str(tmp_path / "none")])
