@@ -23,6 +23,7 @@ from trainer.artefacts import (
     read_sidecar,
     sidecar_path,
     write_derived,
+    write_sidecar,
 )
 from trainer.files import (
     ArtefactError,
@@ -358,3 +359,13 @@ def test_a_commit_with_other_files_on_disk_is_called_dirty(tmp_path: Path, monke
 
 def test_the_split_is_the_part_before_the_slash() -> None:
     assert split_of("test_benign/12") == "test_benign"
+
+
+@pytest.mark.parametrize("part", ["settings", "inputs", "versions"])
+def test_a_sidecar_whose_parts_are_no_objects_is_one_clear_error(tmp_path: Path, part: str) -> None:
+    path = tmp_path / "responses.jsonl"
+    write_sidecar(path, make_sidecar(path, "response", {}, []))
+    found = json.loads(sidecar_path(path).read_text("utf-8"))
+    sidecar_path(path).write_text(json.dumps(found | {part: [1]}))
+    with pytest.raises(ArtefactError, match="is not a sidecar"):
+        read_sidecar(path)

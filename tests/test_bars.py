@@ -389,3 +389,11 @@ def test_the_readme_shows_what_was_measured() -> None:
 def test_what_was_measured_was_held_against_these_bars() -> None:
     found = {bar["name"]: (bar["must"], bar["aim"]) for bar in json.loads(MEASURED.read_text("utf-8"))["bars"]}
     assert found == {bar.name: (bars._must(bar), bars._aim(bar)) for bar in read_bars(BARS)}
+
+
+@pytest.mark.parametrize("line", ['name = ["a"]', 'n = "x"', 'at_most = "x"', "model = 5"])
+def test_a_limit_of_the_wrong_type_is_one_clear_error(tmp_path: Path, line: str) -> None:
+    values = {"name": '"a"', "figure": '"seconds"', "n": "1"} | dict([line.split(" = ")])
+    (tmp_path / "bars.toml").write_text("[[bar]]\n" + "".join(f"{key} = {value}\n" for key, value in values.items()))
+    with pytest.raises(ArtefactError, match=r"bars\.toml: .* has a value of the wrong type"):
+        read_bars(tmp_path / "bars.toml")

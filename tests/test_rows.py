@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from mis_dataset.mini.text_questions import text_questions
 from tests.made_release import make_release
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
-from trainer.rows import Labels, lesson_rows, make_dataset, said_rows, training_rows
+from trainer.rows import Labels, lesson_rows, make_dataset, read_split, said_rows, training_rows
 
 CUT = ": "
 
@@ -167,3 +168,11 @@ def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: 
     (tmp_path / "empty").mkdir()
     with pytest.raises(MISError, match=str(tmp_path / folder)):
         training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0.5, 0)
+
+
+def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    dataset = Path(shutil.copytree(tiny.dataset, tmp_path / "MIS"))
+    file = next((dataset / "data").glob("train-*.parquet"))
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(MISError, match=r"MIS: data/train-.*\.parquet: was changed since it was built"):
+        read_split(dataset, "train")

@@ -22,7 +22,7 @@ from tests.made_runs import (
     write_verdicts,
 )
 from trainer import judge, score
-from trainer.artefacts import Verdict, read, read_sidecar, sidecar_path
+from trainer.artefacts import Ability, Verdict, open_artefact, read, read_sidecar, sidecar_path
 from trainer.files import ArtefactError
 from trainer.questions import read_rows, read_things, twins
 
@@ -188,3 +188,17 @@ def test_a_broken_parquet_is_one_clear_error(tmp_path: Path) -> None:
     pq.write_table(pa.table({"id": ["test_hard/0"]}), path)
     with pytest.raises(ArtefactError, match=r"no column \['category', 'level', 'question', 'twin_of'\]; build"):
         read_rows(tmp_path / "MIS")
+
+
+def test_ability_rows_that_answer_no_question_are_refused(tmp_path: Path) -> None:
+    artefact = open_artefact(tmp_path / "ability.jsonl", Ability, {}, [])
+    artefact.append([Ability("pikture/0", "A lamp.", True, "naming")])
+    with pytest.raises(ArtefactError, match=r"ability\.jsonl: 1 ids are no questions \(first: pikture/0\)"):
+        score.ability_rates(artefact.finish(["pikture/0"]))
+
+
+@pytest.mark.parametrize("name", [5, None, "", "unicorn"])
+def test_names_of_no_thing_are_refused(tmp_path: Path, name: object) -> None:
+    (tmp_path / "objects.json").write_text(json.dumps({"test_hard/0": ["lamp", name]}))
+    with pytest.raises(ArtefactError, match=r"objects\.json: 1 ids name no thing of ours \(first: \['test_hard/0'\]\)"):
+        read_things(tmp_path / "objects.json")

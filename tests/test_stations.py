@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -68,7 +69,18 @@ def test_seconds_in_which_two_ran_count_once_and_their_memory_together() -> None
     assert (total_seconds([Attempt("a", 0.0)]), peak_memory([])) == (0.0, 0)
 
 
-@pytest.mark.parametrize("line", ["{", '{"station": "base"}', "[]", '{"station": "a", "started": "x", "seconds": 1}'])
+WHOLE = {"station": "a", "started": 1.0, "seconds": 1.0, "peak_memory_bytes": 1, "exit": 0}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *("{", '{"station": "base"}', "[]", "[" * 100_000),
+        *(json.dumps(WHOLE | wrong) for wrong in ({"started": "x"}, {"seconds": -5}, {"peak_memory_bytes": -4})),
+        json.dumps(WHOLE | {"seconds": float("nan")}),
+    ],
+    ids=lambda line: line[:60],
+)
 def test_a_line_that_is_none_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "stations.jsonl"
     path.write_text(line + "\n")

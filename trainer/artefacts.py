@@ -93,7 +93,6 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "bool": (bool,),
     "str | None": (str, type(None)),
 }
-"""What else of a checkpoint transformers reads, where it is there."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ _BESIDE_WEIGHTS = (
     *("vocab.json", "merges.txt", "chat_template.jinja", "chat_template.json"),
     *("processor_config.json", "preprocessor_config.json", "video_preprocessor_config.json"),
 )
+"""What else of a checkpoint transformers reads, where it is there."""
 
 
 class ArtefactError(MISError):

@@ -22,6 +22,7 @@ from threading import Lock
 from trainer.files import ArtefactError, read_lines, write_text
 
 _YEAR = 366 * 24 * 3600
+"""Seconds; no attempt takes as long."""
 _ROUNDING = 0.05
 """Seconds by which two times in a log may be off; what follows at once does not run at the same time."""
 
