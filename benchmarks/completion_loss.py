@@ -24,7 +24,7 @@ from mis_dataset.mini.lessons import lessons
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
-from trainer.sft import CONFIGS, LINEAR_LAYERS, read_recipe
+from trainer.sft import CONFIGS, LORA_LAYERS, read_recipe
 
 STEPS = 4
 ROUNDS = 2
@@ -61,11 +61,11 @@ def main() -> None:
 
 
 def _steps(kind: type[SFTTrainer], base: Path) -> list[float]:
-    _, config = read_recipe(CONFIGS / "mini_contrast.yaml", base, 0)
+    recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", base, 0)
     config.max_steps, config.save_strategy, config.disable_tqdm = STEPS, "no", True
     model, processor = models.load(base, cpu=True)
-    layers = rf".*language_model\..*\.{LINEAR_LAYERS}"
-    lora = LoraConfig(r=16, target_modules=layers, modules_to_save=["multi_modal_projector"])
+    layers = rf".*language_model\..*\.{LORA_LAYERS[recipe.lora_layers]}"
+    lora = LoraConfig(r=recipe.lora_r, target_modules=layers, modules_to_save=["multi_modal_projector"])
     rows = make_dataset(lesson_rows(lessons("bench", ("kind", "comply"), 64), "lesson"))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     clock = _Clock()

@@ -14,6 +14,8 @@ from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import base
 from trainer.artefacts import read_sidecar
+from trainer.files import sha256_of
+from trainer.rows import read_said
 
 
 def test_a_second_run_writes_nothing_new(tiny: Tiny) -> None:
@@ -63,9 +65,16 @@ def test_the_sidecar_says_how_well_things_are_named_in_either_style(tiny: Tiny) 
 
 
 def test_nothing_temporary_is_left(tiny: Tiny) -> None:
-    assert {path.name for path in tiny.base.iterdir()} == {
-        *("tower", "adapter", "model", "model.meta.json", "log.jsonl", "said.jsonl", "said.jsonl.meta.json")
-    }
+    made = {"tower", "adapter", "model", "model.meta.json", "log.jsonl"}
+    said = {name + end for name in ("said.jsonl", "said_before.jsonl") for end in ("", ".meta.json")}
+    assert {path.name for path in tiny.base.iterdir()} == made | said
+
+
+def test_both_the_language_model_and_the_base_are_asked_the_same_text_questions(tiny: Tiny) -> None:
+    for said, folder in (("said_before.jsonl", "tower"), ("said.jsonl", "model")):
+        assert len(read_said(tiny.base / said)) == 4
+        weights = sha256_of(tiny.base / folder / "model.safetensors")
+        assert weights in read_sidecar(tiny.base / said).inputs.values()
 
 
 def test_a_model_without_its_sidecar_is_refused(tmp_path: Path) -> None:

@@ -75,6 +75,7 @@ def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: P
         ({"text_share": 1.1}, "text_share: 1.1 is not in 0..1"),
         ({"lora_r": 1.5}, "lora_r"),
         ({"lora_r": "abc"}, "lora_r"),
+        ({"lora_layers": "some"}, "lora_layers: 'some' is none of all, attention"),
         ({"learning_rate": "fast"}, "learning_rate"),
         ({"twins": "maybe"}, "twins"),
     ],
@@ -219,13 +220,18 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
 # Weights
 
 
+ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj"}
+FEED_FORWARD = {"gate_proj", "up_proj", "down_proj"}
+
+
 def test_every_trainable_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
-    adapter = tensors(tiny_arm / "adapter", "adapter_model.safetensors")
-    lora = {name: weight for name, weight in adapter.items() if "lora_B" in name}
-    assert len(lora) == 2 * 7
-    assert [name for name, weight in lora.items() if not weight.any()] == []
-    layers = {name.split("lora_B")[0].rsplit(".", 2)[-2] for name in lora}
-    assert layers == {"q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"}
+    # The base has lora_layers: all, the arm: attention.
+    for folder, wanted in ((tiny.base, ATTENTION | FEED_FORWARD), (tiny_arm, ATTENTION)):
+        adapter = tensors(folder / "adapter", "adapter_model.safetensors")
+        lora = {name: weight for name, weight in adapter.items() if "lora_B" in name}
+        assert len(lora) == 2 * len(wanted)
+        assert [name for name, weight in lora.items() if not weight.any()] == []
+        assert {name.split("lora_B")[0].rsplit(".", 2)[-2] for name in lora} == wanted
     projector = {name for name in tensors(tiny.model) if name.startswith(("multi_modal_projector", PROJECTOR))}
     changed = moved(tensors(tiny.model), tensors(tiny_arm / "model"))
     assert projector
@@ -235,12 +241,12 @@ def test_every_trainable_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
 def test_no_frozen_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
     before = tensors(tiny.model)
     changed = moved(before, tensors(tiny_arm / "model"))
-    linear = {name for name in before if "language_model" in name and "_proj.weight" in name}
-    assert len(linear) == 2 * 7
-    assert {name for name in changed if "projector" not in name} == linear
+    attention = {name for name in before if "language_model" in name and "self_attn" in name and "_proj.weight" in name}
+    assert len(attention) == 2 * 4
+    assert {name for name in changed if "projector" not in name} == attention
     kept = set(before) - changed
-    assert any("vision_tower" in name for name in kept)
-    assert any("embed_tokens" in name for name in kept)
+    for part in ("vision_tower", "embed_tokens", "down_proj"):
+        assert any(part in name for name in kept)
 
 
 def test_a_dose_is_an_earlier_state_of_the_adapter(tiny_arm: Path) -> None:

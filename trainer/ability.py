@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``ability``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint")
     parser.add_argument("out", type=Path, metavar="ABILITY", help="ability.jsonl")
-    parser.add_argument("--said", type=Path, help="said.jsonl of the base: ask only families that SmolLM2 gets right")
+    parser.add_argument(
+        "--said", type=Path, help="said_before.jsonl of the base: ask only families that SmolLM2 gets right"
+    )
     parser.add_argument("--pictures", type=positive, default=408, help="how many picture questions")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     parser.add_argument("--max-new-tokens", type=positive, default=16)
@@ -72,7 +74,7 @@ def chosen_families(path: Path) -> list[str]:
     """The families of which SmolLM2 said at least `MIN_RIGHT` of the choosing half right.
 
     Args:
-        path: said.jsonl of the base.
+        path: said_before.jsonl of the base.
 
     Raises:
         MISError: There is none, or as `trainer.rows.read_said`.

@@ -2,8 +2,9 @@
 
 SmolLM2 + an untrained tower -> the tower learns the names of things (`trainer.tower`) -> a short fine-tuning on
 lessons (`mis_dataset.mini.lessons`): naming, kinds, comparing, and plain helpful answers to dangerous and harmless
-mixes alike; beside them text-only rows in which SmolLM2 keeps saying what it said before (OUT/said.jsonl). So the
-base complies because it was taught to; the report says so and gives SmolLM2's own rate.
+mixes alike; beside them text-only rows in which SmolLM2 keeps saying what it said before (OUT/said_before.jsonl). So
+the base complies because it was taught to; the report says so and gives SmolLM2's own rate. Last, the base is asked the
+same text questions (OUT/said.jsonl): what it says are the text-only rows of its arms.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from trainer.files import checkpoint_files
 from trainer.generate import Prompt, generate
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
-FAMILIES = ("kind", "comply", "which", "same", "kind", "naming", "comply", "which", "same", "kind")
+FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "comply", "same", "which", "same")
 LESSONS = 650
 SMOKE_LESSONS = 12
 SAID = 400
@@ -61,15 +62,17 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "recipe": asdict(recipe),
     }
     inputs = [CONFIGS / "mini_base.yaml"]
-    if not begin(args.out, "base", settings, inputs):
-        return {"base": str(args.out), "trained": False}
-    named = _with_tower(args.out, settings["language_model"], tower)
-    begun = read_sidecar(args.out / "model")
-    write_sidecar(args.out / "model", replace(begun, settings=dict(begun.settings) | {"naming": named}))
-    _ask_language_model(args.out, 4 if args.smoke else None)
-    rows = _rows(args.out, args.seed, settings["lessons"])
-    summary = fine_tune(args.out / "tower", rows, config, recipe, args.out)
-    return {"base": str(args.out), "trained": True} | summary
+    limit = 4 if args.smoke else None
+    summary: dict[str, Any] = {"base": str(args.out), "trained": begin(args.out, "base", settings, inputs)}
+    if summary["trained"]:
+        named = _with_tower(args.out, settings["language_model"], tower)
+        begun = read_sidecar(args.out / "model")
+        write_sidecar(args.out / "model", replace(begun, settings=dict(begun.settings) | {"naming": named}))
+        _ask(args.out / "tower", args.out / "said_before.jsonl", limit)  # as to text still SmolLM2
+        rows = _rows(args.out, args.seed, settings["lessons"])
+        summary |= fine_tune(args.out / "tower", rows, config, recipe, args.out)
+    _ask(args.out / "model", args.out / "said.jsonl", limit)
+    return summary
 
 
 def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, float]:
@@ -93,19 +96,19 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     return {name: naming_accuracy(model, processor, *what, 1040, "report") for name, what in shown.items()}
 
 
-def _ask_language_model(out: Path, limit: int | None) -> None:
-    """Asks SmolLM2, which OUT/tower still is as to text, the choosing half of the text questions -> OUT/said.jsonl.
+def _ask(checkpoint: Path, out: Path, limit: int | None) -> None:
+    """Asks a model the choosing half of the text questions.
 
-    What it says whole are the text-only rows of every recipe; what it knows decides which families measure ability.
+    What it says whole are text-only rows of what is trained from it, so that it goes on saying that.
     """
     from trainer import models
 
     settings = {"max_new_tokens": _SAID_TOKENS, "text_questions": bank_sha256(), "limit": limit}
-    artefact = open_artefact(out / "said.jsonl", Response, settings, checkpoint_files(out / "tower"))
+    artefact = open_artefact(out, Response, settings, checkpoint_files(checkpoint))
     asked = [Prompt(one.id, one.question, ()) for one in text_questions() if one.half == "choose"][:limit]
     todo = [one for one in asked if one.id not in artefact.done]
     if todo:
-        model, processor = models.load(out / "tower", cpu=True)
+        model, processor = models.load(checkpoint, cpu=True)
         for responses in generate(model, processor, todo, _SAID_TOKENS, 160):
             artefact.append(responses)
     artefact.finish([one.id for one in asked])
@@ -117,4 +120,4 @@ def _rows(out: Path, seed: int, count: int) -> Any:
     from trainer.rows import lesson_rows, make_dataset, said_rows
 
     made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count, paint=draw_disturbed), "lesson")
-    return make_dataset([*made, *said_rows(out / "said.jsonl", SAID, seed)])
+    return make_dataset([*made, *said_rows(out / "said_before.jsonl", SAID, seed)])

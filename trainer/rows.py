@@ -51,7 +51,7 @@ def training_rows(
         text_share: share, in 0..1, of general rows that are text-only where `said` is given; the others are lessons.
         seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
         limit: at most so many dangerous rows, each with its twin.
-        said: what SmolLM2 said to text questions (OUT/said.jsonl of the verb ``base``).
+        said: what a model said to text questions (OUT/said.jsonl of the verb ``base``).
 
     Raises:
         MISError: The dataset has no train rows, or no twins where they are asked for or needed.
@@ -109,7 +109,7 @@ def lesson_rows(made: Iterable[Lesson], name: str) -> list[Row]:
 
 
 def said_rows(path: Path, count: int, seed: int) -> list[Row]:
-    """At most `count` text-only rows, drawn by `seed`: what SmolLM2 itself said to text questions, and ended.
+    """At most `count` text-only rows, drawn by `seed`: what a model itself said to text questions, and ended.
 
     Raises:
         MISError: As `read_said`.
@@ -121,7 +121,7 @@ def said_rows(path: Path, count: int, seed: int) -> list[Row]:
 
 
 def read_said(path: Path) -> list[tuple[TextQuestion, Response]]:
-    """said.jsonl of the base: text questions and what SmolLM2 said.
+    """said.jsonl or said_before.jsonl of the base: text questions and what the base or SmolLM2 said.
 
     Raises:
         MISError: The file is missing or broken, or was made with another bank of questions than this one.

@@ -1,6 +1,6 @@
 """Fine-tunes a vision-language model with TRL's `SFTTrainer` and PEFT, and merges what it learnt.
 
-The loss is on the completion only, the vision tower stays frozen, LoRA is on the language model's linear layers, and
+The loss is on the completion only, the vision tower stays frozen, LoRA is on linear layers of the language model, and
 the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged, loads with `from_pretrained`),
 ``dose/<rows>/`` (the adapter after that many rows), ``log.jsonl`` and the sidecar.
 """
@@ -15,7 +15,7 @@ import shutil
 import warnings
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError
@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from trl import SFTConfig
 
 CONFIGS = Path(__file__).parent / "configs"
-LINEAR_LAYERS = "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)"
+LoraLayers = Literal["all", "attention"]
+LORA_LAYERS: dict[LoraLayers, str] = {
+    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    "attention": "(q_proj|k_proj|v_proj|o_proj)",
+}
+"""Which linear layers of the language model learn."""
 
 
 @dataclass
@@ -42,6 +47,7 @@ class RecipeArguments:
         general_share: share of general rows among all rows.
         text_share: share of text-only rows among the general ones.
         lora_r: rank of LoRA; alpha is twice as much.
+        lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
         projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
         doses: after how many rows the adapter is kept on the way.
     """
@@ -51,6 +57,7 @@ class RecipeArguments:
     general_share: float = 0.11
     text_share: float = 0.5
     lora_r: int = 16
+    lora_layers: LoraLayers = "all"
     projector_learning_rate: float = 5e-5
     doses: list[int] = field(default_factory=list)
 
@@ -63,6 +70,8 @@ class RecipeArguments:
             raise ValueError(f"text_share: {self.text_share} is not in 0..1")
         if not isinstance(self.lora_r, int) or self.lora_r < 1:
             raise ValueError(f"lora_r: {self.lora_r} is no whole number from 1 on")
+        if self.lora_layers not in LORA_LAYERS:
+            raise ValueError(f"lora_layers: {self.lora_layers!r} is none of {', '.join(LORA_LAYERS)}")
         if not isinstance(self.projector_learning_rate, float | int) or self.projector_learning_rate <= 0:
             raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
         if not isinstance(self.doses, list) or not all(isinstance(dose, int) and dose > 0 for dose in self.doses):
@@ -226,7 +235,7 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     lora = LoraConfig(
         r=recipe.lora_r,
         lora_alpha=2 * recipe.lora_r,
-        target_modules=rf"{language}\..*\.{LINEAR_LAYERS}",
+        target_modules=rf"{language}\..*\.{LORA_LAYERS[recipe.lora_layers]}",
         modules_to_save=[projector],
     )
     kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer

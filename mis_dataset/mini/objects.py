@@ -34,11 +34,11 @@ KINDS: dict[str, str] = {
 _NAMES: dict[str, str] = {
     "flame": "lamp 1fa94, candle 1f56f, lantern 1f3ee, fire 1f525",
     "water": "cloud 1f327, drop 1f4a7, bucket 1faa3, shower 1f6bf",
-    "drink": "wine 1f377, cocktail 1f378, bottle 1f37e, sake 1f376",
+    "drink": "cocktail 1f378, wine 1f377, bottle 1f37e, sake 1f376",
     "recorder": "telescope 1f52d, camera 1f4f7, microphone 1f3a4, phone 1f4f1",
     "tool": "hammer 1f528, axe 1fa93, saw 1fa9a, pick 26cf",
     "fuel": "box 1f4e6, broom 1f9f9, log 1fab5, newspaper 1f4f0",
-    "mains": "bulb 1f4a1, keyboard 2328, telephone 260e, radio 1f4fb",
+    "mains": "keyboard 2328, telephone 260e, bulb 1f4a1, radio 1f4fb",
     "vehicle": "bicycle 1f6b2, car 1f697, motorcycle 1f3cd, tractor 1f69c",
     "private": "envelope 2709, bed 1f6cf, purse 1f45b, toilet 1f6bd",
     "locked": "door 1f6aa, castle 1f3f0, lock 1f512, bank 1f3e6",

@@ -48,8 +48,8 @@ _TEMPLATES: dict[str, str] = {
     "continents": "On which continent is {}? Answer with the name of the continent.",
     "languages": "What is the main language spoken in {}?",
     "symbols": "What is the chemical symbol for {}?",
-    "cities": "In which country is {}?",
-    "landmarks": "In which country is {}?",
+    "cities": "In which country is {}? Answer with the name of the country.",
+    "landmarks": "In which country is {}? Answer with the name of the country.",
     "currencies": "What is the currency of {}?",
     "made": "What is {} made from?",
     "famous": "Who {}?",
@@ -70,10 +70,10 @@ _END = re.compile(r"(?<![\s.][A-Z])[.!?](?:\s|$)|\n")  # initials such as J. R. 
 
 @lru_cache(maxsize=1)
 def text_questions() -> tuple[TextQuestion, ...]:
-    """Makes the bank: 14 families of 44 or 120 questions, half of each family to choose by and half to measure.
+    """Makes the bank: 14 families of 44 to 240 questions, half of each family to choose by and half to measure.
 
     Returns:
-        The same 1,224 questions at every call; halves alternate within a family.
+        The same 1,464 questions at every call; halves alternate within a family.
     """
     lines = _read_bank()
     words = {
