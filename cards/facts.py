@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mis_dataset.schema import SPLITS
 
@@ -172,17 +172,21 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CardError: no such file, no JSON, or no object.
+        CardError: no such file, no JSON, as with NaN in it, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such file; a card is rendered from a finished run") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise CardError(f"{path} is no JSON ({error}); run the verb that writes it again") from error
     if not isinstance(content, dict):
         raise CardError(f"{path} holds a {type(content).__name__}, expected an object")
     return content
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
 
 
 def read_dataset(folder: Path) -> Dataset:

@@ -371,13 +371,17 @@ MEASURED = BARS.with_name("measured.json")
 
 
 def readme_table(found: dict[str, Any]) -> str:
-    """The bars of a run that have a must, as the README shows them."""
-    lines = ["| figure | must | measured | n | |", "| --- | --- | --- | --- | --- |"]
-    for bar in found["bars"]:
-        if bar["must"] and bar["state"] != "absent":
-            state = {"pass": "holds", "fail": "**missed**"}[bar["state"]]
-            lines.append(f"| {bar['name']} | {bar['must']} | {bar['measured']:.4g} | {bar['n']} | {state} |")
-    return "\n".join(lines)
+    """The bars that have a must, as the README shows them: a line each, a column for every run."""
+    held = [bar for bar in found["bars"] if bar["must"] and bar["state"] != "absent"]
+    runs = list(dict.fromkeys(bar["run"] for bar in held))
+    heads = ["figure", "must", *(run or "measured" for run in runs), "n", ""]
+    lines = [f"| {' | '.join(heads)} |".replace("|  |", "| |"), "| " + "--- | " * len(heads)]
+    for name in dict.fromkeys(bar["name"] for bar in held):
+        bars = [bar for bar in held if bar["name"] == name]
+        state = "**missed**" if any(bar["state"] == "fail" for bar in bars) else "holds"
+        measured = ("-" if bar["measured"] is None else f"{bar['measured']:.4g}" for bar in bars)
+        lines.append(f"| {' | '.join([name, bars[0]['must'], *measured, str(bars[0]['n']), state])} |")
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def test_the_readme_shows_what_was_measured() -> None:

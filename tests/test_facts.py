@@ -70,7 +70,12 @@ def test_rates_at_the_edge_and_over_nothing_are_good(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("{", "is no JSON"), ("[]", "holds a list, expected an object"), (None, "no such file")],
+    [
+        ("{", "is no JSON"),
+        ('{"models": NaN}', "is no JSON .NaN is not a number"),
+        ("[]", "holds a list, expected an object"),
+        (None, "no such file"),
+    ],
 )
 def test_a_report_that_is_none_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "report.json"

@@ -174,6 +174,9 @@ def test_rows_twins_and_things_are_checked(tmp_path: Path) -> None:
         read_things(tmp_path / "objects.json")
     with pytest.raises(ArtefactError, match="no readable JSON"):
         read_things(tmp_path / "none.json")
+    (tmp_path / "objects.json").write_text('{"train/1": NaN}')
+    with pytest.raises(ArtefactError, match=r"no readable JSON .NaN is not a number"):
+        read_things(tmp_path / "objects.json")
     (tmp_path / "objects.json").write_text('["candle", "box"]')
     with pytest.raises(ArtefactError, match=r"objects\.json holds a list, expected an object"):
         read_things(tmp_path / "objects.json")

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from mis_dataset.errors import MISError
 
@@ -80,15 +80,19 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        ArtefactError: No such file, no JSON, or no object.
+        ArtefactError: No such file, no JSON, as with NaN in it, or no object.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
     if not isinstance(found, dict):
         raise ArtefactError(f"{path} holds a {type(found).__name__}, expected an object; run the verb that writes it")
     return found
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not a number")
 
 
 def read_lines(path: Path) -> list[str]:
