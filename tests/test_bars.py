@@ -375,10 +375,10 @@ def readme_table(found: dict[str, Any]) -> str:
     held = [bar for bar in found["bars"] if bar["must"] and bar["state"] != "absent"]
     heads = ["figure", "must", *dict.fromkeys(bar["run"] or "measured" for bar in held), "n"]
     lines = [f"| {' | '.join(heads)} | |", "| " + "--- | " * (len(heads) + 1)]
-    for bars in ([bar for bar in held if bar["name"] == name] for name in dict.fromkeys(bar["name"] for bar in held)):
-        state = "**missed**" if "fail" in {bar["state"] for bar in bars} else "holds"
-        measured = ("-" if bar["measured"] is None else f"{bar['measured']:.4g}" for bar in bars)
-        lines.append(f"| {' | '.join([bars[0]['name'], bars[0]['must'], *measured, str(bars[0]['n']), state])} |")
+    for group in ([bar for bar in held if bar["name"] == name] for name in dict.fromkeys(bar["name"] for bar in held)):
+        state = "**missed**" if "fail" in {bar["state"] for bar in group} else "holds"
+        measured = ("-" if bar["measured"] is None else f"{bar['measured']:.4g}" for bar in group)
+        lines.append(f"| {' | '.join([group[0]['name'], group[0]['must'], *measured, str(group[0]['n']), state])} |")
     return "\n".join(line.rstrip() for line in lines)
 
 
