@@ -238,8 +238,8 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
 
 
 def test_every_trainable_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
-    adapter = tensors(tiny_arm / "adapter", "adapter_model.safetensors")
-    lora = {name: weight for name, weight in adapter.items() if "lora_B" in name}
+    weights = tensors(tiny_arm / "adapter", "adapter_model.safetensors").items()
+    lora = {name: weight for name, weight in weights if "lora_B" in name}
     assert len(lora) == 2 * 4
     assert [name for name, weight in lora.items() if not weight.any()] == []
     projector = {name for name in tensors(tiny.model) if name.startswith(("multi_modal_projector", PROJECTOR))}
@@ -252,8 +252,7 @@ def test_no_frozen_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
     before = tensors(tiny.model)
     changed = moved(before, tensors(tiny_arm / "model"))
     attention = {name for name in before if "language_model" in name and "self_attn" in name and "_proj.weight" in name}
-    assert len(attention) == 2 * 4
-    assert {name for name in changed if "projector" not in name} == attention
+    assert {name for name in changed if "projector" not in name} == attention != set()
     kept = " ".join(set(before) - changed)
     assert all(part in kept for part in ("vision_tower", "embed_tokens", "down_proj"))
 
