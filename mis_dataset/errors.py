@@ -17,7 +17,7 @@ A fault of the program itself is never wrapped in one of these: it keeps its tra
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, NoReturn
 
 _SHOWN = 20
 
@@ -85,3 +85,12 @@ class ManifestError(MISError):
 
 class BuildError(MISError):
     """The dataset could not be written."""
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """For ``parse_constant`` of `json.loads`, which would take NaN and Infinity for numbers.
+
+    Raises:
+        ValueError: Always; whoever reads the file says which it is.
+    """
+    raise ValueError(f"{name} is not a number")

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from mis_dataset.errors import PictureError, Problem, RecordError, ReleaseError, UsageError
+from mis_dataset.errors import PictureError, Problem, RecordError, ReleaseError, UsageError, refuse_constant
 from mis_dataset.pictures import Pictures, decode_fault, strict_pillow
 from mis_dataset.record import Record, parse_record, remarks_on, shown
 from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
@@ -166,7 +166,7 @@ def _read_json(text: bytes, source: Source) -> tuple[list[object], list[Problem]
         elements = json.loads(
             text.decode("utf-8-sig"),
             object_pairs_hook=partial(_unique_keys, repeated, source),
-            parse_constant=_refuse_constant,
+            parse_constant=refuse_constant,
         )
     except UnicodeDecodeError as error:
         _fail(source.file, f"is not UTF-8 at byte {error.start}; save it as UTF-8")
@@ -196,10 +196,6 @@ def _unique_keys(repeated: list[Problem], source: Source, pairs: list[tuple[str,
             Problem(source.file, row_id, f"an object has the key {shown(key)} more than once") for key in twice
         ]
     return made
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def _parse_all(elements: list[object], source: Source) -> _Parsed:

@@ -16,7 +16,7 @@ from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
 from trainer.artefacts import Ability, read, read_sidecar
 
-FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4)
+FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4, "--float32")
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +78,11 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, made: Path, tmp
     meta = json.loads(made.with_name("ability.jsonl.meta.json").read_text("utf-8"))
     here = Path(os.path.relpath(tiny.model, tmp_path))
     meta["inputs"] = {(here / Path(name).name).as_posix(): hash_ for name, hash_ in meta["inputs"].items()}
-    meta["device"] = "cuda"
+    meta["device"] = "cuda/bfloat16"
     (tmp_path / "ability.jsonl.meta.json").write_text(json.dumps(meta))
     assert call("ability", tiny.model, tmp_path / "ability.jsonl", *FEW)["asked"] == 5
     assert (tmp_path / "ability.jsonl").read_bytes() == made.read_bytes()
-    assert read_sidecar(tmp_path / "ability.jsonl").device == "cpu+cuda"
+    assert read_sidecar(tmp_path / "ability.jsonl").device == "cpu/float32+cuda/bfloat16"
 
 
 def test_all_of_the_checkpoint_is_pinned(made: Path) -> None:

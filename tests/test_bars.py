@@ -56,7 +56,7 @@ def test_a_good_run_passes_every_bar_and_meets_every_aim(good: tuple[Path, list[
     assert by_name["base: ASR on hard"].measured == 1.0
     assert by_name["contrast: pair accuracy on hard, new pairs"].measured == 1.0
     assert by_name["contrast: pair accuracy on hard, new pairs"].n == 20
-    assert by_name["seconds of all stations"].measured == 500.0
+    assert by_name["seconds of a run of one seed"].measured == 500.0
     assert by_name["mirage: over-refusal on twins of hard"].state == "found"
     assert by_name["shuffled: pair accuracy on hard, new pairs"].state == "absent"
     dose = by_name["pair accuracy on hard, new pairs, after all rows minus after none (n: points of the plot)"]
@@ -171,7 +171,7 @@ SPOILT: list[tuple[Spoil, set[str]]] = [
     (abilities(400, 120), {"contrast minus base: text ability, paired lower 95 % bound"}),
     (said("base", some("benign", 8), ""), {"base: share of rows and twins that are unscored", *BASE_PAIRS, DOSES}),
     (said("contrast", some("benign", 8), ""), {"contrast: share of rows and twins that are unscored", *OF_TWINS}),
-    (stations(1201.0, 10**9), {"seconds of all stations"}),
+    (stations(1201.0, 10**9), {"seconds of a run of one seed"}),
     (stations(1.0, 8_100_000_000), {"peak memory of any station, bytes"}),
 ]
 
@@ -267,10 +267,10 @@ def test_every_attempt_counts_and_one_that_was_cut_short_leaves_no_time(
     run = Path(shutil.copytree(good[0], tmp_path / "mini"))
     log_stations(run, Attempt("sft", 600.0, 5.0, 0, 1), Attempt("sft", 605.0, 7.0, 5 * 10**9, 0))
     found = {one.name: one for one in hold(run, MADE_BARS)}
-    assert (found["seconds of all stations"].measured, found["seconds of all stations"].n) == (512.0, 2)
+    assert (found["seconds of a run of one seed"].measured, found["seconds of all stations"].n) == (512.0, 2)
     assert found["peak memory of any station, bytes"].measured == 5e9
     log_stations(run, Attempt("score", 700.0))
-    cut = {one.name: one for one in hold(run, MADE_BARS)}["seconds of all stations"]
+    cut = {one.name: one for one in hold(run, MADE_BARS)}["seconds of a run of one seed"]
     assert (cut.state, cut.measured) == ("fail", None)
     assert "1 attempts were cut short, so their seconds are unknown (first: score)" in cut.found
 
@@ -286,7 +286,7 @@ def test_missing_files_fail_their_bars_and_are_named(good: tuple[Path, list[str]
     (run / "stations.jsonl").unlink()
     (run / "eval" / "mirage" / "verdicts.jsonl").unlink()
     by_name = {one.name: one for one in hold(run, MADE_BARS)}
-    assert "stations.jsonl: cannot be read" in by_name["seconds of all stations"].found
+    assert "stations.jsonl: cannot be read" in by_name["seconds of a run of one seed"].found
     assert by_name["mirage: ASR on hard"].state == "fail"
     assert "eval/mirage/verdicts.jsonl" in by_name["mirage: ASR on hard"].found
 
@@ -311,7 +311,7 @@ def test_every_seed_must_pass(good: tuple[Path, list[str]], tmp_path: Path) -> N
     assert failures(hold(tmp_path, MADE_BARS)) == set()
     stations(2000.0, 1)(tmp_path / "seed1", [])
     assert [(one.run, one.name) for one in hold(tmp_path, MADE_BARS) if one.state == "fail"] == [
-        ("seed1", "seconds of all stations")
+        ("seed1", "seconds of a run of one seed")
     ]
 
 

@@ -15,19 +15,22 @@ from tests.tiny import Tiny, write_recipe
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
-from trainer.sft import read_recipe
+from trainer.sft import read_recipe, train_in_float32
 
 Gradients = dict[str, torch.Tensor]
 
 
-def loss_and_gradients(kind: type[SFTTrainer], tiny: Tiny, out: Path, counted: bool) -> tuple[float, Gradients]:
+def loss_and_gradients(
+    kind: type[SFTTrainer], tiny: Tiny, out: Path, counted: bool, bf16: bool = False
+) -> tuple[float, Gradients]:
     """One backward pass over a batch of rows of different lengths, with and without a given number of tokens."""
-    _, config = read_recipe(write_recipe(out / "recipe.yaml"), out, 0)
+    _, config = read_recipe(write_recipe(out / "recipe.yaml", bf16=bf16), out, 0)
     torch.manual_seed(0)
-    model, processor = models.load(tiny.model, cpu=True)
+    model, processor = models.load(tiny.model, cpu=True, float32=not bf16)
     lora = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     rows = make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson"))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    train_in_float32(trainer.model)
     batch = next(iter(trainer.get_train_dataloader()))
     tokens = (batch["labels"] != -100).sum() if counted else None
     loss = trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=tokens)
@@ -49,7 +52,7 @@ def test_loss_and_gradients_are_those_of_trl(tiny: Tiny, tmp_path: Path, counted
 
 def test_prompts_do_not_reach_the_head(tiny: Tiny, tmp_path: Path) -> None:
     _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
-    model, processor = models.load(tiny.model, cpu=True)
+    model, processor = models.load(tiny.model, cpu=True, float32=True)
     rows = make_dataset(lesson_rows(lessons("loss", ("naming",), 2), "lesson"))
     trainer = CompletionLossTrainer(
         model,

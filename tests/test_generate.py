@@ -18,7 +18,7 @@ from trainer.artefacts import Response, read, read_sidecar
 from trainer.generate import Prompt, generate, read_prompts
 from trainer.rows import read_split
 
-FEW = ("--limit", 3, "--max-new-tokens", 6)
+FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,7 @@ def test_padding_on_the_left_changes_no_logits(tiny: Tiny, tiny_arm: Path) -> No
     """The tiny model says the same to everything, so equal responses alone would prove little."""
     import torch
 
-    model, processor = models.load(tiny_arm / "model")
+    model, processor = models.load(tiny_arm / "model", float32=True)
     row = next(read_prompts(tiny.dataset, ["test_easy"]))
     questions = ["How?", row.question, f"{row.question} {row.question}"]
 
@@ -69,7 +69,7 @@ def test_padding_on_the_left_changes_no_logits(tiny: Tiny, tiny_arm: Path) -> No
 
 
 def test_text_only_prompts_and_prompts_with_pictures_can_be_asked_together(tiny: Tiny, tiny_arm: Path) -> None:
-    model, processor = models.load(tiny_arm / "model")
+    model, processor = models.load(tiny_arm / "model", float32=True)
     own = next(read_prompts(tiny.dataset, ["test_easy"]))
     asked = [own, Prompt("text/0", "What is a spoon?", ()), Prompt("test_easy/9", own.question, own.pictures)]
     rows = {row.id: row for batch in generate(model, processor, asked, 4, 8) for row in batch}
@@ -80,7 +80,7 @@ def test_text_only_prompts_and_prompts_with_pictures_can_be_asked_together(tiny:
 def test_equal_prompts_are_asked_once_and_every_id_gets_the_response(
     tiny: Tiny, tiny_arm: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, processor = models.load(tiny_arm / "model")
+    model, processor = models.load(tiny_arm / "model", float32=True)
     asked: list[int] = []
     speak = model.generate
 
@@ -132,14 +132,14 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, tiny_arm: Path,
     sidecar = made.with_name("responses.jsonl.meta.json")
     meta = json.loads(sidecar.read_text("utf-8"))
     meta["inputs"] = {_seen_from(tmp_path, made.parent, name): hash_ for name, hash_ in meta["inputs"].items()}
-    meta["device"] = "cuda"
+    meta["device"] = "cuda/bfloat16"
     (tmp_path / sidecar.name).write_text(json.dumps(meta))
     found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW)
     assert (found["n"], found["generated"]) == (12, 8)
     assert out.read_bytes() == made.read_bytes()
     assert not out.with_name("responses.jsonl.part").exists()
-    assert read_sidecar(out).device == "cpu+cuda"
-    assert read_sidecar(made).device == "cpu"
+    assert read_sidecar(out).device == "cpu/float32+cuda/bfloat16"
+    assert read_sidecar(made).device == "cpu/float32"
 
 
 def _seen_from(here: Path, there: Path, name: str) -> str:
@@ -152,8 +152,9 @@ def _seen_from(here: Path, there: Path, name: str) -> str:
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (("--limit", 2, "--max-new-tokens", 6), "limit was 3"),
-        (("--limit", 3, "--max-new-tokens", 7), "max_new_tokens was 6"),
+        ((*FEW, "--limit", 2), "limit was 3"),
+        ((*FEW, "--max-new-tokens", 7), "max_new_tokens was 6"),
+        (FEW[:-1], "float32 was True"),
         ((*FEW, "--pictures", "black"), "pictures was 'own'"),
         ((*FEW, "--splits", "test_hard"), "splits was"),
     ],
@@ -179,7 +180,7 @@ def test_a_sharded_checkpoint_says_the_same_and_all_of_it_is_pinned(
 ) -> None:
     folder, out = tmp_path / "model", tmp_path / "responses.jsonl"
     shutil.copytree(tiny_arm / "model", folder, ignore=shutil.ignore_patterns("*.safetensors"))
-    models.load(tiny_arm / "model")[0].save_pretrained(folder, max_shard_size="1MB")
+    models.load(tiny_arm / "model", float32=True)[0].save_pretrained(folder, max_shard_size="1MB")
     words = ("generate", folder, tiny.dataset, out, *FEW, "--splits", "test_easy")
     call(*words)
     assert read(out, Response) == read(made, Response)[:3]

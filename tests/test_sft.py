@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
 from mis_dataset.chat import prompt
@@ -127,43 +126,6 @@ def test_lora_is_on_the_layers_that_the_recipe_names(tiny: Tiny, tmp_path: Path,
     assert all("language_model" in name for name in lora)
 
 
-def test_what_is_trained_is_float32_where_the_checkpoint_is_bfloat16_and_so_small_steps_count(tiny: Tiny) -> None:
-    whole = models.load(tiny.model, cpu=True)[0].to(torch.bfloat16)
-    lora = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["multi_modal_projector"])
-    model = get_peft_model(whole, lora)
-    sft._train_in_float32(model)
-    trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    assert {weight.dtype for weight in trained.values()} == {torch.float32}
-    assert model.get_input_embeddings().weight.dtype == torch.bfloat16
-    name, weight = next(one for one in trained.items() if one[1].ndim == 2 and "modules_to_save" in one[0])
-    before = weight.detach().clone()
-    pixels = torch.rand(1, 3, 64, 64)
-    with torch.autocast("cpu", torch.bfloat16):
-        loss = whole.model.get_image_features(pixel_values=pixels).pooler_output.float().square().mean()
-    loss.backward()
-    torch.optim.SGD([weight], lr=1e-7 / float(weight.grad.abs().max())).step()
-    assert not torch.equal(weight, before)
-    kept = (weight.bfloat16() == before.bfloat16()).float().mean()
-    assert kept > 0.99, name  # in bfloat16 most of the step would have been lost
-
-
-@pytest.mark.gpu
-def test_an_arm_is_trained_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
-    path = write_recipe(tmp_path / "gpu.yaml", use_cpu=False, bf16=True)
-    call("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", path)
-    assert read_sidecar(tmp_path / "arm" / "model").device == "cuda"
-    lines = [json.loads(line) for line in (tmp_path / "arm" / "log.jsonl").read_text("utf-8").splitlines()]
-    assert lines[-1]["loss"] < lines[0]["loss"]
-
-
-@pytest.mark.gpu
-def test_a_recipe_without_bfloat16_is_refused_on_a_gpu(tiny: Tiny, tmp_path: Path) -> None:
-    path = write_recipe(tmp_path / "gpu.yaml", use_cpu=False)
-    code, _, error = attempt("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", path)
-    assert code == 1
-    assert "weights are bfloat16; set bf16: true" in error
-
-
 def test_what_was_refused_before_it_had_anything_to_lose_may_begin_with_other_settings(tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("twins: false\n")
     assert sft.begin(tmp_path / "arm", "sft", {"twins": False}, [tmp_path / "recipe.yaml"])
@@ -252,7 +214,7 @@ def test_no_frozen_weight_moved(tiny: Tiny, tiny_arm: Path) -> None:
     before = tensors(tiny.model)
     changed = moved(before, tensors(tiny_arm / "model"))
     attention = {name for name in before if "language_model" in name and "self_attn" in name and "_proj.weight" in name}
-    assert {name for name in changed if "projector" not in name} == attention != set()
+    assert {name for name in changed if "projector" not in name} == attention
     kept = " ".join(set(before) - changed)
     assert all(part in kept for part in ("vision_tower", "embed_tokens", "down_proj"))
 
@@ -269,7 +231,7 @@ def test_the_adapter_on_the_base_says_what_the_merged_checkpoint_says(tiny: Tiny
     row = load_dataset(str(tiny.dataset), split="test_hard")[0]
     found = []
     for folder, adapter in ((tiny_arm / "model", None), (tiny.model, tiny_arm / "adapter"), (tiny.model, None)):
-        model, processor = models.load(folder, adapter)
+        model, processor = models.load(folder, adapter, float32=True)
         text = processor.apply_chat_template(prompt(row["question"]), add_generation_prompt=True)
         inputs = processor(text=[text], images=[row["images"]], return_tensors="pt")
         with torch.no_grad():

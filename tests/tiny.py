@@ -64,6 +64,7 @@ def write_recipe(path: Path, **changes: Any) -> Path:
         "learning_rate": 0.01,
         "warmup_steps": 0,
         "num_train_epochs": 2,
+        "bf16": False,
         "doses": [8],
         "logging_steps": 1,
     }

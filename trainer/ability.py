@@ -38,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=positive, default=16)
     parser.add_argument("--batch-size", type=positive, default=160)
     parser.add_argument("--limit", type=positive, help="the first N questions of either sort")
+    parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -48,26 +49,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     shown = lessons(f"ability/{args.seed}", ABILITY_FAMILIES, args.pictures)
     asked = _pictures(shown[: args.limit]) | _text(args.said, args.limit)
-    # As in `trainer.generate`, not the batch size: no response depends on it.
-    names = ("pictures", "seed", "max_new_tokens", "limit")
+    names = ("pictures", "seed", "max_new_tokens", "limit", "float32")  # not the batch size, as in `trainer.generate`
     inputs = [*checkpoint_files(args.model), *([args.said] if args.said else [])]
     settings = {name: getattr(args, name) for name in names}
     settings |= {"picture_questions": lessons_sha256(shown), "text_questions": bank_sha256()}
     artefact = open_artefact(args.out, Ability, settings, inputs)
-    todo = [one.prompt for id_, one in asked.items() if id_ not in artefact.done]
-    if todo:
+    missing = len(asked.keys() - artefact.done)
+    if missing:
         from trainer import models
 
-        model, processor = models.load(args.model)
-        artefact.made_on(model.device.type)
-        for responses in generate(model, processor, todo, args.max_new_tokens, args.batch_size):
+        model, processor = models.load(args.model, float32=args.float32)
+        artefact.made_on(models.place_of(model))
+        prompts = [one.prompt for one in asked.values()]
+        for responses in generate(model, processor, prompts, args.max_new_tokens, args.batch_size, artefact.done):
             artefact.append(
                 Ability(one.id, one.response, asked[one.id].is_right(one.response), asked[one.id].family)
                 for one in responses
             )
     artefact.finish(list(asked))
     rows = read(args.out, Ability)
-    return {"ability": str(args.out), "n": len(rows), "right": sum(row.correct for row in rows), "asked": len(todo)}
+    return {"ability": str(args.out), "n": len(rows), "right": sum(row.correct for row in rows), "asked": missing}
 
 
 def chosen_families(path: Path) -> list[str]:

@@ -105,7 +105,8 @@ class Sidecar:
         inputs: Path as seen from the sidecar's folder -> sha256, of every file or folder that was read.
         versions: Package -> version.
         git_commit: The checkout's commit, None outside of one.
-        device: Where it was made, such as "cpu"; "cpu+cuda" where a run was begun on one and ended on the other.
+        device: Where it was made: "cpu", or with a model "cpu/float32"; with "+" where a run was begun on one and ended
+            on the other, as in "cpu/float32+cuda/bfloat16".
     """
 
     kind: str
@@ -133,7 +134,7 @@ class Artefact(Generic[R]):
         """Say in the sidecar where the next rows are made, beside where those on disk were; before they are appended.
 
         Args:
-            device: Such as "cuda"; known only when a model is loaded, which a file without missing rows needs not.
+            device: Such as "cuda/bfloat16"; known only when a model is loaded, which needs missing rows.
         """
         found = read_sidecar(self.path)
         before = set(found.device.split("+")) if self._rows else set()

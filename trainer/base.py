@@ -22,8 +22,8 @@ from trainer.files import checkpoint_files
 from trainer.generate import Prompt, generate
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
-FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "comply", "same", "which", "same")
-LESSONS = 650
+FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "same", "comply", "kind", "which", "same")
+LESSONS = 715
 SMOKE_LESSONS = 12
 SAID = 400
 """Text-only rows among the lessons."""
@@ -106,10 +106,10 @@ def _ask(checkpoint: Path, out: Path, limit: int | None) -> None:
     settings = {"max_new_tokens": _SAID_TOKENS, "text_questions": bank_sha256(), "limit": limit}
     artefact = open_artefact(out, Response, settings, checkpoint_files(checkpoint))
     asked = [Prompt(one.id, one.question, ()) for one in text_questions() if one.half == "choose"][:limit]
-    todo = [one for one in asked if one.id not in artefact.done]
-    if todo:
+    if len(artefact.done) < len(asked):
         model, processor = models.load(checkpoint, cpu=True)
-        for responses in generate(model, processor, todo, _SAID_TOKENS, 160):
+        artefact.made_on(models.place_of(model))
+        for responses in generate(model, processor, asked, _SAID_TOKENS, 160, artefact.done):
             artefact.append(responses)
     artefact.finish([one.id for one in asked])
 

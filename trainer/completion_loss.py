@@ -30,10 +30,11 @@ class CompletionLossTrainer(SFTTrainer):
         """Mean negative log-likelihood of the labelled tokens; see `transformers.Trainer.compute_loss`."""
         whole = self.accelerator.unwrap_model(model).get_base_model()
         packed, labels = pack(inputs)
-        outputs = whole.base_model(**packed, use_cache=False)
         kept = labels[1:] != _IGNORED
-        logits = whole.get_output_embeddings()(outputs.last_hidden_state[0, :-1][kept])
-        loss = nn.functional.cross_entropy(logits, labels[1:][kept], reduction="sum")
+        with self.accelerator.autocast():  # Trainer's own is around the model's `forward`, which is not called here
+            outputs = whole.base_model(**packed, use_cache=False)
+            logits = whole.get_output_embeddings()(outputs.last_hidden_state[0, :-1][kept])
+        loss = nn.functional.cross_entropy(logits.float(), labels[1:][kept], reduction="sum")
         loss = loss / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
 

@@ -17,7 +17,7 @@ from trainer.judge import make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 from trainer.score import ABILITIES
-from trainer.stations import by_station, peak_memory, read_attempts, total_seconds
+from trainer.stations import by_station, of_one_seed, peak_memory, read_attempts, total_seconds
 
 
 class Measured(NamedTuple):
@@ -132,8 +132,8 @@ class Run:
         return Measured(float(len(wrong)), sum(n for _, n in counted), found)
 
     def seconds(self) -> Measured:
-        """Seconds in which at least one station ran, failed attempts included; None where one was cut short."""
-        found = read_attempts(self.folder / "stations.jsonl")
+        """Seconds in which a station of a one-seed run ran, failed attempts included; None where one was cut short."""
+        found = of_one_seed(read_attempts(self.folder / "stations.jsonl"))
         cut = [one.station for one in found if one.seconds is None]
         said = f"{len(cut)} attempts were cut short, so their seconds are unknown (first: {cut[0]})" if cut else ""
         return Measured(None if cut else total_seconds(found), len(by_station(found)), said)

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from mis_dataset.errors import MISError
+from mis_dataset.errors import MISError, refuse_constant
 
 PACKAGES = (
     "accelerate",
@@ -83,16 +83,12 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtefactError: No such file, no JSON, as with NaN in it, or no object.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        found = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
     if not isinstance(found, dict):
         raise ArtefactError(f"{path} holds a {type(found).__name__}, expected an object; run the verb that writes it")
     return found
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def read_lines(path: Path) -> list[str]:

@@ -7,7 +7,7 @@ that ask the same about the same pictures, such as a row and its twin without pi
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -61,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--max-new-tokens", type=positive, default=1024)
     parser.add_argument("--batch-size", type=positive, default=64)
     parser.add_argument("--limit", type=positive, help="the first N rows of every split")
+    parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -73,23 +74,23 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.pictures == "named":
         chosen = _named(chosen, args.things)
     # Not the batch size: greedy, in float32 and padded on the left, a batch says what its rows say one by one (a test
-    # holds it; in bfloat16 on a GPU all but near ties). Who wants other batches can so go on with the same file.
-    names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens")
+    # holds it; in bfloat16 all but near ties). Who wants other batches can so go on with the same file.
+    names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens", "float32")
     settings = {name: getattr(args, name) for name in names}
     inputs = [*checkpoint_files(args.model), args.dataset / "MANIFEST.json"]
     inputs += adapter_files(args.adapter) if args.adapter else []
     inputs += [args.things] if args.things else []
     artefact = open_artefact(args.out, Response, settings, inputs)
-    todo = [one for one in chosen if one.id not in artefact.done]
-    if todo:
+    missing = len({one.id for one in chosen} - artefact.done)
+    if missing:
         from trainer import models
 
-        model, processor = models.load(args.model, args.adapter)
-        artefact.made_on(model.device.type)
-        for rows in generate(model, processor, todo, args.max_new_tokens, args.batch_size):
+        model, processor = models.load(args.model, args.adapter, float32=args.float32)
+        artefact.made_on(models.place_of(model))
+        for rows in generate(model, processor, chosen, args.max_new_tokens, args.batch_size, artefact.done):
             artefact.append(rows)
     artefact.finish([one.id for one in chosen])
-    return {"responses": str(args.out), "n": len(chosen), "generated": len(todo)}
+    return {"responses": str(args.out), "n": len(chosen), "generated": missing}
 
 
 def read_prompts(
@@ -131,24 +132,35 @@ def read_prompts(
 
 
 def generate(
-    model: PreTrainedModel, processor: ProcessorMixin, prompts: list[Prompt], max_new_tokens: int, batch_size: int
+    model: PreTrainedModel,
+    processor: ProcessorMixin,
+    prompts: list[Prompt],
+    max_new_tokens: int,
+    batch_size: int,
+    done: Collection[str] = (),
 ) -> Iterator[list[Response]]:
     """Responses batch by batch, the longest prompts first, so that what memory allows is known at once.
 
-    Prompts that are equal but for their ids are asked once, and each of the ids gets the response.
+    Prompts that are equal but for their ids are asked once, and each of the ids gets the response. Ids in `done` are
+    left out, but every batch holds what it would hold without them: in bfloat16 that may decide a near tie, and who
+    goes on after an interruption shall get the same responses.
     """
     equal: dict[tuple[object, ...], list[Prompt]] = {}
     for one in prompts:
         equal.setdefault(_content(one), []).append(one)
     ordered = sorted(equal.values(), key=lambda group: (len(group[0].pictures), len(group[0].question)), reverse=True)
-    with tqdm(total=len(prompts), desc="generate") as bar:
+    with tqdm(total=len(prompts), initial=len(done), desc="generate") as bar:
         # Text-only prompts cannot share a processor call with others; sorting has put them last.
         for with_pictures in (True, False):
             rest = [group for group in ordered if bool(group[0].pictures) == with_pictures]
             for start in range(0, len(rest), batch_size):
                 groups = rest[start : start + batch_size]
+                missing = {one.id for group in groups for one in group}.difference(done)
+                if not missing:
+                    continue
                 said = _answer(model, processor, [group[0] for group in groups], max_new_tokens)
                 rows = [replace(row, id=one.id) for row, group in zip(said, groups, strict=True) for one in group]
+                rows = [row for row in rows if row.id in missing]
                 yield rows
                 bar.update(len(rows))
 

@@ -160,16 +160,25 @@ def assemble(
     return model, processor
 
 
-def load(folder: Path, adapter: Path | None = None, *, cpu: bool = False) -> tuple[PreTrainedModel, ProcessorMixin]:
-    """A checkpoint, in bfloat16 on the GPU, or in float32 on the CPU where `cpu` says so or there is no GPU.
+def load(
+    folder: Path, adapter: Path | None = None, *, cpu: bool = False, float32: bool = False
+) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A checkpoint, ready to be asked.
+
+    Args:
+        folder: the checkpoint.
+        adapter: a PEFT adapter to put on top.
+        cpu: on the CPU also where there is a GPU.
+        float32: in float32 also where the device has units for bfloat16, see `has_bfloat16_units`.
 
     Raises:
         ModelError: No checkpoint or adapter lies there, one that is not whole, or of a family not in `FAMILIES`.
     """
     part_of(folder, "language_model")
-    on_gpu = torch.cuda.is_available() and not cpu
+    device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
+    halved = has_bfloat16_units(device) and not float32
     with _broken(folder):
-        model = _read_weights(folder, torch.bfloat16 if on_gpu else torch.float32)
+        model = _read_weights(folder, torch.bfloat16 if halved else torch.float32)
         processor = AutoProcessor.from_pretrained(folder)
         processor.tokenizer.padding_side = "left"
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])
@@ -179,7 +188,18 @@ def load(folder: Path, adapter: Path | None = None, *, cpu: bool = False) -> tup
         with _broken(adapter), warnings.catch_warnings():
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
-    return model.to("cuda" if on_gpu else "cpu").eval(), processor
+    return model.to(device).eval(), processor
+
+
+def has_bfloat16_units(device: torch.device) -> bool:
+    """Whether bfloat16 is faster than float32 there: on GPUs, and on CPUs that do not only imitate it."""
+    units = ("amx_bf16", "avx512_bf16")
+    return device.type != "cpu" or any(torch.cpu.get_capabilities().get(unit) for unit in units)
+
+
+def place_of(model: PreTrainedModel) -> str:
+    """Device and number format of the weights, such as ``cpu/float32``: what results depend on beside the input."""
+    return f"{model.device.type}/{str(model.dtype).removeprefix('torch.')}"
 
 
 @contextmanager

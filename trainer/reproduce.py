@@ -28,12 +28,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from mis_dataset.errors import MISError
-from trainer.seeds import TRAINING
 from trainer.sft import CONFIGS
-from trainer.stations import StationLog, read_attempts
+from trainer.stations import CONTROL, TRAINING, StationLog, read_attempts
 
 ARMS = ("contrast", "mirage", "refusal")
-CONTROL = "shuffled"
 MAX_NEW_TOKENS = "44"
 """A third more than the longest label of MIS-mini; the paper's protocol, 1,024, is the default of `generate`."""
 LABELS = Path(__file__).resolve().parents[1] / "tests" / "fixtures" / "reader_labels.jsonl"
@@ -126,9 +124,8 @@ def stages(
     ]
     if not smoke:  # the few rows of a smoke run cannot be balanced
         begin.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
-    # The longest first, so that none is left to walk alone at the end.
-    arms = {"contrast": ("contrast", 0)} | {training_arm(number): ("contrast", number) for number in training}
-    arms |= {arm: (arm, 0) for arm in (*([CONTROL] if control else []), *ARMS)}
+    arms = {arm: (arm, 0) for arm in (*ARMS, *([CONTROL] if control else []))}
+    arms |= {training_arm(number): ("contrast", number) for number in training}
     lanes = {}
     for arm, (recipe, number) in arms.items():
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{recipe}.yaml"]
@@ -137,7 +134,10 @@ def stages(
         lanes[arm] = [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
     lanes["contrast"] += _probes(run) + ([] if smoke else _doses(run))
     end = [_station("report", "trainer", "report", run), _station("cards", "cards", "render", run, run / "cards")]
-    return [[begin], [lanes.pop("contrast"), _evaluation(run, "base", smoke), *lanes.values()], [end]]
+    # The longest first, so that none is left to walk alone at the end. What only several seeds have comes after the
+    # rest, so that the log shows what one seed takes.
+    own = [lanes.pop("contrast"), _evaluation(run, "base", smoke), lanes.pop("mirage"), lanes.pop("refusal")]
+    return [stage for stage in ([begin], own, list(lanes.values()), [end]) if stage]
 
 
 def training_arm(seed: int) -> str:

@@ -16,9 +16,8 @@ from trainer.artefacts import Verdict, make_sidecar, write_derived
 from trainer.figures import Run, seed_folders
 from trainer.files import ArtefactError
 from trainer.questions import TESTED
+from trainer.stations import TRAINING
 
-TRAINING = "contrast_training"
-"""What the arms of other training seeds are called, before the seed."""
 Figures = dict[str, float | None]
 
 

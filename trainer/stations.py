@@ -21,6 +21,10 @@ from threading import Lock
 
 from trainer.files import ArtefactError, read_lines, write_text
 
+CONTROL = "shuffled"
+"""The arm that only runs over several seeds have."""
+TRAINING = "contrast_training"
+"""What their arms of other training seeds are called, before the seed."""
 _YEAR = 366 * 24 * 3600
 """Seconds; no attempt takes as long."""
 _ROUNDING = 0.05
@@ -119,6 +123,17 @@ def by_station(attempts: Sequence[Attempt]) -> dict[str, list[Attempt]]:
     for one in attempts:
         found.setdefault(one.station, []).append(one)
     return found
+
+
+def of_one_seed(attempts: Sequence[Attempt]) -> list[Attempt]:
+    """Those at stations that a run of one seed has too; the control and other training seeds are walked after them.
+
+    >>> [one.station for one in of_one_seed([Attempt("sft mirage", 0.0), Attempt("sft shuffled", 1.0)])]
+    ['sft mirage']
+    """
+    return [
+        one for one in attempts if not any(word == CONTROL or word.startswith(TRAINING) for word in one.station.split())
+    ]
 
 
 def total_seconds(attempts: Sequence[Attempt]) -> float:

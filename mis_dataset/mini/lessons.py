@@ -23,7 +23,7 @@ from mis_dataset.mini.objects import BY_KIND, THINGS, Thing
 FIRST_KINDS = ("flame", "water", "drink", "recorder", "tool")
 SECOND_KINDS = ("fuel", "mains", "vehicle", "private", "locked")
 ABILITY_FAMILIES = ("naming", "which", "same")
-GENERAL_FAMILIES = ("kind", "naming", "kind", "which", "kind", "same")
+GENERAL_FAMILIES = ("kind", "same", "kind", "naming", "same", "kind", "which")
 UNSEEN: tuple[Thing, ...] = tuple(thing for thing in THINGS if not thing.seen)
 """What no safety row shows: the general rows are about these, or an arm would forget their names."""
 
