@@ -124,20 +124,23 @@ def stages(
     ]
     if not smoke:  # the few rows of a smoke run cannot be balanced
         begin.insert(2, _station("shortcuts", "mis_dataset", "shortcuts", raw))
-    arms = {arm: (arm, 0) for arm in (*ARMS, *([CONTROL] if control else []))}
-    arms |= {training_arm(number): ("contrast", number) for number in training}
+    arms = {arm: (arm, 0) for arm in ARMS} | {training_arm(number): ("contrast", number) for number in training}
+    arms |= {CONTROL: (CONTROL, 0)} if control else {}
     lanes = {}
     for arm, (recipe, number) in arms.items():
         words = ["sft", base / "model", built, run / "arms" / arm, "--config", CONFIGS / f"mini_{recipe}.yaml"]
         words += ["--said", base / "said.jsonl"]
         words += ["--seed", number, *(["--epochs", 2] if long else []), *(["--limit", 4] if smoke else [])]
         lanes[arm] = [_station(f"sft {arm}", "trainer", *words), *_evaluation(run, arm, smoke)]
-    lanes["contrast"] += _probes(run) + ([] if smoke else _doses(run))
+    training_contrast, *asking_contrast = lanes.pop("contrast")
     end = [_station("report", "trainer", "report", run), _station("cards", "cards", "render", run, run / "cards")]
-    # The longest first, so that none is left to walk alone at the end. What only several seeds have comes after the
-    # rest, so that the log shows what one seed takes.
-    own = [lanes.pop("contrast"), _evaluation(run, "base", smoke), lanes.pop("mirage"), lanes.pop("refusal")]
-    return [stage for stage in ([begin], own, list(lanes.values()), [end]) if stage]
+    # Training contrast takes as long as all beside it, and the longest goes first, so that none walks alone at the end.
+    own = [[training_contrast], _evaluation(run, "base", smoke), *(lanes.pop(arm) for arm in ARMS if arm in lanes)]
+    asking = [asking_contrast, _probes(run) + ([] if smoke else _doses(run))]
+    # What only several seeds have comes after the rest, so that the log shows what one seed takes.
+    rest = list(lanes.values())
+    further = [rest[place : place + SIDE_BY_SIDE] for place in range(0, len(rest), SIDE_BY_SIDE)]
+    return [[begin], own, asking, *further, [end]]
 
 
 def training_arm(seed: int) -> str:
