@@ -24,7 +24,7 @@ from mis_dataset.mini.lessons import lessons
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
-from trainer.sft import CONFIGS, LORA_LAYERS, read_recipe
+from trainer.sft import CONFIGS, LORA_LAYERS, read_recipe, train_in_float32
 
 STEPS = 4
 ROUNDS = 2
@@ -63,11 +63,12 @@ def main() -> None:
 def _steps(kind: type[SFTTrainer], base: Path) -> list[float]:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", base, 0)
     config.max_steps, config.save_strategy, config.disable_tqdm = STEPS, "no", True
-    model, processor = models.load(base, cpu=True)
+    model, processor = models.load(base, cpu=True, float32=not config.bf16)
     layers = rf".*language_model\..*\.{LORA_LAYERS[recipe.lora_layers]}"
     lora = LoraConfig(r=recipe.lora_r, target_modules=layers, modules_to_save=["multi_modal_projector"])
     rows = make_dataset(lesson_rows(lessons("bench", ("kind", "comply"), 64), "lesson"))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    train_in_float32(trainer.model)
     clock = _Clock()
     trainer.add_callback(clock)
     with contextlib.redirect_stdout(sys.stderr):  # where the Trainer's losses belong

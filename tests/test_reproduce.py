@@ -11,6 +11,7 @@ from mis_dataset.__main__ import _parser as dataset_parser
 from tests.tiny import attempt
 from trainer.__main__ import make_parser
 from trainer.reproduce import Station, stages
+from trainer.stations import Attempt, of_one_seed
 
 RUN = Path("runs") / "x"
 
@@ -82,6 +83,18 @@ def arm_of(station: Station) -> str:
     """What a station writes below the run, to the depth at which lanes part."""
     target = {"sft": 3, "generate": 3, "judge": 2, "ability": 2, "agree": 3, "score": 2}[station.words[0]]
     return "/".join(Path(station.words[target]).relative_to(RUN).parts[:3])
+
+
+def test_what_only_several_seeds_have_is_walked_after_the_rest_and_not_counted_as_the_time_of_one() -> None:
+    own = {station.name for station in walk()}
+    names = [
+        [station.name for lane in lanes for station in lane]
+        for lanes in stages(RUN, 0, smoke=False, long=False, control=True, training=(1, 2))
+    ]
+    assert {one.station for one in of_one_seed([Attempt(name, 0.0) for part in names for name in part])} == own
+    assert of_one_seed([Attempt("seeds", 0.0)]) == []
+    assert [len(own.intersection(part)) for part in names if not own.issuperset(part)] == [0, 0]
+    assert {"report", "cards"} == set(names[-1])
 
 
 def test_the_control_arm_is_walked_with_several_seeds_only() -> None:

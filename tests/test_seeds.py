@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -65,24 +64,3 @@ def test_a_folder_without_seeds_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(ArtefactError, match=r"no seed0/ in it; `make reproduce SEEDS=0,1,2` writes it"):
         spread(tmp_path)
     assert attempt("seeds", tmp_path)[0] == 1
-
-
-SPREAD = Path(__file__).resolve().parents[1] / "benchmarks" / "seeds.json"
-"""What `seeds` wrote for the run that the README speaks of."""
-
-
-def readme_table(found: dict[str, Any]) -> str:
-    """Mean, least and most of every figure, as the README shows them."""
-    heads = [f"{kind} seeds {', '.join(part['runs'])}" for kind, part in found.items()]
-    lines = [f"| contrast: mean (least to most) | {' | '.join(heads)} |", "| " + "--- | " * (1 + len(heads))]
-    for figure in found["data"]["spread"]:
-        ranges = [part["spread"][figure] for part in found.values()]
-        cells = (f"{one['mean']:.3f} ({one['low']:.3f} to {one['high']:.3f})" for one in ranges)
-        lines.append(f"| {figure} | {' | '.join(cells)} |")
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def test_the_readme_shows_the_spread_that_was_measured() -> None:
-    readme = (SPREAD.parents[1] / "README.md").read_text("utf-8")
-    table = readme_table(json.loads(SPREAD.read_text("utf-8")))
-    assert table in readme, f"README.md should show:\n{table}"

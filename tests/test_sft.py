@@ -37,7 +37,7 @@ def tensors(folder: Path, name: str = "model.safetensors") -> dict[str, torch.Te
 
 def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> set[str]:
     assert set(before) == set(after)
-    return {name for name, weight in before.items() if not torch.equal(weight, after[name])}
+    return {name for name, weight in before.items() if not torch.equal(weight.to(after[name].dtype), after[name])}
 
 
 # Recipes
@@ -315,7 +315,7 @@ def test_a_wrong_base_or_dataset_is_one_clear_error(tiny: Tiny, tmp_path: Path) 
 def killed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
     """A recipe, an arm that was trained without interruption, and one killed after its third checkpoint or later."""
     root = tmp_path_factory.mktemp("killed")
-    recipe = write_recipe(root / "slow.yaml", num_train_epochs=5, save_steps=2)
+    recipe = write_recipe(root / "slow.yaml", num_train_epochs=5, save_steps=2, bf16=True)
     call("sft", tiny.model, tiny.dataset, root / "whole", "--config", recipe)
     words = ["sft", tiny.model, tiny.dataset, root / "killed", "--config", recipe]
     command = [sys.executable, "-m", "trainer", *map(str, words)]

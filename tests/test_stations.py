@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import pytest
 
 from mis_dataset.errors import MISError
 from tests.made_runs import HELP, write_dataset, write_responses, write_things
-from trainer import reproduce
+from trainer import reproduce, stations
 from trainer.files import ArtefactError
 from trainer.reproduce import Station
 from trainer.stations import Attempt, StationLog, peak_memory, read_attempts, total_seconds
@@ -150,6 +151,11 @@ def test_a_killed_walk_leaves_no_station_at_work(tmp_path: Path) -> None:
             walk.kill()
     assert len(at_work) >= 2  # the server that forks, and the station
     _wait_until(lambda: not any(one.is_running() and one.status() != psutil.STATUS_ZOMBIE for one in at_work))
+
+
+def test_the_examples_run() -> None:
+    ran = doctest.testmod(stations)
+    assert (ran.failed, ran.attempted > 2) == (0, True)
 
 
 def _wait_until(holds: Callable[[], bool]) -> None:

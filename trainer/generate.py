@@ -158,7 +158,7 @@ def generate(
                 missing = {one.id for group in groups for one in group}.difference(done)
                 if not missing:
                     continue
-                said = _answer(model, processor, [group[0] for group in groups], max_new_tokens)
+                said = _respond(model, processor, [group[0] for group in groups], max_new_tokens)
                 rows = [replace(row, id=one.id) for row, group in zip(said, groups, strict=True) for one in group]
                 rows = [row for row in rows if row.id in missing]
                 yield rows
@@ -172,7 +172,7 @@ def _content(one: Prompt) -> tuple[object, ...]:
     return one.question, *((each.mode, each.size, digest) for each, digest in zip(one.pictures, digests, strict=True))
 
 
-def _answer(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
+def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
     import torch
 
     texts = [

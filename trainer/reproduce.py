@@ -29,7 +29,7 @@ import yaml
 
 from mis_dataset.errors import MISError
 from trainer.sft import CONFIGS
-from trainer.stations import CONTROL, TRAINING, StationLog, read_attempts
+from trainer.stations import CONTROL, SPREAD, TRAINING, StationLog, read_attempts
 
 ARMS = ("contrast", "mirage", "refusal")
 MAX_NEW_TOKENS = "44"
@@ -92,7 +92,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         for lanes in walk:
             _walk(lanes, folder, in_process=args.smoke)
     if args.seeds:
-        _walk([[_station("seeds", "trainer", "seeds", args.run)]], first, in_process=args.smoke)
+        _walk([[_station(SPREAD, "trainer", "seeds", args.run)]], first, in_process=args.smoke)
     passed = args.smoke or _bars(args.run)
     written = {"dataset": "MIS", "model": "arms/contrast/model", "report": "report.html", "cards": "cards"}
     return {

@@ -136,13 +136,14 @@ def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTC
     try:
         with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
             recipe, config = parser.parse_args_and_config(words)
-            if config.use_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
+            on_cpu = config.use_cpu or not torch.cuda.is_available()
+            if on_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
                 recipe, config = parser.parse_args_and_config([*words, "--bf16", "false"])
     except (ValueError, TypeError, yaml.YAMLError) as error:
         raise MISError(f"{path}: {error}") from error
     except SystemExit as error:
         raise MISError(f"{path}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
-    if config.use_cpu and config.loss_type != "nll":
+    if on_cpu and config.loss_type != "nll":
         raise MISError(f"{path}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     return recipe, config
 
@@ -154,7 +155,7 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         base: checkpoint to start from.
         rows: as `trainer.rows.make_dataset` makes them.
         config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
-        recipe: LoRA rank and doses.
+        recipe: LoRA's rank and layers, the projector's rate, doses.
         out: folder to write; ``out / "model"`` appears last.
 
     Returns:
@@ -234,9 +235,7 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     from trainer import models
     from trainer.completion_loss import CompletionLossTrainer
 
-    model, processor = models.load(base, cpu=config.use_cpu, float32=config.use_cpu and not config.bf16)
-    if model.device.type != "cpu" and not config.bf16:
-        raise MISError(f"{out}: on a {model.device.type} device weights are bfloat16; set bf16: true in the recipe")
+    model, processor = models.load(base, cpu=config.use_cpu, float32=not config.bf16)
     language = models.part_of(base, "language_model").replace(".", r"\.")
     projector = models.part_of(base, "projector").rsplit(".", 1)[-1]
     lora = LoraConfig(

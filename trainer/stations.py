@@ -25,6 +25,8 @@ CONTROL = "shuffled"
 """The arm that only runs over several seeds have."""
 TRAINING = "contrast_training"
 """What their arms of other training seeds are called, before the seed."""
+SPREAD = "seeds"
+"""Their last station."""
 _YEAR = 366 * 24 * 3600
 """Seconds; no attempt takes as long."""
 _ROUNDING = 0.05
@@ -131,9 +133,11 @@ def of_one_seed(attempts: Sequence[Attempt]) -> list[Attempt]:
     >>> [one.station for one in of_one_seed([Attempt("sft mirage", 0.0), Attempt("sft shuffled", 1.0)])]
     ['sft mirage']
     """
-    return [
-        one for one in attempts if not any(word == CONTROL or word.startswith(TRAINING) for word in one.station.split())
-    ]
+
+    def is_extra(word: str) -> bool:
+        return word in (CONTROL, SPREAD) or word.startswith(TRAINING)
+
+    return [one for one in attempts if not any(map(is_extra, one.station.split()))]
 
 
 def total_seconds(attempts: Sequence[Attempt]) -> float:

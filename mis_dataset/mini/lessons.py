@@ -62,8 +62,8 @@ def lessons(
 ) -> list[Lesson]:
     """`count` lessons, the families in turn; the same arguments give the same lessons.
 
-    Every one of `things` comes equally often (to one), in either picture; beside it stands any thing. `paint` draws
-    every picture.
+    Each of `things` in turn comes once in every family (`comply` draws its own), in either picture; beside it stands
+    any thing. `paint` draws every picture.
 
     Raises:
         KeyError: an unknown family.
