@@ -22,7 +22,7 @@ RED, BLUE = Image.new("RGB", (64, 64), (250, 20, 20)), Image.new("RGB", (64, 64)
 
 @pytest.fixture(scope="module")
 def loaded(tiny: Tiny) -> tuple[Any, Any]:
-    return load(tiny.model)
+    return load(tiny.model, float32=True)
 
 
 def inputs_of(processor: Any, *pictures: Image.Image) -> Any:

@@ -22,7 +22,7 @@ TRAINED = ("model.vision_tower.", "model.multi_modal_projector.")
 
 
 def load_tower(tiny: Tiny) -> tuple[Any, Any]:
-    model, processor = models.load(tiny.base / "tower")
+    model, processor = models.load(tiny.base / "tower", float32=True)
     return model, processor
 
 
