@@ -1,4 +1,4 @@
-"""The README's figures are those that `bars` and `seeds` wrote."""
+"""The README's figures are those that `bars`, `seeds` and `agree` wrote."""
 
 from __future__ import annotations
 
@@ -57,6 +57,16 @@ def test_the_readme_names_every_bar_that_was_missed() -> None:
     missed = {bar["name"] for bar in MEASURED["bars"] if bar["state"] == "fail"}
     stands = README.partition("## Where it stands")[2].partition("## Limits")[0]
     assert [name for name in missed if name not in " ".join(stands.split())] == []
+    assert ("Every must" in stands) == MEASURED["passed"]
+
+
+def test_the_readme_says_how_far_the_judges_agree() -> None:
+    found = json.loads(BARS.with_name("agree.json").read_text("utf-8"))["all"]
+    same, kappa = found["agreement"], found["kappa"]["kappa"]
+    said = (
+        f"{same['k']} of {same['n']} responses of contrast the same verdict (kappa {kappa:.2f}; {found['unscored']} un"
+    )
+    assert said in " ".join(README.split())
 
 
 def test_what_was_measured_was_held_against_these_bars() -> None:

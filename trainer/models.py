@@ -192,7 +192,7 @@ def load(
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
-    """Whether bfloat16 is multiplied in hardware there, and not imitated; of CPUs those with AMX or AVX-512 can."""
+    """Whether bfloat16 is multiplied in hardware there, and not imitated; of CPUs those with AMX or AVX512-BF16."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return any(torch.cpu.get_capabilities().get(unit) for unit in ("amx_bf16", "avx512_bf16"))

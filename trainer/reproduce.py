@@ -135,7 +135,7 @@ def stages(
     training_contrast, *asking_contrast = lanes.pop("contrast")
     end = [_station("report", "trainer", "report", run), _station("cards", "cards", "render", run, run / "cards")]
     # Training contrast takes as long as all beside it, and the longest goes first, so that none walks alone at the end.
-    own = [[training_contrast], _evaluation(run, "base", smoke), *(lanes.pop(arm) for arm in ARMS if arm in lanes)]
+    own = [[training_contrast], _evaluation(run, "base", smoke), lanes.pop("mirage"), lanes.pop("refusal")]
     asking = [asking_contrast, _probes(run) + ([] if smoke else _doses(run))]
     # What only several seeds have comes after the rest, so that the log shows what one seed takes.
     rest = list(lanes.values())
