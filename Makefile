@@ -25,7 +25,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml requirements/pins.txt requirements/no-deps.txt
 	rm -f $@
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c requirements/pins.txt -e '.[mini,trainer,dev]'
+	$(BIN)/python -m pip install --quiet -c requirements/pins.txt -e '.[mini,audit,trainer,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/no-deps.txt
 	touch $@
 

@@ -10,7 +10,7 @@ Parquet files: newer versions of `datasets` refuse a repository that holds it.
 import sys
 
 # Beside a package of the same name a plain module is never found: this is the package.
-from mis_dataset.build import MISBuilder  # noqa: F401  `datasets` looks for it here
+from mis_dataset.builder import MISBuilder  # noqa: F401  `datasets` looks for it here
 
 if __name__ == "__main__":
     from mis_dataset.__main__ import main

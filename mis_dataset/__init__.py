@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mis_dataset.schema import DATA_VERSION, SPLITS
 
 if TYPE_CHECKING:
-    from mis_dataset.build import MISBuilder
+    from mis_dataset.builder import MISBuilder
 
 __all__ = ["DATA_VERSION", "SPLITS", "MISBuilder"]
 __version__ = "0.1.0"
@@ -18,7 +18,7 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     if name == "MISBuilder":
-        from mis_dataset.build import MISBuilder
+        from mis_dataset.builder import MISBuilder
 
         return MISBuilder
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,8 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.arguments import positive
-from mis_dataset.errors import MISError
+from mis_dataset.arguments import limit, positive
+from mis_dataset.errors import MISError, UsageError
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -43,7 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{arguments.verb}: {error}; name a folder", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"{arguments.verb}: stopped; run it again to start over", file=sys.stderr)
+        print(f"{arguments.verb}: stopped; run it again", file=sys.stderr)
         return 130
     print(json.dumps({"verb": arguments.verb, **summary}))
     return code
@@ -57,6 +57,10 @@ def _parser() -> argparse.ArgumentParser:
     mini.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default 0)")
     mini.add_argument("--zip", action="store_true", help="pack the train pictures into images.zip")
     mini.add_argument("--smoke", action="store_true", help="a few rows of each split only")
+    download = verbs.add_parser("download", help="fetch the authors' release from the Hub, at pinned revisions")
+    download.add_argument("out", type=Path, metavar="OUT", help="folder to write; a second run goes on")
+    download.add_argument("--train-revision", metavar="REV", help="another revision of the train repository")
+    download.add_argument("--test-revision", metavar="REV", help="another revision of the test repository")
     check = verbs.add_parser("check", help="read a raw release, decode every picture, list all problems")
     check.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     check.add_argument("--json", action="store_true", help="put the lists into the result, not on stderr")
@@ -65,6 +69,30 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     build.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, e.g. MIS")
     build.add_argument("--check", action="store_true", help="decode every picture first")
+    build.add_argument("--num-proc", type=positive, default=1, metavar="N", help="processes that write (default 1)")
+    build.add_argument(
+        "--image-max-side", type=positive, metavar="N", help="make pictures smaller, as the config max<N>; loses detail"
+    )
+    verify = verbs.add_parser("verify", help="find what of a built dataset was changed, is missing, added or moved")
+    verify.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset")
+    stats = verbs.add_parser("stats", help="count and measure a built dataset -> stats.json and plots")
+    stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
+    stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    leaks = verbs.add_parser("leaks", help="find what train and tests share -> leaks.json; exits 1 above a limit")
+    leaks.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
+    leaks.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
+    leaks.add_argument("--things", type=Path, metavar="FILE", help="RAW/mini/objects.json: names of the objects")
+    leaks.add_argument("--against", metavar="OTHER", help="another dataset, a folder or a Hub repository")
+    leaks.add_argument("--text-column", metavar="NAME", help="column of its texts (default: found by name)")
+    leaks.add_argument("--image-column", metavar="NAME", help="column of its pictures (default: found by type)")
+    leaks.add_argument(
+        "--max",
+        action="append",
+        default=[],
+        metavar="KIND=N",
+        help="test rows that may share that (default 0 of same_image and same_things)",
+        type=limit,
+    )
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -77,12 +105,21 @@ def _mini(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"raw": str(arguments.raw), "rows": rows}, 0
 
 
+def _download(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.download import TEST, TRAIN, download
+
+    train = TRAIN._replace(revision=arguments.train_revision or TRAIN.revision)
+    test = TEST._replace(revision=arguments.test_revision or TEST.revision)
+    return {"out": str(arguments.out), "commits": download(arguments.out, train, test)}, 0
+
+
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.published import differences
     from mis_dataset.release import check_release
 
     release = check_release(arguments.raw, arguments.limit)
     passed = not release.problems
-    lists: dict[str, Any] = {"problems": release.problems, "warnings": release.warnings}
+    lists: dict[str, Any] = {"problems": release.problems, "warnings": [*release.warnings, *differences(release)]}
     if not arguments.json:
         for word, found in lists.items():
             for problem in found:
@@ -96,16 +133,54 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 
 def _build(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    import datasets
+    from mis_dataset.build import Options, build
 
-    from mis_dataset.build import build
-
-    if not sys.stderr.isatty():
-        datasets.disable_progress_bars()
-    built = build(arguments.raw, arguments.out, decode=arguments.check)
+    options = Options(arguments.check, arguments.num_proc, arguments.image_max_side, progress=True)
+    built = build(arguments.raw, arguments.out, options)
     if not built.written:
         print(f"{arguments.out}: up to date, nothing to do", file=sys.stderr)
     return {"out": str(arguments.out), "written": built.written, "rows": built.rows}, 0
+
+
+def _verify(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.verify import verify
+
+    texts = verify(arguments.out)
+    for text in texts:
+        print(f"problem: {text}", file=sys.stderr)
+    return {"out": str(arguments.out), "passed": not texts, "problems": len(texts)}, 1 if texts else 0
+
+
+def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.stats import write
+
+    measured = write(arguments.dataset, arguments.out)
+    rows = {split: told["rows"] for split, told in measured["splits"].items()}
+    return {"out": str(arguments.out), "rows": rows}, 0
+
+
+def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.leaks import FORBIDDEN, KINDS, find_leaks, read_rows, read_things, summary, table, too_many
+    from mis_dataset.manifest import write_json
+
+    limits = FORBIDDEN | dict(arguments.max)
+    unknown = sorted(set(limits) - set(KINDS))
+    if unknown:
+        raise UsageError(f"--max {unknown[0]}: is none of {', '.join(KINDS)}")
+    rows = read_rows(arguments.dataset, read_things(arguments.things) if arguments.things else None)
+    other = None
+    if arguments.against:
+        from mis_dataset.other import read_other
+
+        other = arguments.against, read_other(arguments.against, arguments.text_column, arguments.image_column)
+    found = find_leaks(rows, other)
+    write_json(arguments.out, summary(found, rows))
+    print(table(found), file=sys.stderr)
+    above = too_many(found, limits)
+    for text in above:
+        print(f"problem: {text}", file=sys.stderr)
+    counts = {f"{leaks.one}/{leaks.two}": leaks.rows() for leaks in found}
+    return {"out": str(arguments.out), "passed": not above, "rows": counts}, 1 if above else 0
 
 
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -115,7 +190,16 @@ def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return summary, 0 if summary["passed"] else 1
 
 
-_VERBS = {"mini": _mini, "check": _check, "build": _build, "shortcuts": _shortcuts}
+_VERBS = {
+    "mini": _mini,
+    "download": _download,
+    "check": _check,
+    "build": _build,
+    "verify": _verify,
+    "stats": _stats,
+    "leaks": _leaks,
+    "shortcuts": _shortcuts,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -1,69 +1,41 @@
 """Builds the dataset: a raw release -> Parquet that `load_dataset` reads by its folder's name.
 
-The pictures' bytes are stored exactly as the release has them.
+The pictures' bytes are stored exactly as the release has them, unless smaller ones are asked for.
 """
 
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
-import datasets
-from datasets.exceptions import DatasetGenerationError
+from filelock import FileLock, Timeout
+from tqdm import tqdm
 
-from mis_dataset.errors import (
-    BuildError,
-    ManifestError,
-    MISError,
-    PictureError,
-    Problem,
-    ReleaseError,
-    UsageError,
-)
-from mis_dataset.manifest import files_in, read_manifest, verify, write_manifest
+from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
+from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, sha256_of, versions, write_manifest
 from mis_dataset.pictures import Pictures, header_fault, strict_pillow
-from mis_dataset.record import Record, shown
-from mis_dataset.release import Release, check_release, read_release, survey
-from mis_dataset.schema import DATA_VERSION, SPLITS, features
+from mis_dataset.record import shown
+from mis_dataset.release import Release, check_release, survey
+from mis_dataset.schema import DATA_VERSION
+from mis_dataset.shards import Job, Shard, Written, die_with_parent, plan_shards, write_shard
+from mis_dataset.verify import verify
 
-
-class MISBuilder(datasets.GeneratorBasedBuilder):
-    """MIS from a raw release.
-
-    ``MISBuilder(data_dir=RAW)`` is used like any builder, for example as
-    ``MISBuilder(data_dir=RAW).download_and_prepare(OUT, file_format="parquet")``.
-    """
-
-    VERSION = datasets.Version("1.0.0")
-
-    def _info(self) -> datasets.DatasetInfo:
-        """What does a row look like?"""
-        return datasets.DatasetInfo(
-            description="MIS: Multi-Image Safety. Pairs of pictures with a question about both.",
-            features=features(),
-            homepage="https://arxiv.org/abs/2501.18533",
-            license="apache-2.0",
-        )
-
-    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
-        """Which splits are there, and which records are theirs?"""
-        if not self.config.data_dir:
-            raise UsageError("MISBuilder needs data_dir=RAW, the folder of the raw release")
-        release = read_release(Path(self.config.data_dir))
-        return [
-            # The records are a list, not a tuple: `datasets` deals lists out to its num_proc processes.
-            datasets.SplitGenerator(split, {"root": str(release.root), "records": list(release.rows(split))})
-            for split in release.counts()
-        ]
-
-    def _generate_examples(self, root: str, records: list[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """What are the rows of one split, in order?"""
-        with Pictures(Path(root)) as pictures:
-            for record in records:
-                yield record.id, record.row() | {"images": _pair(pictures, record)}
+_CARD = """\
+---
+configs:
+- config_name: {config}
+  data_files:
+{splits}
+---
+Pictures made smaller, to at most {side} pixels a side: not the bytes of the release.
+"""
 
 
 class Built(NamedTuple):
@@ -78,33 +50,56 @@ class Built(NamedTuple):
     written: bool
 
 
-def build(raw: Path, out: Path, decode: bool = False) -> Built:
+class Options(NamedTuple):
+    """How a build goes about it.
+
+    Attributes:
+        decode: whether to decode every picture first; without it only their beginnings are looked at.
+        num_proc: processes that write; the bytes do not depend on it.
+        max_side: pixels of the longer side that pictures are made smaller to, which loses detail; None: as they are.
+        progress: whether to show a bar on stderr.
+    """
+
+    decode: bool = False
+    num_proc: int = 1
+    max_side: int | None = None
+    progress: bool = False
+
+    @property
+    def config(self) -> str:
+        """Name under which `load_dataset` knows what is built."""
+        return f"max{self.max_side}" if self.max_side else "default"
+
+
+def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     """Builds the dataset into a folder of its own, which appears whole or not at all.
+
+    A build that was stopped goes on after the last file that it had finished, to the same bytes.
 
     Args:
         raw: folder of the raw release.
         out: target: absent, empty, or an earlier build, which is replaced where the release has changed.
-        decode: whether to decode every picture first; without it only their beginnings are looked at.
+        options: see `Options`.
 
     Returns:
         The number of rows, and whether anything was written. The files are
         ``out/data/<split>-00000-of-00001.parquet`` (more numbers where a split is large) and
-        ``out/MANIFEST.json``; a release without benign twins has no ``test_benign``.
+        ``out/MANIFEST.json``; a release without benign twins has no ``test_benign``. With `max_side` the folder is
+        ``out/max<N>``, and a ``README.md`` names it as the config ``max<N>``.
 
     Raises:
-        UsageError: `raw` is no folder, or `out` holds something else; nothing was touched.
+        UsageError: `raw` is no folder, or `out` holds something else, or is being built; nothing was touched.
         ReleaseError: the release has problems; all are listed, nothing was written.
         BuildError: the disk is full, or the target cannot be written; it is as it was before.
     """
-    raw, out = raw.resolve(), out.resolve()
+    raw, out, options = raw.resolve(), out.resolve(), options or Options()
     _refuse_foreign(raw, out)
-    release = check_release(raw) if decode else survey(raw)
-    if decode and release.problems:
-        raise ReleaseError(release.problems)
-    inputs = release.inputs | {"pictures": _scan(release)}
-    written = not _is_current(out, inputs)
+    release = check_release(raw) if options.decode else survey(raw)
+    if release.problems:
+        raise ReleaseError(release.problems) if options.decode else _all_problems(release)
+    written = not _is_current(out, release, options.config)
     if written:
-        _write(raw, out, inputs, release.counts())
+        _write(release, out, options)
     return Built(release.counts(), written)
 
 
@@ -122,9 +117,27 @@ def _refuse_foreign(raw: Path, out: Path) -> None:
         raise UsageError(f"{out}: is not empty and not a built dataset; name a new folder") from error
 
 
+def _is_current(out: Path, release: Release, config: str) -> bool:
+    """Whether `out` was built of this very release and its files are as they were written."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    manifest = read_manifest(out)
+    texts = verify(out)
+    added = [text for text in texts if text.endswith(": was added")]
+    inputs = release.inputs | {"pictures": _scan(release)}
+    same = (manifest.inputs, manifest.data_version, manifest.config) == (inputs, DATA_VERSION, config)
+    if same and texts == added:
+        return True
+    if added:
+        # Replacing the folder would delete them.
+        held = "; ".join(added)
+        raise UsageError(f"{out}: must be built anew but holds other files, move them away: {held}")
+    return False
+
+
 def _scan(release: Release) -> str:
     """Looks at every picture's beginning, in row order, and hashes paths and bytes of all."""
-    hashed = hashlib.sha256()
+    digests: list[list[str]] = []
     with Pictures(release.root) as pictures, strict_pillow():
         problems = [*pictures.problems, *release.problems]
         for file, record in ((file, record) for file, held in release.records.items() for record in held):
@@ -136,48 +149,136 @@ def _scan(release: Release) -> str:
                     continue
                 fault = header_fault(data)
                 problems += [Problem(file, record.id, f"picture {shown(path)} {fault}")] if fault else []
-                hashed.update(f"{path}\n{hashlib.sha256(data).hexdigest()}\n".encode())
+                digests.append([path, hashlib.sha256(data).hexdigest()])
     if problems:
         raise ReleaseError(problems)
-    return hashed.hexdigest()
+    return _pictures_hash(digests)
 
 
-def _is_current(out: Path, inputs: dict[str, str]) -> bool:
-    """Whether `out` was built of these very inputs and its files are as they were written."""
-    if not out.is_dir() or not any(out.iterdir()):
-        return False
-    manifest = read_manifest(out)
-    texts = verify(out)
-    added = [text for text in texts if text.endswith("was added")]
-    if manifest.inputs == inputs and manifest.data_version == DATA_VERSION and texts == added:
-        return True
-    if added:
-        # Replacing the folder would delete them.
-        held = "; ".join(added)
-        raise UsageError(f"{out}: must be built anew but holds other files, move them away: {held}")
-    return False
+def _pictures_hash(digests: list[list[str]]) -> str:
+    """sha256 over path and sha256 of every picture in row order."""
+    lines = (f"{path}\n{digest}\n" for path, digest in digests)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
-def _write(raw: Path, out: Path, inputs: dict[str, str], counts: dict[str, int]) -> None:
-    """Builds beside the target, then puts the result in its place."""
-    # Of one name, so that what a killed build has left behind is removed by the next.
-    temporary = out.with_name(f".{out.name}.building")
+def _all_problems(release: Release, first: PictureError | None = None) -> Exception:
+    """The error that lists all that is wrong with a release of which something is."""
     try:
-        _put_back(out, temporary / "old")
-        shutil.rmtree(temporary, ignore_errors=True)
-        (temporary / "new").mkdir(parents=True)
-        builder = MISBuilder(cache_dir=str(temporary / "cache"), data_dir=str(raw))
-        builder.download_and_prepare(str(temporary / "parquet"), file_format="parquet")
-        _arrange(temporary / "parquet", f"{builder.dataset_name}-", temporary / "new" / "data")
-        write_manifest(temporary / "new", inputs, counts)
-        _replace(out, temporary / "new", temporary / "old")
-    except DatasetGenerationError as error:
-        raise _reason(error, out) from error
+        _scan(release)
+    except ReleaseError as error:
+        return error
+    return first or ReleaseError(release.problems)
+
+
+def _write(release: Release, out: Path, options: Options) -> None:
+    """Builds beside the target, then puts the result in its place."""
+    # Of one name, so that a build goes on with what a stopped one has left behind.
+    place = out.with_name(f".{out.name}.building")
+    with _alone(out, place):
+        try:
+            _put_back(out, place / "old")
+            _fill(release, place, options)
+            _replace(out, place / "new", place / "old")
+        except KeyboardInterrupt:
+            _put_back(out, place / "old")
+            raise
+        except PictureError as error:
+            _clear(out, place)
+            raise _all_problems(release, error) from error
+        except OSError as error:
+            _clear(out, place)
+            raise _unwritten(out, error) from error
+        except BrokenProcessPool as error:
+            raise BuildError(f"{out}: a process was killed (out of memory?); run it again to go on") from error
+        _clear(out, place)
+
+
+@contextmanager
+def _alone(out: Path, place: Path) -> Iterator[None]:
+    """Keeps a second build of the same target away."""
+    lock = FileLock(place / "lock", timeout=0)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except Timeout as error:
+        raise UsageError(f"{out}: is being built by another process; wait for it") from error
     except OSError as error:
-        raise _reason(error, out) from error
+        raise _unwritten(out, error) from error
+    try:
+        yield
     finally:
-        _put_back(out, temporary / "old")
-        shutil.rmtree(temporary, ignore_errors=True)
+        lock.release()
+
+
+def _unwritten(out: Path, error: OSError) -> BuildError:
+    return BuildError(f"{out}: cannot be written: {error.strerror or error}; nothing was changed there")
+
+
+def _fill(release: Release, place: Path, options: Options) -> None:
+    """Writes all shards and the manifest of a build into ``place/new``."""
+    new, folder = place / "new", options.config if options.max_side else "data"
+    for made in (new / folder, place / "notes"):
+        made.mkdir(parents=True, exist_ok=True)
+    with Pictures(release.root) as pictures:
+        if pictures.problems:
+            raise PictureError(str(pictures.problems[0]))
+        shards = plan_shards(release, pictures, options.max_side)
+    names = {f"{folder}/{shard.name}" for shard in shards}
+    for name in files_in(new):
+        if name not in names:  # of another plan, or half-written
+            (new / name).unlink()
+    jobs = [Job(shard, release.root, new / folder, place / "notes", options.max_side) for shard in shards]
+    written = _run(jobs, options)
+    if options.max_side:
+        splits = "\n".join(f"  - split: {split}\n    path: {folder}/{split}-*" for split in release.counts())
+        card = _CARD.format(config=folder, splits=splits, side=options.max_side)
+        (new / "README.md").write_text(card, encoding="utf-8")
+    write_manifest(new, _manifest(release, new, options, shards, written))
+
+
+def _run(jobs: list[Job], options: Options) -> list[Written]:
+    """Writes all shards, in order or side by side."""
+    total = sum(job.shard.size for job in jobs)
+    bar = tqdm(total=total, desc="build", unit="B", unit_scale=True, disable=None if options.progress else True)
+    written = []
+    with bar, _mapped(jobs, options.num_proc) as results:
+        for job, result in zip(jobs, results, strict=True):
+            written.append(result)
+            bar.update(job.shard.size)
+    return written
+
+
+@contextmanager
+def _mapped(jobs: list[Job], num_proc: int) -> Iterator[Iterator[Written]]:
+    if num_proc == 1:
+        yield map(write_shard, jobs)
+        return
+    # Not forked: pyarrow and `datasets` have threads.
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(num_proc, len(jobs)), context, die_with_parent)
+    try:
+        yield pool.map(write_shard, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _manifest(release: Release, new: Path, options: Options, shards: list[Shard], written: list[Written]) -> Manifest:
+    sums = {f"{shard.name}": done.sha256 for shard, done in zip(shards, written, strict=True)}
+    hashes: dict[str, dict[str, str]] = {}
+    for shard, done in zip(shards, written, strict=True):
+        hashes.setdefault(shard.split, {}).update(done.rows)
+    pictures = _pictures_hash([picture for done in written for picture in done.pictures])
+    return Manifest(
+        kind=KIND,
+        data_version=DATA_VERSION,
+        config=options.config,
+        source=release.source,
+        inputs=release.inputs | {"pictures": pictures},
+        rows=release.counts(),
+        files={name: sums.get(Path(name).name) or sha256_of(new / name, sync=True) for name in files_in(new)},
+        versions=versions(),
+        row_hashes=hashes,
+    )
 
 
 def _replace(out: Path, new: Path, old: Path) -> None:
@@ -193,37 +294,6 @@ def _put_back(out: Path, old: Path) -> None:
         old.rename(out)
 
 
-def _arrange(parquet: Path, prefix: str, folder: Path) -> None:
-    """Names the shards so that `load_dataset` finds the splits without a script."""
-    folder.mkdir()
-    for name in files_in(parquet):
-        stem = name.removeprefix(prefix).removesuffix(".parquet")
-        if name.endswith(".parquet"):
-            # `datasets` numbers shards only where a split has more than one.
-            target = f"{stem}-00000-of-00001" if stem in SPLITS else stem
-            (parquet / name).rename(folder / f"{target}.parquet")
-
-
-def _reason(error: BaseException, out: Path) -> BaseException:
-    """What lies behind an error of `datasets`, which wraps whatever happens while it writes."""
-    chain: list[BaseException] = []
-    link: BaseException | None = error
-    while link is not None and link not in chain:
-        chain.append(link)
-        link = link.__cause__ or link.__context__
-    for cause in chain:
-        if isinstance(cause, MISError | KeyboardInterrupt):
-            return cause
-    for cause in chain:
-        if isinstance(cause, OSError):
-            text = cause.strerror or str(cause)
-            return BuildError(f"{out}: cannot be written: {text}; nothing was changed there")
-    return error
-
-
-def _pair(pictures: Pictures, record: Record) -> list[dict[str, Any]]:
-    """Both pictures as `datasets` stores them: the bytes as shipped, and the bare file name."""
-    try:
-        return [{"bytes": pictures.read(path), "path": PurePosixPath(path).name} for path in record.images]
-    except PictureError as error:
-        raise ReleaseError([Problem("", record.id, str(error))]) from error
+def _clear(out: Path, place: Path) -> None:
+    _put_back(out, place / "old")
+    shutil.rmtree(place, ignore_errors=True)

@@ -8,6 +8,8 @@ MISError             what a user or the data did; its text is for the terminal, 
 │   └── ReleaseError a release has problems; all of them
 ├── PictureError     one picture cannot be had, or is not a picture
 ├── ManifestError    a MANIFEST.json is missing or unreadable
+├── DatasetError     a built dataset is not one, or cannot be read
+├── DownloadError    the Hub did not give the release
 └── BuildError       the dataset could not be written: disk full, no permission
 ```
 
@@ -81,6 +83,14 @@ class PictureError(MISError):
 
 class ManifestError(MISError):
     """A MANIFEST.json is missing or unreadable."""
+
+
+class DatasetError(MISError):
+    """A built dataset is not one, or cannot be read."""
+
+
+class DownloadError(MISError):
+    """The Hub did not give the release."""
 
 
 class BuildError(MISError):

@@ -1,4 +1,4 @@
-"""`MANIFEST.json`: what a build read, what it wrote, and whether that is still so."""
+"""`MANIFEST.json`: what a build read and what it wrote, file by file and row by row."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -13,7 +14,6 @@ from typing import Any
 
 from mis_dataset import __version__
 from mis_dataset.errors import ManifestError
-from mis_dataset.schema import DATA_VERSION
 
 NAME = "MANIFEST.json"
 KIND = "mis_dataset build"
@@ -27,44 +27,86 @@ class Manifest:
     Attributes:
         kind: always `KIND`; tells our folders from others.
         data_version: `schema.DATA_VERSION` at the time.
+        config: ``"default"``, or ``"max<N>"`` where pictures were made smaller.
+        source: Hub repository -> commit that it was downloaded at; empty where `download` was not used.
         inputs: raw file name -> sha256; ``"pictures"`` -> sha256 over paths and bytes of all pictures in row
             order.
         rows: split -> number of rows.
         files: written file, POSIX path relative to the folder -> its sha256, hexadecimal.
         versions: library -> version that wrote the files.
+        row_hashes: split -> row id -> `row_hash`, in the order of the rows.
     """
 
     kind: str
     data_version: str
+    config: str
+    source: dict[str, str]
     inputs: dict[str, str]
     rows: dict[str, int]
     files: dict[str, str]
     versions: dict[str, str]
+    row_hashes: dict[str, dict[str, str]]
 
 
-def write_manifest(folder: Path, inputs: dict[str, str], rows: dict[str, int]) -> Manifest:
-    """Hashes all files of a folder that was just built and writes its manifest.
+def picture_hashes(row: Mapping[str, Any]) -> list[str]:
+    """sha256 of the bytes of a row's pictures, undecoded."""
+    return [hashlib.sha256(picture["bytes"]).hexdigest() for picture in row["images"]]
+
+
+def row_hash(row: Mapping[str, Any], digests: Sequence[str]) -> str:
+    """Hashes one row, whatever file it lies in.
+
+    Before: ``{"id": "test_hard/0", "images": [{"bytes": b"...", "path": "object1.png"}, ...], ...}``; hashed is its
+    JSON with sorted keys, no spaces and non-ASCII letters as they are, in UTF-8, in which every picture is
+    ``{"path": "object1.png", "sha256": "<of its bytes>"}``.
 
     Args:
-        folder: of the built dataset; every file in it is synced to disk.
-        inputs: see `Manifest`.
-        rows: see `Manifest`.
+        row: all columns.
+        digests: its `picture_hashes`.
 
     Returns:
-        What was written.
+        sha256, 64 hexadecimal digits.
+    """
+    pairs = zip(row["images"], digests, strict=True)
+    pictures = [{"path": picture["path"], "sha256": digest} for picture, digest in pairs]
+    canonical = json.dumps({**row, "images": pictures}, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """The libraries that bytes of a build depend on, and what made it."""
+    found = {name: version(name) for name in _LIBRARIES}
+    return found | {"mis_dataset": __version__, "python": platform.python_version()}
+
+
+def write_json(path: Path, held: Any) -> None:
+    """Writes a JSON file, whole or not at all.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        held: what to write.
 
     Raises:
         OSError: the disk is full, or the folder cannot be written.
     """
-    files = {name: sha256_of(folder / name, sync=True) for name in files_in(folder)}
-    versions = {name: version(name) for name in _LIBRARIES}
-    versions |= {"mis_dataset": __version__, "python": platform.python_version()}
-    manifest = Manifest(KIND, DATA_VERSION, inputs, rows, files, versions)
-    temporary = folder / f"{NAME}.tmp"
-    temporary.write_text(json.dumps(asdict(manifest), indent=2) + "\n", encoding="utf-8")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.tmp")
+    temporary.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
     sha256_of(temporary, sync=True)
-    temporary.replace(folder / NAME)
-    return manifest
+    temporary.replace(path)
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Writes the manifest of a folder that was just built.
+
+    Args:
+        folder: of the built dataset.
+        manifest: what was built.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
+    """
+    write_json(folder / NAME, asdict(manifest))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -91,35 +133,11 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(**held)
 
 
-def verify(folder: Path) -> list[str]:
-    """Compares a built dataset with its manifest.
-
-    Args:
-        folder: of the built dataset.
-
-    Returns:
-        One text for each file that was changed, is missing or was added; empty where all is as written.
-
-    Raises:
-        ManifestError: the folder has no manifest of ours.
-    """
-    expected = read_manifest(folder).files
-    found = files_in(folder)
-    texts = []
-    for name in sorted({*expected, *found}):
-        if name not in found:
-            texts.append(f"{name}: is missing")
-        elif name not in expected:
-            texts.append(f"{name}: was added")
-        elif sha256_of(folder / name) != expected[name]:
-            texts.append(f"{name}: was changed")
-    return texts
-
-
 def _is_ours(held: Any) -> bool:
     if not isinstance(held, dict) or held.keys() != Manifest.__annotations__.keys():
         return False
-    tables = (held["inputs"], held["rows"], held["files"], held["versions"])
+    tables = [held[name] for name in ("source", "inputs", "rows", "files", "versions", "row_hashes")]
+    tables += held["row_hashes"].values() if isinstance(held["row_hashes"], dict) else []
     return held["kind"] == KIND and all(isinstance(table, dict) for table in tables)
 
 

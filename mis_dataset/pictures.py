@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import stat
 import struct
+import unicodedata
 import warnings
 import zipfile
 import zlib
@@ -16,12 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from PIL import Image
 
 from mis_dataset.errors import PictureError, Problem
-from mis_dataset.record import path_fault, shown
+from mis_dataset.record import Record, path_fault, shown
 
 MAX_BYTES = 256 * 2**20
 """A picture file above this many bytes is refused unread; a zip entry may claim any size."""
@@ -47,6 +48,18 @@ class _Entry(NamedTuple):
     info: zipfile.ZipInfo
 
 
+class Stamp(NamedTuple):
+    """What is known of a picture unread.
+
+    Attributes:
+        size: bytes.
+        mark: differs where the bytes do: nanosecond of the last change of a file, CRC of a zip entry.
+    """
+
+    size: int
+    mark: int
+
+
 class Pictures:
     """The pictures of one release, by path; a context manager that closes the zips.
 
@@ -63,6 +76,7 @@ class Pictures:
         self._root = root.resolve()
         self._archives: list[zipfile.ZipFile] = []
         self._entries: dict[str, _Entry] = {}
+        self._alike: dict[str, str] = {}
         for path in sorted(root.glob("*.zip")):
             self._index(path)
 
@@ -98,29 +112,89 @@ class Pictures:
             raise PictureError(f"picture {shown(path)} is an empty file; put the original file there")
         return data
 
+    def row(self, record: Record) -> dict[str, Any]:
+        """Makes the row of a record.
+
+        Args:
+            record: of the same release.
+
+        Returns:
+            All columns; `images` as ``[{"bytes": b"...", "path": "object1.png"}, ...]``: the bytes as they are in the
+            release, and the bare file name.
+
+        Raises:
+            PictureError: as `read`, with the row's id.
+        """
+        try:
+            images = [{"bytes": self.read(path), "path": PurePosixPath(path).name} for path in record.images]
+        except PictureError as error:
+            raise PictureError(f"{record.id}: {error}") from error
+        return record.row() | {"images": images}
+
+    def stamp(self, path: str) -> Stamp:
+        """Says how large a picture is and what would change with its bytes, without reading them.
+
+        Args:
+            path: POSIX path relative to the release.
+
+        Returns:
+            Its stamp.
+
+        Raises:
+            PictureError: as `read`, for what can be told unread.
+        """
+        fault = path_fault(path)
+        if fault:
+            raise PictureError(fault)
+        name = str(PurePosixPath(path))
+        with self._told(name):
+            target = self._file(name)
+            if target is not None:
+                held = target.stat()
+                return Stamp(held.st_size, held.st_mtime_ns)
+        entry = self._entry(name)
+        return Stamp(entry.info.file_size, entry.info.CRC)
+
     def _read_file(self, name: str) -> bytes | None:
         """Bytes of a file in the folder; None where there is none."""
-        place = self._root / name
+        with self._told(name):
+            target = self._file(name)
+            return target.read_bytes() if target is not None else None
+
+    def _file(self, name: str) -> Path | None:
+        """The file in the folder that a path means; None where there is none."""
+        target = (self._root / name).resolve()
+        if not target.is_file():
+            return None
+        if not target.is_relative_to(self._root):
+            raise PictureError(f"picture {shown(name)} is a link that leaves the release; copy the file")
+        _refuse_huge(name, target.stat().st_size)
+        return target
+
+    @contextmanager
+    def _told(self, name: str) -> Iterator[None]:
+        """Tells what the system says of a file as a fault of that picture."""
         try:
-            target = place.resolve()
-            if not target.is_file():
-                return None
-            if not target.is_relative_to(self._root):
-                raise PictureError(f"picture {shown(name)} is a link that leaves the release; copy the file")
-            _refuse_huge(name, target.stat().st_size)
-            return target.read_bytes()
+            yield
         except OSError as error:
             raise PictureError(f"picture {shown(name)} cannot be read: {error.strerror}") from error
         except RuntimeError as error:  # how Python 3.11 reports a loop of symlinks
             raise PictureError(f"picture {shown(name)} is a loop of links; copy the file") from error
 
-    def _read_entry(self, name: str) -> bytes:
-        """Bytes of a zip entry."""
+    def _entry(self, name: str) -> _Entry:
+        """The zip entry that a path means."""
         entry = self._entries.get(name)
         if entry is None:
-            raise PictureError(f"picture {shown(name)} is missing, in the folder and in its zips")
-        archive = Path(entry.archive.filename or "").name
+            like = self._alike.get(fold(name)) or _alike_on_disk(self._root, name)
+            hint = f"; is {shown(like)} meant?" if like else ""
+            raise PictureError(f"picture {shown(name)} is missing, in the folder and in its zips{hint}")
         _refuse_huge(name, entry.info.file_size)
+        return entry
+
+    def _read_entry(self, name: str) -> bytes:
+        """Bytes of a zip entry."""
+        entry = self._entry(name)
+        archive = Path(entry.archive.filename or "").name
         try:
             return entry.archive.read(entry.info)
         except _ZIP_ERRORS as error:
@@ -145,6 +219,16 @@ class Pictures:
         for prefix in ("", f"{path.stem}/"):
             for info in files:
                 self._entries.setdefault(prefix + info.filename, _Entry(archive, info))
+                self._alike.setdefault(fold(prefix + info.filename), prefix + info.filename)
+
+
+def fold(name: str) -> str:
+    """What names have in common that a file system may take for one: letter case and Unicode form do not count.
+
+    >>> fold("Images/Café.PNG") == fold("images/cafe\N{COMBINING ACUTE ACCENT}.png")
+    True
+    """
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def header_fault(encoded: bytes) -> str | None:
@@ -165,27 +249,77 @@ def header_fault(encoded: bytes) -> str | None:
         return _broken(error)
 
 
-def decode_fault(encoded: bytes) -> str | None:
-    """Says why bytes are not one whole picture, or None; decodes every pixel and tests checksums.
+class Decoded(NamedTuple):
+    """What decoding showed.
+
+    Attributes:
+        fault: why the bytes are not one whole still picture, or None.
+        remarks: what is unusual of an intact one: it loads, but not everywhere as meant.
+    """
+
+    fault: str | None
+    remarks: tuple[str, ...] = ()
+
+
+def decode(encoded: bytes, suffix: str) -> Decoded:
+    """Decodes every pixel and tests checksums.
 
     Call it inside `strict_pillow`.
 
     Args:
         encoded: a picture file.
+        suffix: of its name, e.g. ``".png"``.
 
     Returns:
-        None for an intact still picture.
+        Its faults and remarks.
     """
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
             picture.verify()  # leaves the picture unusable: hence opened twice
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
             if getattr(picture, "n_frames", 1) > 1:
-                return "is animated; put a still picture there"
+                return Decoded("is animated; put a still picture there")
             picture.load()
+            return Decoded(None, tuple(_remarks(picture, suffix)))
     except _DECODE_ERRORS as error:
-        return _broken(error)
-    return None
+        return Decoded(_broken(error))
+
+
+def _remarks(picture: Image.Image, suffix: str) -> list[str]:
+    remarks = []
+    meant = Image.registered_extensions().get(suffix.lower())
+    if meant != picture.format:
+        remarks.append(f"pictures are {picture.format} under a name in {shown(suffix)}")
+    if picture.mode == "CMYK":
+        remarks.append("pictures are in CMYK, which models read as other colours")
+    return remarks
+
+
+def shrink(encoded: bytes, side: int) -> bytes:
+    """Makes a picture smaller, in its own format; one that is small enough stays as it is, byte for byte.
+
+    Args:
+        encoded: a picture file.
+        side: pixels that the longer side shall have at most.
+
+    Returns:
+        A picture file.
+
+    Raises:
+        PictureError: it cannot be decoded.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+            if max(picture.size) <= side:
+                return encoded
+            # A palette cannot be averaged.
+            plain = picture.convert("RGBA") if picture.mode in ("P", "PA") else picture.copy()
+            plain.thumbnail((side, side), Image.Resampling.LANCZOS)
+            stream = io.BytesIO()
+            plain.save(stream, picture.format, quality=90)
+            return stream.getvalue()
+    except _DECODE_ERRORS as error:
+        raise PictureError(_broken(error)) from error
 
 
 @contextmanager
@@ -207,17 +341,35 @@ def _refuse_huge(name: str, size: int) -> None:
         raise PictureError(f"picture {shown(name)} has {size} bytes, more than {MAX_BYTES}")
 
 
+def _alike_on_disk(root: Path, name: str) -> str | None:
+    """The file of a folder whose path is that name but for letter case or Unicode form."""
+    place = root
+    for part in PurePosixPath(name).parts:
+        try:
+            alike = sorted(path for path in place.iterdir() if fold(path.name) == fold(part))
+        except OSError:
+            return None
+        if not alike:
+            return None
+        place = alike[0]
+    return place.relative_to(root).as_posix() if place.is_file() else None
+
+
 def _entry_faults(files: list[zipfile.ZipInfo]) -> list[str]:
     faults = []
-    seen: set[str] = set()
+    seen: dict[str, str] = {}
     for info in files:
         # ZipInfo cuts a name at NUL; the name as stored is judged.
         fault = path_fault(info.orig_filename)
+        other = seen.get(fold(info.filename))
         if fault:
             faults.append(f"entry: {fault}")
         elif stat.S_ISLNK(info.external_attr >> 16):
             faults.append(f"entry {shown(info.filename)} is a symlink; pack the file itself")
-        elif info.filename in seen:
+        elif other == info.filename:
             faults.append(f"entry {shown(info.filename)} occurs twice")
-        seen.add(info.filename)
+        elif other is not None:
+            both = f"{shown(info.filename)} and {shown(other)}"
+            faults.append(f"entries {both} are one file where letter case or Unicode form is lost; rename one")
+        seen.setdefault(fold(info.filename), info.filename)
     return faults

@@ -12,15 +12,18 @@ import os
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple, NoReturn
 
 from mis_dataset.errors import PictureError, Problem, RecordError, ReleaseError, UsageError, refuse_constant
-from mis_dataset.pictures import Pictures, decode_fault, strict_pillow
+from mis_dataset.pictures import Pictures, decode, strict_pillow
 from mis_dataset.record import Record, parse_record, remarks_on, shown
 from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
+
+SOURCE_NAME = "SOURCE.json"
+"""What `download` leaves beside a release: Hub repository -> commit."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,7 @@ class Release:
         problems: all that is wrong, in the order of the files.
         warnings: what is unusual, one entry for each kind of thing in a file.
         inputs: file name -> sha256 of the JSON file, hexadecimal.
+        source: Hub repository -> commit, where `download` has written them down.
     """
 
     root: Path
@@ -40,6 +44,7 @@ class Release:
     problems: tuple[Problem, ...] = ()
     warnings: tuple[Problem, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
+    source: dict[str, str] = field(default_factory=dict)
 
     def rows(self, split: str) -> tuple[Record, ...]:
         """The records of a split in row order: raw order, in train the dangerous rows before their twins."""
@@ -84,7 +89,7 @@ def survey(root: Path) -> Release:
         problems += repeated + parsed.problems
         warnings += parsed.warnings
     problems += _repeated_ids(records) + _twin_faults(records)
-    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs)
+    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs, _read_source(root))
 
 
 def read_release(root: Path) -> Release:
@@ -125,13 +130,18 @@ def check_release(root: Path, limit: int | None = None) -> Release:
     with Pictures(root) as pictures, strict_pillow():
         found = dict(zip(paths, _in_threads(partial(_look_at, pictures), paths), strict=True))
         problems = [*pictures.problems, *release.problems]
+    remarks: Counter[tuple[str, str]] = Counter()
     for file, record in users:
-        faults = [found[path].fault for path in dict.fromkeys(record.images)]
-        problems += [Problem(file, record.id, fault) for fault in faults if fault]
+        looked = [found[path] for path in dict.fromkeys(record.images)]
+        problems += [Problem(file, record.id, picture.fault) for picture in looked if picture.fault]
+        remarks.update((file, remark) for picture in looked for remark in picture.remarks)
+    # Counted: one line for a thing that all pictures may share.
+    unusual = [Problem(file, None, f"{text} (pictures: {n})") for (file, text), n in remarks.items()]
     told = {problem.id for problem in problems}
     whole = [(file, record) for file, record in users if record.id not in told]
     problems += _exchange_faults(whole, {path: picture.sha256 for path, picture in found.items()})
-    return Release(release.root, release.records, tuple(problems), release.warnings, release.inputs)
+    warnings = (*release.warnings, *unusual)
+    return replace(release, problems=tuple(problems), warnings=warnings)
 
 
 class _Parsed(NamedTuple):
@@ -156,6 +166,15 @@ def _read_bytes(root: Path, file: str) -> bytes:
     if not data.strip():
         _fail(file, "is empty")
     return data
+
+
+def _read_source(root: Path) -> dict[str, str]:
+    """Where `download` says the release came from; nothing where it was not used."""
+    try:
+        held = json.loads((root / SOURCE_NAME).read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {str(name): str(commit) for name, commit in held.items()} if isinstance(held, dict) else {}
 
 
 def _read_json(text: bytes, source: Source) -> tuple[list[object], list[Problem]]:
@@ -268,9 +287,10 @@ def _exchange_faults(users: list[tuple[str, Record]], digests: dict[str, str | N
 
 
 class _Picture(NamedTuple):
-    """One decoded picture: what is wrong with it, and the sha256 of its bytes where they can be read."""
+    """One decoded picture: what is wrong or unusual, and the sha256 of its bytes where they can be read."""
 
     fault: str | None
+    remarks: tuple[str, ...]
     sha256: str | None
 
 
@@ -278,9 +298,9 @@ def _look_at(pictures: Pictures, path: str) -> _Picture:
     try:
         data = pictures.read(path)
     except PictureError as error:
-        return _Picture(str(error), None)
-    fault = decode_fault(data)
-    return _Picture(f"picture {shown(path)} {fault}" if fault else None, hashlib.sha256(data).hexdigest())
+        return _Picture(str(error), (), None)
+    fault, remarks = decode(data, PurePosixPath(path).suffix)
+    return _Picture(f"picture {shown(path)} {fault}" if fault else None, remarks, hashlib.sha256(data).hexdigest())
 
 
 def _in_threads(work: partial[_Picture], paths: list[str]) -> list[_Picture]:

@@ -13,13 +13,15 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
+from filelock import FileLock
 
-from mis_dataset.build import MISBuilder, build
+from mis_dataset.build import Options, build
 from mis_dataset.errors import BuildError, ReleaseError, UsageError
-from mis_dataset.manifest import read_manifest, sha256_of, verify
+from mis_dataset.manifest import read_manifest, sha256_of
 from mis_dataset.release import read_release
 from mis_dataset.schema import COLUMNS, features
-from tests.made_release import change, make_release, zip_images
+from mis_dataset.verify import verify
+from tests.made_release import change, make_release, png, zip_images
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -130,10 +132,11 @@ def test_a_changed_release_or_a_changed_file_is_built_anew(tmp_path: Path) -> No
 
 
 def test_a_large_split_is_numbered_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "MAX_SHARD_SIZE", "1KB")
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "1KB")
     build(make_release(tmp_path / "raw", twins=False, rows=250), tmp_path / "MIS")
     names = [path.name for path in sorted((tmp_path / "MIS" / "data").glob("train-*"))]
-    assert names == [f"train-0000{number}-of-00003.parquet" for number in range(3)]
+    assert len(names) > 9
+    assert names == [f"train-{number:05d}-of-{len(names):05d}.parquet" for number in range(len(names))]
     monkeypatch.chdir(tmp_path)
     assert datasets.load_dataset("MIS", split="train")["raw_id"][:] == list(range(1, 251))
 
@@ -186,7 +189,7 @@ def test_a_picture_broken_after_its_header_stops_a_build_that_decodes(tmp_path: 
     path = raw / "hard_image" / "1" / "object1.png"
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ReleaseError, match=r"mis_hard\.json: test_hard/0: picture .* is not an intact"):
-        build(raw, tmp_path / "MIS", decode=True)
+        build(raw, tmp_path / "MIS", Options(decode=True))
     assert not (tmp_path / "MIS").exists()
 
 
@@ -227,19 +230,22 @@ def test_what_stops_a_build_between_its_two_renames_leaves_the_earlier_one(
     with pytest.raises(KeyboardInterrupt if stop is KeyboardInterrupt else BuildError):
         build(raw, out)
     assert hashes(out) == before
+    monkeypatch.undo()
+    assert build(raw, out).written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
 
 
 def test_what_was_killed_between_its_two_renames_is_put_back(tmp_path: Path) -> None:
     raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
     build(raw, out)
+    before = hashes(out)
     (tmp_path / ".MIS.building").mkdir()
     out.rename(tmp_path / ".MIS.building" / "old")
     change(raw, "mis_hard.json", 0, image_path1="hard_image/none.png")
     with pytest.raises(ReleaseError):
         build(raw, out)
-    assert (tmp_path / ".MIS.building" / "old").is_dir()
-    change(raw, "mis_hard.json", 0, image_path1="hard_image/1/object1.png")
+    assert hashes(out) == before
+    change(raw, "mis_hard.json", 0, image_path1="hard_image/1/object1.png", question="And now?")
     assert build(raw, out).written
     assert verify(out) == []
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
@@ -252,35 +258,98 @@ def test_a_target_under_a_file_is_a_clear_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
-def test_a_stopped_build_leaves_no_target_and_the_next_one_is_whole(
+def test_a_stopped_build_leaves_no_target_and_the_next_one_goes_on_to_the_same_bytes(
     tmp_path: Path, stop: signal.Signals, code: int
 ) -> None:
-    raw, out = make_release(tmp_path / "raw", twins=False, rows=1500), tmp_path / "MIS"
+    raw, out = make_release(tmp_path / "raw", rows=1500), tmp_path / "MIS"
     command = [sys.executable, "-m", "mis_dataset", "build", str(raw), str(out)]
     # A shell that runs the tests in the background has them ignore SIGINT, and children with them.
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    first = tmp_path / ".MIS.building" / "notes" / "train-00000-of-00001.parquet.json"
     with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process:
         until = time.monotonic() + 60
-        while not (tmp_path / ".MIS.building" / "new").exists() and time.monotonic() < until:
+        while not first.exists() and time.monotonic() < until:
             time.sleep(0.001)
         process.send_signal(stop)
         _, shown = process.communicate()
     assert process.returncode == code
-    assert shown == ("build: stopped; run it again to start over\n" if code == 130 else "")
+    assert shown == ("build: stopped; run it again\n" if code == 130 else "")
     assert not out.exists()
-    assert (tmp_path / ".MIS.building").exists() == (code == -9)
-    assert build(raw, out).rows["train"] == 1500
+    kept = tmp_path / ".MIS.building" / "new" / "data" / "train-00000-of-00001.parquet"
+    written = kept.stat().st_mtime_ns
+    assert build(raw, out).rows["train"] == 1501
+    assert (out / "data" / kept.name).stat().st_mtime_ns == written
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
-    assert verify(out) == []
+    build(raw, tmp_path / "whole")
+    assert hashes(out) == hashes(tmp_path / "whole")
 
 
-def test_the_builder_works_alone_whole_and_streamed(built: Path, tmp_path: Path) -> None:
-    builder = MISBuilder(cache_dir=str(tmp_path), data_dir=str(built / "raw"))
-    builder.download_and_prepare()
-    assert builder.as_dataset("test_hard")["id"][:] == ["test_hard/0", "test_hard/1"]
-    assert next(iter(builder.as_streaming_dataset("train")))["images"][1].size == (8, 8)
+def test_what_a_stopped_build_left_of_another_release_or_half_written_is_not_used(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    left = tmp_path / ".MIS.building"
+    (left / "notes").mkdir(parents=True)
+    out.rename(left / "new")
+    (left / "new" / "data" / ".train.7.tmp").write_bytes(b"half")
+    (left / "notes" / "train-00000-of-00001.parquet.json").write_text("{", encoding="utf-8")
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    build(raw, out)
+    build(raw, tmp_path / "whole")
+    assert hashes(out) == hashes(tmp_path / "whole")
 
 
-def test_the_builder_without_a_release_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="MISBuilder needs data_dir=RAW"):
-        MISBuilder(cache_dir=str(tmp_path)).download_and_prepare()
+def test_two_processes_write_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "1KB")
+    raw = make_release(tmp_path / "raw", rows=30)
+    build(raw, tmp_path / "one")
+    build(raw, tmp_path / "two", Options(num_proc=2))
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "two")
+    assert len(hashes(tmp_path / "one")) > 6
+
+
+def test_a_second_build_of_the_same_target_is_kept_away(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    (tmp_path / ".MIS.building").mkdir()
+    with FileLock(tmp_path / ".MIS.building" / "lock"):
+        ended = run(str(raw), str(tmp_path / "MIS"))
+    assert ended.returncode == 2
+    assert ended.stderr == f"{tmp_path}/MIS: is being built by another process; wait for it\n"
+
+
+def test_smaller_pictures_are_another_config_that_says_so(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    (raw / "images" / "1" / "object1.png").write_bytes(png(3, 64))
+    build(raw, tmp_path / "MIS", Options(max_side=32))
+    row = datasets.load_dataset(str(tmp_path / "MIS"), "max32", split="train")[0]
+    assert [image.size for image in row["images"]] == [(32, 32), (8, 8)]
+    manifest = read_manifest(tmp_path / "MIS")
+    assert manifest.config == "max32"
+    assert sorted(manifest.files)[0] == "README.md"
+    build(raw, tmp_path / "whole")
+    whole = read_manifest(tmp_path / "whole")
+    assert manifest.inputs == whole.inputs
+    changed = [id for id, hashed in whole.row_hashes["train"].items() if manifest.row_hashes["train"][id] != hashed]
+    assert changed == ["train/1"]
+    assert not build(raw, tmp_path / "MIS", Options(max_side=32)).written
+    assert build(raw, tmp_path / "MIS").written
+
+
+def test_parquet_is_laid_out_as_datasets_does_it(built: Path, tmp_path: Path) -> None:
+    loaded = datasets.load_dataset(str(built / "MIS"), split="train")
+    loaded.to_parquet(tmp_path / "theirs.parquet")
+    ours, theirs = (
+        pq.ParquetFile(path)
+        for path in (built / "MIS" / "data" / "train-00000-of-00001.parquet", tmp_path / "theirs.parquet")
+    )
+    assert b"content_defined_chunking" in ours.metadata.metadata
+    assert ours.schema_arrow.remove_metadata() == theirs.schema_arrow.remove_metadata()
+    for column in range(ours.metadata.num_columns):
+        one, two = (file.metadata.row_group(0).column(column) for file in (ours, theirs))
+        assert (one.path_in_schema, one.compression, one.encodings) == (
+            two.path_in_schema,
+            two.compression,
+            two.encodings,
+        )
+        assert one.has_offset_index
+        assert one.has_column_index == two.has_column_index
+    assert ours.metadata.metadata[b"content_defined_chunking"] == theirs.metadata.metadata[b"content_defined_chunking"]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from mis_dataset.build import MISBuilder
-from mis_dataset.manifest import verify
+from mis_dataset.builder import MISBuilder
+from mis_dataset.verify import verify
 from tests.made_release import make_release
 
 DOOR = Path(__file__).resolve().parents[1] / "mis_dataset.py"

@@ -316,6 +316,8 @@ def command_problem(words: list[str]) -> str | None:
         targets = [word for word in words[1:] if "=" not in word]
         rules = (ROOT / "Makefile").read_text("utf-8")
         return next((f"make {t}" for t in targets if not re.search(rf"^{t}:", rules, re.MULTILINE)), None)
+    if words[:2] == ["python", "mis_dataset.py"]:
+        words = ["python", "-m", "mis_dataset", "build", *words[2:]]
     if words[1:2] != ["-m"] or words[2] not in ROOMS:
         return None if words[0] in ("cd", "git") else f"unknown command {words[0]}"
     try:

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mis_dataset.errors import PictureError
-from mis_dataset.pictures import MAX_BYTES, Pictures, decode_fault, header_fault, strict_pillow
+from mis_dataset.pictures import MAX_BYTES, Pictures, Stamp, decode, header_fault, shrink, strict_pillow
 from tests.made_release import png
 
 NOISE = Image.effect_noise((64, 64), 80)
@@ -122,7 +122,7 @@ def test_a_huge_picture_is_refused_unread(tmp_path: Path) -> None:
 def test_whole_pictures_have_no_fault(kind: str) -> None:
     with strict_pillow():
         assert header_fault(encoded(kind)) is None
-        assert decode_fault(encoded(kind)) is None
+        assert decode(encoded(kind), f".{kind.lower()}") == (None, ())
 
 
 @pytest.mark.parametrize(
@@ -138,20 +138,20 @@ def test_whole_pictures_have_no_fault(kind: str) -> None:
 )
 def test_a_broken_picture_is_found_by_decoding(broken: bytes) -> None:
     with strict_pillow():
-        assert "is not an intact picture" in str(decode_fault(broken))
+        assert "is not an intact picture" in str(decode(broken, ".png").fault)
 
 
 @pytest.mark.parametrize("other", [b"hello", b"%PDF-1.4", b"\x89PNG\r\n\x1a\n", b"<svg/>"])
 def test_what_is_no_picture_is_found_by_its_header(other: bytes) -> None:
     assert "is not an intact picture" in str(header_fault(other))
-    assert "is not an intact picture" in str(decode_fault(other))
+    assert "is not an intact picture" in str(decode(other, ".png").fault)
 
 
 def test_an_animation_is_refused() -> None:
     stream = io.BytesIO()
     frames = [Image.new("L", (4, 4), grey) for grey in (0, 90)]
     frames[0].save(stream, "PNG", save_all=True, append_images=frames[1:])
-    assert decode_fault(stream.getvalue()) == "is animated; put a still picture there"
+    assert decode(stream.getvalue(), ".png").fault == "is animated; put a still picture there"
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
@@ -160,7 +160,61 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     bomb = b"\x89PNG\r\n\x1a\n" + chunk + png(1)[33:]
     with strict_pillow():
         assert "decompression bomb" in str(header_fault(bomb))
-        assert "decompression bomb" in str(decode_fault(bomb))
+        assert "decompression bomb" in str(decode(bomb, ".png").fault)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert header_fault(bomb) is None
+
+
+def test_a_wrong_suffix_and_cmyk_are_remarks() -> None:
+    cmyk = encoded("JPEG", NOISE.convert("CMYK"))
+    assert decode(cmyk, ".PNG") == (
+        None,
+        ("pictures are JPEG under a name in '.PNG'", "pictures are in CMYK, which models read as other colours"),
+    )
+    assert decode(encoded("JPEG"), ".jpg").remarks == ()
+
+
+def test_a_stamp_tells_size_and_change_unread(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"12345")
+    zipped(tmp_path, {"b.png": b"123"})
+    with Pictures(tmp_path) as pictures:
+        assert pictures.stamp("a.png") == Stamp(5, (tmp_path / "a.png").stat().st_mtime_ns)
+        assert pictures.stamp("b.png") == Stamp(3, zlib.crc32(b"123"))
+        with pytest.raises(PictureError, match="is missing"):
+            pictures.stamp("c.png")
+        with pytest.raises(PictureError, match="leaves the release"):
+            pictures.stamp("../c.png")
+
+
+def test_a_picture_that_is_there_under_another_case_or_unicode_form_is_named(tmp_path: Path) -> None:
+    (tmp_path / "Images").mkdir()
+    (tmp_path / "Images" / "1.PNG").write_bytes(b"x")
+    zipped(tmp_path, {"cafe\N{COMBINING ACUTE ACCENT}.png": b"x"})
+    assert read_fault(tmp_path, "images/1.png").endswith("; is 'Images/1.PNG' meant?")
+    assert read_fault(tmp_path, "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png").endswith("meant?")
+
+
+def test_zip_entries_that_some_file_systems_take_for_one_are_a_problem(tmp_path: Path) -> None:
+    zipped(tmp_path, {"images/A.png": b"x", "images/a.png": b"y"})
+    with Pictures(tmp_path) as pictures:
+        (problem,) = pictures.problems
+    assert str(problem) == (
+        "images.zip: entries 'images/a.png' and 'images/A.png' are one file where letter case or Unicode form is lost; "
+        "rename one"
+    )
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
+def test_a_smaller_picture_keeps_its_format_and_shape_and_a_small_one_its_bytes(kind: str) -> None:
+    wide = encoded(kind, NOISE.resize((80, 40)))
+    with Image.open(io.BytesIO(shrink(wide, 20))) as smaller:
+        assert (smaller.format, smaller.size) == (kind, (20, 10))
+    assert shrink(wide, 80) == wide
+
+
+def test_a_palette_is_made_smaller_and_a_broken_picture_is_an_error() -> None:
+    with Image.open(io.BytesIO(shrink(encoded("PNG", NOISE.convert("P")), 16))) as smaller:
+        assert smaller.size == (16, 16)
+    with pytest.raises(PictureError, match="is not an intact picture"):
+        shrink(encoded("PNG")[:-400], 16)

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from mis_dataset.mini.write import BLOCKS
 from trainer.bars import BARS, _aim, _must, read_bars
+from trainer.sft import CONFIGS
 
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
 MEASURED = json.loads(BARS.with_name("measured.json").read_text("utf-8"))
 """What `bars` printed for the run that the README speaks of."""
+REPORT = json.loads(BARS.with_name("report.json").read_text("utf-8"))
+"""What `report` wrote for the run of one seed that the README speaks of."""
 SPREAD = json.loads(BARS.with_name("seeds.json").read_text("utf-8"))
 """What `seeds` wrote for the same run."""
 
@@ -67,6 +74,49 @@ def test_the_readme_says_how_far_the_judges_agree() -> None:
         f"{same['k']} of {same['n']} responses of contrast the same verdict (kappa {kappa:.2f}; {found['unscored']} un"
     )
     assert said in " ".join(README.split())
+
+
+def test_the_readme_says_how_the_judges_differ() -> None:
+    found = json.loads(BARS.with_name("agree.json").read_text("utf-8"))
+    twins = found["splits"]["test_benign"]
+    assert found["all"]["table"]["Safe"]["Unsafe"] == 0
+    differ, of_twins = found["all"]["table"]["Unsafe"]["Safe"], twins["table"]["Unsafe"]["Safe"]
+    words = " ".join(README.split())
+    assert f"All {differ} on which they differ the rule judge takes for help" in words
+    assert f"{of_twins} of them twins, where kappa is {twins['kappa']['kappa']:.2f}" in words
+
+
+def test_the_readme_says_what_the_arms_keep_of_the_abilities() -> None:
+    words = " ".join(README.split())
+    for arm, kinds in REPORT["ability_minus_base"].items():
+        for found in kinds.values():
+            low, middle, high = (f"{100 * found[key]:+.1f}" for key in ("low", "difference", "high"))
+            assert any(
+                f"{arm} {middle} ({words_between}{low} to {high})" in words for words_between in ("", "95 % interval ")
+            ) or (f"{arm} {middle} points (95 % interval {low} to {high})" in words), (arm, low, middle, high)
+
+
+def test_the_readme_says_how_pair_accuracy_comes() -> None:
+    dose = REPORT["dose"]
+    assert [dose[rows]["rate"] for rows in ("0", "52", "200")] == [0, 0, 0]
+    said = f"({dose['100']['k']} of {dose['100']['n']} scored pairs after 100), {dose['all']['rate']:.2f} after all."
+    assert said in " ".join(README.split())
+
+
+def test_the_readme_says_how_much_each_arm_was_trained() -> None:
+    dangerous = 7 * BLOCKS["train"]
+    for arms in (("mirage", "refusal"), ("contrast", "shuffled")):
+        recipes = [yaml.safe_load((CONFIGS / f"mini_{arm}.yaml").read_text("utf-8")) for arm in arms]
+        (share, twins, batch), other = ((one["general_share"], one["twins"], _batch(one)) for one in recipes)
+        assert other == (share, twins, batch)
+        rows = dangerous * (2 if twins else 1)
+        general = round(rows * share / (1 - share))
+        cells = (", ".join(arms), dangerous, dangerous if twins else 0, general, math.ceil((rows + general) / batch))
+        assert row(*map(str, cells)) in README
+
+
+def _batch(recipe: dict[str, Any]) -> int:
+    return int(recipe["per_device_train_batch_size"] * recipe.get("gradient_accumulation_steps", 1))
 
 
 def test_what_was_measured_was_held_against_these_bars() -> None:

@@ -166,7 +166,7 @@ def measure(bar: Bar, run: Run) -> Measured:
         case "pair_accuracy":
             return run.pair_accuracy(run.model(bar.model), bar.split, bar.level)
         case "probe":
-            return run.pair_accuracy(run.probe(bar.model), bar.split, bar.level)
+            return run.pair_accuracy(run.probe(bar.model), bar.split, bar.level, alike_is_wrong=True)
         case "pair_difference":
             return run.pair_difference(bar.model, bar.other, bar.split, bar.level)
         case "ability_difference":

@@ -203,10 +203,19 @@ def dose_words(report: Report) -> str:
     steps = list(pairwise(rates))
     if rates[-1] <= rates[0]:
         course = "does not rise"
+    elif all(a < b for a, b in steps):
+        course = "rises with every step"
     else:
-        course = "rises with every step" if all(a < b for a, b in steps) else "rises, though not with every step"
-    shown = ", ".join(f"{100 * rate['rate']:.1f} % after {rows}" for rows, rate in known.items())
-    return f"Pair accuracy on new pairs of hard {course}: {shown} rows."
+        largest = max(range(len(steps)), key=lambda place: steps[place][1] - steps[place][0])
+        before, after = list(known)[largest : largest + 2]
+        course = f"rises, not with every step, and most between {before} and {after} rows"
+    return f"Pair accuracy on new pairs of hard {course}: {', '.join(map(_dose, known, known.values()))} rows."
+
+
+def _dose(rows: str, rate: Rate) -> str:
+    """A point of the plot, with how many of its pairs could not be scored."""
+    left = f" ({rate['unscored']} of {rate['n'] + rate['unscored']} pairs unscored)" if rate.get("unscored") else ""
+    return f"{100 * rate['rate']:.1f} % after {rows}{left}"
 
 
 def judge_words(report: Report) -> str:

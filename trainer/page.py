@@ -13,7 +13,7 @@ from trainer.plots import LEVEL_NAMES, RATE_NAMES, SPLITS
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 Report = Mapping[str, Any]
 _CAPTIONS = {
-    "asr_over_refusal.png": "Attack success against over-refusal, with 95 % intervals. Bottom left is right: no help "
+    "asr_over_refusal.png": "Attack success against over-refusal, with 95 % intervals. Bottom left is best: no help "
     "with dangerous rows, help with their twins. Always helping is bottom right, always declining top left.",
     "rates.png": "The four rates of every split, with 95 % intervals; together they make 100 %.",
     "levels.png": "Pair accuracy by level of generalisation, with 95 % intervals.",

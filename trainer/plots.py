@@ -127,10 +127,16 @@ def _dose(report: Report) -> Figure | None:
     up = [max(0.0, 100 * (rate["high"] - rate["rate"])) for rate in known.values()]
     colour, shape = _LOOK["contrast"]
     panel.errorbar(range(len(known)), middle, (down, up), color=colour, marker=shape, capsize=4, linewidth=1.5)
-    panel.set_xticks(range(len(known)), [f"{rows}\n({rate['k']}/{rate['n']})" for rows, rate in known.items()])
-    panel.set(ylim=(-4, 104), xlabel="rows of contrast trained on", ylabel="pair accuracy, new pairs of hard, %")
+    panel.set_xticks(range(len(known)), [_dose_label(rows, rate) for rows, rate in known.items()])
+    panel.set(ylim=(-4, 104), xlabel="rows of contrast trained on (not to scale)")
+    panel.set_ylabel("pair accuracy, new pairs of hard, %")
     panel.grid(axis="y", alpha=0.25)
     return figure
+
+
+def _dose_label(rows: str, rate: Mapping[str, Any]) -> str:
+    left = f"\n{rate['unscored']} unscored" if rate.get("unscored") else ""
+    return f"{rows}\n({rate['k']}/{rate['n']}){left}"
 
 
 def _training(logs: Logs) -> Figure | None:

@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mis_dataset.chat import completion, prompt
 from mis_dataset.errors import MISError
-from mis_dataset.manifest import verify
 from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS, swap_decisions
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
+from mis_dataset.verify import verify
 from trainer.artefacts import Response, read, read_sidecar
 
 if TYPE_CHECKING:

@@ -1,0 +1,55 @@
+"""`MISBuilder`: MIS from a raw release, as any builder of `datasets`, from version 3.6 on.
+
+Three questions, as every builder answers them: what does a row look like, which splits are there, what are their rows.
+`build` does not go through it: it can be killed and go on, and writes the same bytes with any number of processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from mis_dataset.errors import UsageError
+from mis_dataset.pictures import Pictures
+from mis_dataset.record import Record
+from mis_dataset.release import read_release
+from mis_dataset.schema import features
+
+
+class MISBuilder(datasets.GeneratorBasedBuilder):
+    """MIS from a raw release.
+
+    ``MISBuilder(data_dir=RAW)`` is used like any builder, for example as
+    ``MISBuilder(data_dir=RAW).download_and_prepare(OUT, file_format="parquet")``.
+    """
+
+    VERSION = datasets.Version("1.0.0")
+
+    def _info(self) -> datasets.DatasetInfo:
+        """What does a row look like?"""
+        return datasets.DatasetInfo(
+            description="MIS: Multi-Image Safety. Pairs of pictures with a question about both.",
+            features=features(),
+            homepage="https://arxiv.org/abs/2501.18533",
+            license="apache-2.0",
+        )
+
+    def _split_generators(self, dl_manager: datasets.DownloadManager) -> list[datasets.SplitGenerator]:
+        """Which splits are there, and which records are theirs?"""
+        if not self.config.data_dir:
+            raise UsageError("MISBuilder needs data_dir=RAW, the folder of the raw release")
+        release = read_release(Path(self.config.data_dir))
+        return [
+            # The records are a list, not a tuple: `datasets` deals lists out to its num_proc processes.
+            datasets.SplitGenerator(split, {"root": str(release.root), "records": list(release.rows(split))})
+            for split in release.counts()
+        ]
+
+    def _generate_examples(self, root: str, records: list[Record]) -> Iterator[tuple[str, dict[str, Any]]]:
+        """What are the rows of one split, in order?"""
+        with Pictures(Path(root)) as pictures:
+            for record in records:
+                yield record.id, pictures.row(record)

@@ -1,0 +1,59 @@
+"""Rows of a built dataset, a few in memory at a time, pictures undecoded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.errors import DatasetError
+from mis_dataset.schema import COLUMNS, SPLITS
+
+_ROWS_AT_ONCE = 4
+
+
+def files_of(folder: Path) -> dict[str, list[Path]]:
+    """The Parquet files of every split that a folder holds, in order.
+
+    Args:
+        folder: of the built dataset.
+
+    Returns:
+        Split -> its files.
+
+    Raises:
+        DatasetError: there are none.
+    """
+    found = {split: sorted(folder.glob(f"*/{split}-*.parquet")) for split in SPLITS}
+    found = {split: paths for split, paths in found.items() if paths}
+    if not found:
+        raise DatasetError(f"{folder}: no Parquet file of ours; make it with `python -m mis_dataset build RAW OUT`")
+    return found
+
+
+def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator[dict[str, Any]]:
+    """The rows of some files, one after the other.
+
+    Args:
+        paths: Parquet files.
+        columns: what to read; without ``images`` their bytes are not touched.
+
+    Yields:
+        Rows; `images` as ``[{"bytes": b"...", "path": "object1.png"}, ...]``.
+
+    Raises:
+        DatasetError: a file is no Parquet file with these columns.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    for path in paths:
+        try:
+            with pq.ParquetFile(path) as file:
+                missing = [column for column in columns if column not in file.schema_arrow.names]
+                if missing:
+                    raise DatasetError(f"{path}: has no column {missing[0]}; build the dataset again")
+                for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
+                    yield from batch.to_pylist()
+        except (pa.ArrowException, OSError) as error:
+            raise DatasetError(f"{path}: cannot be read as Parquet; build the dataset again") from error

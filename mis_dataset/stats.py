@@ -1,0 +1,159 @@
+"""Counts and sizes of a built dataset -> JSON and plots for the card.
+
+No picture is decoded: format and size stand in its header.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from mis_dataset.built import files_of, rows_of
+from mis_dataset.errors import DatasetError
+from mis_dataset.manifest import write_json
+from mis_dataset.pictures import strict_pillow
+
+_UNNAMED = "none"
+
+
+def measure(folder: Path) -> dict[str, Any]:
+    """Measures every split.
+
+    Args:
+        folder: of the built dataset.
+
+    Returns:
+        ``{"splits": {split: {...}}}``. A split has `rows` and `twins` (counts); `categories`, `sub_categories` and
+        `levels` (name -> rows, ``"none"`` for null); `question_words` and `response_words` (null without responses;
+        least, median, most); `images` with `n`, `formats` (name -> n), `sizes` (``"width x height"`` -> n) and
+        `bytes` (least, median, most, total); and `duplicates`: rows whose question, or one of whose pictures, or whose
+        pair of pictures in any order another row of the split has too.
+
+    Raises:
+        DatasetError: no dataset lies there, or a file or a picture of it cannot be read.
+    """
+    with strict_pillow():
+        return {"splits": {split: _split(paths) for split, paths in files_of(folder).items()}}
+
+
+def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
+    """Draws what `measure` found.
+
+    Args:
+        measured: its result.
+        folder: where to put the plots; made where it is missing.
+
+    Returns:
+        The PNG files: rows by category and split, and words of questions and responses by split.
+    """
+    from matplotlib.figure import Figure
+
+    folder.mkdir(parents=True, exist_ok=True)
+    splits = measured["splits"]
+    rows = Figure(figsize=(8, 4), layout="constrained")
+    axes = rows.subplots()
+    names = list(dict.fromkeys(name for split in splits.values() for name in split["categories"]))
+    left = [0] * len(splits)
+    for name in names:
+        counts = [split["categories"].get(name, 0) for split in splits.values()]
+        axes.barh(list(splits), counts, left=left, label=name)
+        left = [one + two for one, two in zip(left, counts, strict=True)]
+    axes.invert_yaxis()
+    axes.set_xlabel("rows")
+    axes.legend(fontsize="small")
+    words = Figure(figsize=(8, 4), layout="constrained")
+    axes = words.subplots()
+    for offset, what in ((-0.15, "question_words"), (0.15, "response_words")):
+        held = [(place + offset, split[what]) for place, split in enumerate(splits.values()) if split[what]]
+        middle = [told["median"] for _, told in held]
+        spread = [
+            [told["median"] - told["least"] for _, told in held],
+            [told["most"] - told["median"] for _, told in held],
+        ]
+        axes.errorbar([x for x, _ in held], middle, spread, fmt="o", capsize=4, label=what.replace("_", " "))
+    axes.set_xticks(range(len(splits)), list(splits))
+    axes.set_ylabel("words: least, median, most")
+    axes.legend()
+    paths = [folder / "rows.png", folder / "words.png"]
+    for figure, path in zip((rows, words), paths, strict=True):
+        figure.savefig(path, dpi=120, metadata={"Software": None})
+    return paths
+
+
+def write(folder: Path, out: Path) -> dict[str, Any]:
+    """Measures a dataset and writes ``out/stats.json`` and its plots.
+
+    Args:
+        folder: of the built dataset.
+        out: folder to write.
+
+    Returns:
+        What `measure` does.
+
+    Raises:
+        DatasetError: as `measure`.
+    """
+    measured = measure(folder)
+    draw(measured, out)
+    write_json(out / "stats.json", measured)
+    return measured
+
+
+def _split(paths: Sequence[Path]) -> dict[str, Any]:
+    texts, pictures, digests = [], [], []
+    for row in rows_of(paths):
+        pair = [hashlib.sha256(picture["bytes"]).hexdigest() for picture in row["images"]]
+        digests.append(pair)
+        pictures += [_header(row["id"], picture["bytes"]) for picture in row.pop("images")]
+        texts.append(row)
+    sizes = [size for _, _, size in pictures]
+    return {
+        "rows": len(texts),
+        "twins": sum(row["twin_of"] is not None for row in texts),
+        **{
+            name: dict(Counter(row[column] or _UNNAMED for row in texts).most_common())
+            for name, column in (("categories", "category"), ("sub_categories", "sub_category"), ("levels", "level"))
+        },
+        "question_words": _spread([len(row["question"].split()) for row in texts]),
+        "response_words": _spread([len(row["response"].split()) for row in texts if row["response"]]),
+        "images": {
+            "n": len(pictures),
+            "formats": dict(Counter(kind for kind, _, _ in pictures).most_common()),
+            "sizes": dict(Counter(shape for _, shape, _ in pictures).most_common()),
+            "bytes": {**(_spread(sizes) or {}), "total": sum(sizes)},
+        },
+        "duplicates": {
+            "questions": _repeated([row["question"]] for row in texts),
+            "images": _repeated(set(pair) for pair in digests),
+            "pairs": _repeated([tuple(sorted(pair))] for pair in digests),
+        },
+    }
+
+
+def _header(row_id: str, encoded: bytes) -> tuple[str, str, int]:
+    """Format, size in pixels and bytes of a picture."""
+    try:
+        with Image.open(io.BytesIO(encoded)) as picture:
+            return str(picture.format), f"{picture.width} x {picture.height}", len(encoded)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise DatasetError(f"{row_id}: a picture cannot be read; run `python -m mis_dataset verify`") from error
+
+
+def _spread(values: Sequence[int]) -> dict[str, float] | None:
+    if not values:
+        return None
+    return {"least": min(values), "median": statistics.median(values), "most": max(values)}
+
+
+def _repeated(keys: Iterable[Iterable[object]]) -> int:
+    """Rows of which some key is also that of another row."""
+    held = [set(one) for one in keys]
+    counts = Counter(key for one in held for key in one)
+    return sum(any(counts[key] > 1 for key in one) for one in held)

@@ -1,0 +1,77 @@
+"""Compares a built dataset with its manifest: files first, and in a file that differs its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from mis_dataset.built import rows_of
+from mis_dataset.errors import DatasetError
+from mis_dataset.manifest import files_in, picture_hashes, read_manifest, row_hash, sha256_of
+
+
+def verify(folder: Path) -> list[str]:
+    """Finds what is no longer as it was built.
+
+    Args:
+        folder: of the built dataset.
+
+    Returns:
+        One text for each file that was changed, is missing or was added, and for each row of such a split that was
+        changed, is missing, was added, occurs twice or moved; empty where all is as written.
+
+    Raises:
+        ManifestError: the folder has no manifest of ours.
+    """
+    manifest = read_manifest(folder)
+    found = files_in(folder)
+    texts = []
+    suspect = set()
+    for name in sorted({*manifest.files, *found}):
+        fault = _file_fault(folder, name, manifest.files.get(name), name in found)
+        if fault:
+            texts.append(f"{name}: {fault}")
+            suspect |= {split for split in manifest.row_hashes if Path(name).name.startswith(f"{split}-")}
+    for split in (split for split in manifest.row_hashes if split in suspect):
+        texts += _row_faults(folder, split, manifest.row_hashes[split], found)
+    return texts
+
+
+def _file_fault(folder: Path, name: str, expected: str | None, found: bool) -> str | None:
+    if not found:
+        return "is missing"
+    if expected is None:
+        return "was added"
+    return None if sha256_of(folder / name) == expected else "was changed"
+
+
+def _row_faults(folder: Path, split: str, expected: dict[str, str], found: list[str]) -> list[str]:
+    """What is wrong with the rows of a split, by id, where its files can be read."""
+    names = [name for name in found if Path(name).match(f"{split}-*.parquet")]
+    try:
+        rows = [row for name in names for row in _hashes(folder / name)]
+    except (DatasetError, TypeError, KeyError):  # not Parquet, or not of our columns' types
+        return [f"{split}: its rows cannot be told"]
+    held = dict(rows)
+    texts = [f"{row_id}: the row is missing" for row_id in expected if row_id not in held]
+    texts += [f"{row_id}: the row was added" for row_id in held if row_id not in expected]
+    texts += [
+        f"{row_id}: the row was changed" for row_id in expected if row_id in held and held[row_id] != expected[row_id]
+    ]
+    seen: set[str] = set()
+    for row_id, _ in rows:
+        texts += [f"{row_id}: the row occurs twice"] if row_id in seen else []
+        seen.add(row_id)
+    order = [row_id for row_id in held if row_id in expected]
+    if order != [row_id for row_id in expected if row_id in held]:
+        moved = next(
+            one for one, two in zip(order, (row for row in expected if row in held), strict=True) if one != two
+        )
+        texts.append(f"{moved}: the rows of {split} are in another order from here on")
+    return texts
+
+
+def _hashes(path: Path) -> Iterator[tuple[str, str]]:
+    """Ids and hashes of the rows of one file."""
+    for row in rows_of([path]):
+        yield str(row["id"]), row_hash(row, picture_hashes(row))

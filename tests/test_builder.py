@@ -1,0 +1,34 @@
+"""The builder as users of `datasets` use it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from mis_dataset.builder import MISBuilder
+from mis_dataset.errors import UsageError
+from tests.made_release import make_release
+
+
+def test_the_builder_works_alone_whole_and_streamed(tmp_path: Path) -> None:
+    builder = MISBuilder(cache_dir=str(tmp_path / "cache"), data_dir=str(make_release(tmp_path / "raw")))
+    builder.download_and_prepare()
+    assert builder.as_dataset("test_hard")["id"][:] == ["test_hard/0", "test_hard/1"]
+    assert next(iter(builder.as_streaming_dataset("train")))["images"][1].size == (8, 8)
+
+
+def test_the_builder_writes_parquet_with_the_pictures_inside(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    builder = MISBuilder(cache_dir=str(tmp_path / "cache"), data_dir=str(raw))
+    builder.download_and_prepare(str(tmp_path / "out"), file_format="parquet", num_proc=2)
+    names = sorted(path.name for path in (tmp_path / "out").glob("*train*.parquet"))
+    rows = [row for name in names for row in pq.read_table(tmp_path / "out" / name).to_pylist()]
+    assert [row["id"] for row in rows] == ["train/1", "train/2", "train/3"]
+    assert rows[2]["images"][1]["bytes"] == (raw / "images" / "3" / "object2.png").read_bytes()
+
+
+def test_the_builder_without_a_release_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="MISBuilder needs data_dir=RAW"):
+        MISBuilder(cache_dir=str(tmp_path)).download_and_prepare()

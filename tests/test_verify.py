@@ -1,0 +1,91 @@
+"""What of a built dataset was changed, is missing, was added or moved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mis_dataset.build import build
+from mis_dataset.errors import ManifestError
+from mis_dataset.verify import verify
+from tests.made_release import make_release
+
+TRAIN = "data/train-00000-of-00001.parquet"
+Rows = list[dict[str, Any]]
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Path:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    return tmp_path / "MIS"
+
+
+def rewrite(path: Path, change: Callable[[Rows], Rows]) -> None:
+    table = pq.read_table(path)
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema), path)
+
+
+def test_what_was_built_verifies(built: Path) -> None:
+    assert verify(built) == []
+
+
+def test_changed_missing_and_added_files_are_named(built: Path) -> None:
+    (built / "README.md").write_text("mine")
+    (built / "data" / "test_real-00000-of-00001.parquet").unlink()
+    (built / "data" / "test_easy-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
+    assert verify(built) == [
+        "README.md: was added",
+        "data/test_easy-00000-of-00001.parquet: was changed",
+        "data/test_real-00000-of-00001.parquet: is missing",
+        "test_easy: its rows cannot be told",
+        "test_real/0: the row is missing",
+        "test_real/1: the row is missing",
+    ]
+
+
+def _swap_pictures(rows: Rows) -> Rows:
+    rows[1]["images"].reverse()
+    return rows
+
+
+def _other_question(rows: Rows) -> Rows:
+    rows[2]["question"] += "?"
+    return rows
+
+
+def _new_id(rows: Rows) -> Rows:
+    rows[3]["id"] = "train/9"
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (_swap_pictures, ["train/2: the row was changed"]),
+        (_other_question, ["train/3: the row was changed"]),
+        (_new_id, ["train/4: the row is missing", "train/9: the row was added"]),
+        (lambda rows: rows[:1] + rows[2:], ["train/2: the row is missing"]),
+        (lambda rows: rows + rows[:1], ["train/1: the row occurs twice"]),
+        (
+            lambda rows: [rows[0], rows[2], rows[1], rows[3]],
+            ["train/3: the rows of train are in another order from here on"],
+        ),
+        (lambda rows: rows, []),
+    ],
+    ids=["pictures", "question", "id", "missing", "twice", "order", "none"],
+)
+def test_changed_missing_added_and_moved_rows_are_named(
+    built: Path, change: Callable[[Rows], Rows], found: list[str]
+) -> None:
+    rewrite(built / TRAIN, change)
+    assert verify(built) == [f"{TRAIN}: was changed", *found]
+
+
+def test_a_missing_manifest_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=r"MANIFEST\.json: cannot be read: No such file"):
+        verify(tmp_path)
