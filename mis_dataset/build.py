@@ -9,7 +9,7 @@ import hashlib
 import multiprocessing
 import shutil
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +24,7 @@ from mis_dataset.pictures import Pictures, header_fault, strict_pillow
 from mis_dataset.record import shown
 from mis_dataset.release import Release, check_release, survey
 from mis_dataset.schema import DATA_VERSION
-from mis_dataset.shards import Job, Shard, Written, die_with_parent, plan_shards, write_shard
+from mis_dataset.shards import Job, Shard, Written, begin_process, plan_shards, write_shard
 from mis_dataset.verify import verify
 
 _CARD = """\
@@ -250,14 +250,17 @@ def _run(jobs: list[Job], options: Options) -> list[Written]:
 
 @contextmanager
 def _mapped(jobs: list[Job], num_proc: int) -> Iterator[Iterator[Written]]:
+    pool: Executor
     if num_proc == 1:
-        yield map(write_shard, jobs)
-        return
-    # Not forked: pyarrow and `datasets` have threads.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(num_proc, len(jobs)), context, die_with_parent)
+        # Two at a time, as reading, hashing and writing let go of Python's lock.
+        pool = ThreadPoolExecutor(2)
+    else:
+        # Not forked: pyarrow and `datasets` have threads.
+        context = multiprocessing.get_context("spawn")
+        pool = ProcessPoolExecutor(min(num_proc, len(jobs)), context, begin_process)
     try:
-        yield pool.map(write_shard, jobs)
+        with strict_pillow():
+            yield pool.map(write_shard, jobs)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -8,17 +8,25 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import signal
+import threading
+import time
+import warnings
+from array import array
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import datasets
+import pyarrow as pa
 from datasets.arrow_writer import ParquetWriter
 from datasets.utils.py_utils import convert_file_size_to_int
+from PIL.Image import DecompressionBombWarning
 
 from mis_dataset.errors import PictureError
 from mis_dataset.manifest import picture_hashes, row_hash, sha256_of, versions
-from mis_dataset.pictures import Pictures, header_fault, shrink, strict_pillow
+from mis_dataset.pictures import Pictures, header_fault, shrink
 from mis_dataset.record import Record, shown
 from mis_dataset.release import Release
 from mis_dataset.schema import DATA_VERSION, features
@@ -118,7 +126,9 @@ def plan_shards(release: Release, pictures: Pictures, max_side: int | None) -> l
 
 
 def write_shard(job: Job) -> Written:
-    """Writes one shard, or finds it written by a build that was stopped.
+    """Writes one shard, or finds it written by a build that was stopped. Safe from several threads.
+
+    Call it inside `strict_pillow`, or in a process begun by `begin_process`.
 
     Args:
         job: what to write, and where.
@@ -133,7 +143,7 @@ def write_shard(job: Job) -> Written:
     found = _found(job)
     if found:
         return found
-    # Named by process: what a killed build's process still writes is never ours.
+    # Named by process: what a process of a killed build still writes is never ours.
     temporary = job.shards / f".{job.shard.name}.{os.getpid()}.tmp"
     with temporary.open("wb") as file:
         written = _write(job, file)
@@ -166,14 +176,11 @@ def _found(job: Job) -> Written | None:
 
 def _write(job: Job, file: BinaryIO) -> Written:
     shard, made = job.shard, features()
-    stream = _Hashing(file)
-    rows: dict[str, str] = {}
+    held = _Pictures(shard.size)
+    rows: list[dict[str, Any]] = []
+    hashes: dict[str, str] = {}
     hashed: list[list[str]] = []
-    with (
-        Pictures(job.root) as pictures,
-        strict_pillow(),
-        ParquetWriter(features=made, stream=stream, writer_batch_size=len(shard.records)) as writer,
-    ):
+    with Pictures(job.root) as pictures:
         for record in shard.records:
             row = pictures.row(record)
             _refuse_broken(record, row)
@@ -182,10 +189,50 @@ def _write(job: Job, file: BinaryIO) -> Written:
             if job.max_side:
                 row["images"] = [{**one, "bytes": shrink(one["bytes"], job.max_side)} for one in row["images"]]
                 digests = picture_hashes(row)
-            rows[record.id] = row_hash(row, digests)
-            writer.write(made.encode_example(row))
+            hashes[record.id] = row_hash(row, digests)
+            held.add(row.pop("images"))
+            rows.append(row)
+    stream = _Hashing(file)
+    with ParquetWriter(features=made, stream=stream, writer_batch_size=len(rows)) as writer:
+        writer.write_table(_table(rows, held, made.arrow_schema))
         writer.finalize(close_stream=False)
-    return Written(shard.key, stream.hexdigest(), rows, hashed)
+    return Written(shard.key, stream.hexdigest(), hashes, hashed)
+
+
+class _Pictures:
+    """Bytes and names of the pictures of some rows, end to end in one block, which Arrow then takes without a copy."""
+
+    def __init__(self, size: int) -> None:
+        self._block = bytearray(size)
+        self._ends = [0]
+        self._names: list[str] = []
+        self._rows = [0]
+
+    def add(self, pictures: Sequence[dict[str, Any]]) -> None:
+        """Appends the pictures of one row."""
+        for picture in pictures:
+            end = self._ends[-1] + len(picture["bytes"])
+            self._block[self._ends[-1] : end] = picture["bytes"]
+            self._ends.append(end)
+            self._names.append(picture["path"])
+        self._rows.append(len(self._names))
+
+    def array(self) -> pa.Array:
+        """One list of ``{"bytes", "path"}`` a row."""
+        ends = pa.py_buffer(array("i", self._ends))
+        encoded = pa.Array.from_buffers(pa.binary(), len(self._names), [None, ends, pa.py_buffer(self._block)])
+        names = pa.array(self._names, pa.string())
+        return pa.ListArray.from_arrays(self._rows, pa.StructArray.from_arrays([encoded, names], ["bytes", "path"]))
+
+
+def _table(rows: list[dict[str, Any]], pictures: _Pictures, schema: pa.Schema) -> pa.Table:
+    columns = [
+        pictures.array().cast(field.type)
+        if field.name == "images"
+        else pa.array([row[field.name] for row in rows], field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def _refuse_broken(record: Record, row: dict[str, Any]) -> None:
@@ -230,13 +277,11 @@ class _Hashing:
         return self._hash.hexdigest()
 
 
-def die_with_parent() -> None:
-    """For a process of a pool: leaves Ctrl-C to the parent, and does not outlive it."""
-    import signal
-    import threading
-    import time
-
+def begin_process() -> None:
+    """For a process of a pool: leaves Ctrl-C to the parent, does not outlive it, and refuses huge pictures."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As `strict_pillow` does it, for good.
+    warnings.simplefilter("error", DecompressionBombWarning)
     parent = os.getppid()
 
     def watch() -> None:
