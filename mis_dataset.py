@@ -1,10 +1,8 @@
 """The door of the dataset room, for two uses.
 
 ``python mis_dataset.py RAW OUT`` builds the dataset. As a loading script, ``load_dataset("mis_dataset.py",
-data_dir=RAW, trust_remote_code=True)`` is meant to load a raw release under `datasets` older than version 4.
-That is not tested yet, and the package `mis_dataset` itself requires `datasets>=4`: so its folder must then lie
-where Python is started, or be installed with ``pip install --no-deps``. Never upload this file beside the
-Parquet files: newer versions of `datasets` refuse a repository that holds it.
+data_dir=RAW, trust_remote_code=True)`` loads a raw release with `datasets` 3.6, where the folder of this file is on the
+path. Never upload this file beside the Parquet files: newer versions of `datasets` refuse a repository that holds it.
 """
 
 import sys

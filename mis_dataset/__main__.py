@@ -93,6 +93,8 @@ def _parser() -> argparse.ArgumentParser:
         help="test rows that may share that (default 0 of same_image and same_things)",
         type=limit,
     )
+    croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
+    croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -183,6 +185,12 @@ def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"out": str(arguments.out), "passed": not above, "rows": counts}, 1 if above else 0
 
 
+def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.croissant import write
+
+    return {"out": str(write(arguments.dataset))}, 0
+
+
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.mini.shortcuts import find_shortcuts
 
@@ -198,6 +206,7 @@ _VERBS = {
     "verify": _verify,
     "stats": _stats,
     "leaks": _leaks,
+    "croissant": _croissant,
     "shortcuts": _shortcuts,
 }
 

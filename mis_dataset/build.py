@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import datasets
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
@@ -27,6 +28,8 @@ from mis_dataset.schema import DATA_VERSION
 from mis_dataset.shards import Job, Shard, Written, begin_process, plan_shards, write_shard
 from mis_dataset.verify import verify
 
+_DATASETS = 5
+"""Major version of `datasets` from which on its Parquet writer chunks by content and writes a page index."""
 _CARD = """\
 ---
 configs:
@@ -93,6 +96,8 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
         BuildError: the disk is full, or the target cannot be written; it is as it was before.
     """
     raw, out, options = raw.resolve(), out.resolve(), options or Options()
+    if int(datasets.__version__.split(".")[0]) < _DATASETS:
+        raise UsageError(f"build needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
     _refuse_foreign(raw, out)
     release = check_release(raw) if options.decode else survey(raw)
     if release.problems:

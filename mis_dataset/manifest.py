@@ -16,6 +16,8 @@ from mis_dataset import __version__
 from mis_dataset.errors import ManifestError
 
 NAME = "MANIFEST.json"
+CROISSANT = "croissant.json"
+"""What `croissant` writes beside the dataset: about it, not of it."""
 KIND = "mis_dataset build"
 _LIBRARIES = ("datasets", "pyarrow", "pillow")
 
@@ -142,9 +144,9 @@ def _is_ours(held: Any) -> bool:
 
 
 def files_in(folder: Path) -> list[str]:
-    """All files of a folder but its manifest, as sorted POSIX paths relative to it."""
+    """All files of a folder but its manifest and Croissant file, as sorted POSIX paths relative to it."""
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) != NAME)
+    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in (NAME, CROISSANT))
 
 
 def sha256_of(path: Path, sync: bool = False) -> str:
