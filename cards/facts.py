@@ -274,6 +274,9 @@ def flatten(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _check_rate(rate: Rate, where: str) -> None:
+    counts = (rate.k, rate.n, 0 if rate.unscored is None else rate.unscored)
+    if any(type(count) is not int or count < 0 for count in counts):
+        raise CardError(f"{where}: k, n and unscored are whole numbers from 0 on, found {counts!r}")
     numbers = (rate.rate, rate.low, rate.high)
     if rate.n == 0:
         if numbers != (None, None, None) or rate.k != 0:
@@ -324,5 +327,5 @@ def _read_sidecar(path: Path, run: Path) -> Sidecar:
             git_commit=content["git_commit"],
             device=content["device"],
         )
-    except KeyError as error:
-        raise CardError(f"{path} is not a sidecar: {error.args[0]} is missing; make its artefact again") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CardError(f"{path} is not a sidecar ({error!r}); make its artefact again") from error

@@ -83,13 +83,13 @@ def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 
 
 def escape(value: object) -> str:
-    """A value as one cell of a table: no line break, no column mark, no tag.
+    """A value as one cell of a table: no line break, no column mark, no tag, no link or picture.
 
     >>> escape("a < b & c")
     'a &lt; b &amp; c'
     """
     text = " ".join(str(value).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]&#40;")
 
 
 def _cell(value: object) -> str:

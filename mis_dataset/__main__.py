@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.arguments import limit, positive
+from mis_dataset.arguments import limit, positive, seed
 from mis_dataset.errors import MISError, UsageError
 
 
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     mini = verbs.add_parser("mini", help="draw MIS-mini, a small harmless release in the authors' layout")
     mini.add_argument("raw", type=Path, metavar="RAW", help="folder to write")
-    mini.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes (default 0)")
+    mini.add_argument("--seed", type=seed, default=0, help="the same seed gives the same bytes (default 0)")
     mini.add_argument("--zip", action="store_true", help="pack the train pictures into images.zip")
     mini.add_argument("--smoke", action="store_true", help="a few rows of each split only")
     download = verbs.add_parser("download", help="fetch the authors' release from the Hub, at pinned revisions")

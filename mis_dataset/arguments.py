@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 
 
 def positive(text: str) -> int:
@@ -17,6 +18,38 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
+
+
+def seed(text: str) -> int:
+    """A whole number that every random generator takes.
+
+    >>> seed("0")
+    0
+
+    Raises:
+        ArgumentTypeError: `text` is none from 0 to 2**32 - 1; argparse says so and exits with 2.
+    """
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 0 to {2**32 - 1}")
+    return int(text)
+
+
+def above_zero(text: str) -> float:
+    """A number above 0.
+
+    >>> above_zero("0.5")
+    0.5
+
+    Raises:
+        ArgumentTypeError: `text` is none, or no end is in sight; argparse says so and exits with 2.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number above 0")
+    return number
 
 
 def limit(text: str) -> tuple[str, int]:

@@ -11,15 +11,15 @@ import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import datasets
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
+from mis_dataset.lock import alone
 from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, sha256_of, versions, write_manifest
 from mis_dataset.pictures import Pictures, header_fault, strict_pillow
 from mis_dataset.record import shown
@@ -179,8 +179,9 @@ def _write(release: Release, out: Path, options: Options) -> None:
     """Builds beside the target, then puts the result in its place."""
     # Of one name, so that a build goes on with what a stopped one has left behind.
     place = out.with_name(f".{out.name}.building")
-    with _alone(out, place):
+    with ExitStack() as stack:
         try:
+            stack.enter_context(alone(place, str(out)))
             _put_back(out, place / "old")
             _fill(release, place, options)
             _replace(out, place / "new", place / "old")
@@ -196,23 +197,6 @@ def _write(release: Release, out: Path, options: Options) -> None:
         except BrokenProcessPool as error:
             raise BuildError(f"{out}: a process was killed (out of memory?); run it again to go on") from error
         _clear(out, place)
-
-
-@contextmanager
-def _alone(out: Path, place: Path) -> Iterator[None]:
-    """Keeps a second build of the same target away."""
-    lock = FileLock(place / "lock", timeout=0)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise UsageError(f"{out}: is being built by another process; wait for it") from error
-    except OSError as error:
-        raise _unwritten(out, error) from error
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _unwritten(out: Path, error: OSError) -> BuildError:

@@ -7,6 +7,7 @@ Nothing is extracted: a picture in a zip is read from its place there. No path l
 from __future__ import annotations
 
 import io
+import lzma
 import stat
 import struct
 import unicodedata
@@ -27,7 +28,7 @@ from mis_dataset.record import Record, path_fault, shown
 MAX_BYTES = 256 * 2**20
 """A picture file above this many bytes is refused unread; a zip entry may claim any size."""
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_ERRORS = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error)
+_ERRORS = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error, lzma.LZMAError)
 _ZIP_ERRORS = (*_ERRORS, zipfile.BadZipFile)
 _DECODE_ERRORS = (
     *_ERRORS,

@@ -7,7 +7,7 @@ import argparse
 import pytest
 
 from mis_dataset.__main__ import _parser as dataset_parser
-from mis_dataset.arguments import positive
+from mis_dataset.arguments import above_zero, positive, seed
 from trainer.__main__ import make_parser
 
 
@@ -15,6 +15,18 @@ from trainer.__main__ import make_parser
 def test_what_is_no_whole_number_from_1_on_is_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is no whole number from 1 on"):
         positive(text)
+
+
+@pytest.mark.parametrize("text", ["-1", str(2**32), "1.5", "x"])
+def test_what_no_generator_takes_is_no_seed(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no whole number from 0 to 4294967295"):
+        seed(text)
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "x"])
+def test_what_is_not_above_zero_is_refused(text: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no number above 0"):
+        above_zero(text)
 
 
 @pytest.mark.parametrize(

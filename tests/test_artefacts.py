@@ -158,7 +158,7 @@ GOOD = {"id": "train/1", "verdict": "Safe", "perception": 1, "judge": "mini_rule
         (json.dumps(GOOD | {"perception": 0}), "perception is 0 where the verdict is Unscored"),
         (json.dumps(GOOD | {"reason": 1}), "reason must be str | None, found int"),
         (json.dumps(GOOD | {"id": "train"}), "not of the form"),
-        (json.dumps(GOOD) + "\n" + json.dumps(GOOD), "line 2: id train/1 stands there twice"),
+        (json.dumps(GOOD) + "\n" + json.dumps(GOOD), "line 2: id 'train/1' stands there twice"),
     ],
 )
 def test_a_broken_line_is_named(tmp_path: Path, line: str, says: str) -> None:
@@ -220,6 +220,26 @@ def test_a_sidecar_never_stands_before_what_it_speaks_of(tmp_path: Path) -> None
     with pytest.raises(OSError, match="directory"):
         write_derived(path, {"rate": 0.5}, make_sidecar(path, "rates", {}, []))
     assert not sidecar_path(path).exists()
+
+
+def test_what_another_wrote_and_what_is_read_is_not_written_over(tmp_path: Path) -> None:
+    notes = tmp_path / "notes.md"
+    notes.write_text("mine")
+    with pytest.raises(ArtefactError, match=r"notes\.md: is there and was not written by this verb"):
+        write_derived(notes, {"rate": 0.5}, make_sidecar(notes, "rates", {}, []))
+    with pytest.raises(ArtefactError, match=r"notes\.md: is read here, so it cannot be written"):
+        write_derived(notes, {"rate": 0.5}, make_sidecar(notes, "rates", {}, [notes]))
+    write_sidecar(notes, make_sidecar(notes, "agreement", {}, []))
+    with pytest.raises(ArtefactError, match="was not written by this verb"):
+        write_derived(notes, {"rate": 0.5}, make_sidecar(notes, "rates", {}, []))
+    assert notes.read_text() == "mine"
+
+
+def test_half_of_a_surrogate_pair_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "responses.jsonl"
+    path.write_text('{"id": "test_hard/0", "response": "\\ud800", "finish_reason": "stop"}\n')
+    with pytest.raises(ArtefactError, match="line 1: response holds half of a surrogate pair"):
+        read(path, Response)
 
 
 def test_missing_empty_and_unfinished_files_say_what_to_do(tmp_path: Path) -> None:

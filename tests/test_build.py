@@ -13,10 +13,10 @@ from pathlib import Path
 import datasets
 import pyarrow.parquet as pq
 import pytest
-from filelock import FileLock
 
 from mis_dataset.build import Options, build
 from mis_dataset.errors import BuildError, ReleaseError, UsageError
+from mis_dataset.lock import alone
 from mis_dataset.manifest import read_manifest, sha256_of
 from mis_dataset.release import read_release
 from mis_dataset.schema import COLUMNS, features
@@ -309,11 +309,10 @@ def test_two_processes_write_the_bytes_of_one(tmp_path: Path, monkeypatch: pytes
 
 def test_a_second_build_of_the_same_target_is_kept_away(tmp_path: Path) -> None:
     raw = make_release(tmp_path / "raw", twins=False)
-    (tmp_path / ".MIS.building").mkdir()
-    with FileLock(tmp_path / ".MIS.building" / "lock"):
+    with alone(tmp_path / ".MIS.building", "x"):
         ended = run(str(raw), str(tmp_path / "MIS"))
     assert ended.returncode == 2
-    assert ended.stderr == f"{tmp_path}/MIS: is being built by another process; wait for it\n"
+    assert ended.stderr == f"{tmp_path}/MIS: another process works there; wait for it or name another folder\n"
 
 
 def test_smaller_pictures_are_another_config_that_says_so(tmp_path: Path) -> None:

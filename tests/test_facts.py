@@ -121,7 +121,7 @@ def test_what_is_no_sidecar_is_named(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"base: no \*\.meta\.json beside or inside it"):
         read_sidecars(tmp_path, "base")
     write(tmp_path / "base.meta.json", {"settings": {}, "versions": {}, "git_commit": None})
-    with pytest.raises(CardError, match=r"base\.meta\.json is not a sidecar: device is missing"):
+    with pytest.raises(CardError, match=r"base\.meta\.json is not a sidecar \(KeyError\('device'\)\)"):
         read_sidecars(tmp_path, "base")
 
 

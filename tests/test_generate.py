@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from datasets import load_dataset
 
+from mis_dataset.build import build
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
+from tests.made_release import make_release, png
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, read, read_sidecar
@@ -219,6 +221,15 @@ def test_a_level_gives_its_rows_alone(tiny: Tiny) -> None:
     wanted = [row["id"] for row in rows if row["level"] == "new_pairs"]
     assert ids(list(read_prompts(tiny.dataset, ["test_hard"], level="new_pairs"))) == wanted
     assert 0 < len(wanted) < 20
+
+
+def test_a_picture_that_is_broken_after_its_header_is_one_error_with_its_row(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    path = raw / "hard_image" / "2" / "object1.png"
+    path.write_bytes(png(1, 256)[:-60] + bytes(60))
+    build(raw, tmp_path / "MIS")
+    with pytest.raises(MISError, match=r"MIS: test_hard/1: a picture is broken .* mis_dataset check"):
+        list(read_prompts(tmp_path / "MIS", ["test_hard"]))
 
 
 def test_no_row_left_is_an_error(tiny: Tiny) -> None:

@@ -93,6 +93,27 @@ def test_a_broken_config_is_one_clear_error(tmp_path: Path, config: str) -> None
         load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("config.json", {"model_type": "evil", "auto_map": {"AutoConfig": "evil.Config"}}),
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "evil.Processor"}, "processor_class": "Evil"}),
+    ],
+)
+def test_code_in_a_model_folder_is_neither_run_nor_asked_about(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: str, changes: dict[str, Any]
+) -> None:
+    folder = Path(shutil.copytree(tiny.model, tmp_path / "model"))
+    (folder / "evil.py").write_text(
+        f"open({str(tmp_path / 'ran')!r}, 'w')\nclass Config: pass\nclass Processor: pass\n"
+    )
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | changes))
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked"))
+    with pytest.raises(ModelError, match=str(folder)):
+        load(folder)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_a_checkpoint_without_its_weights_is_one_clear_error(tiny: Tiny, tmp_path: Path) -> None:
     shutil.copytree(tiny.model, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors"))
     with pytest.raises((ModelError, OSError), match=str(tmp_path)):

@@ -112,6 +112,18 @@ def test_a_zip_entry_with_wrong_bytes_is_named(tmp_path: Path) -> None:
     assert fault.startswith("picture 'images/1.png' cannot be unpacked from images.zip: Bad CRC-32")
 
 
+def test_a_broken_entry_of_any_packing_is_named(tmp_path: Path) -> None:
+    for kind in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "images.zip", "w", kind) as archive:
+            archive.writestr("images/1.png", encoded("PNG"))
+        packed = bytearray((tmp_path / "images.zip").read_bytes())
+        packed[200:260] = bytes(60)
+        (tmp_path / "images.zip").write_bytes(packed)
+        assert read_fault(tmp_path, "images/1.png").startswith(
+            "picture 'images/1.png' cannot be unpacked from images.zip"
+        )
+
+
 def test_a_huge_picture_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: takes no space

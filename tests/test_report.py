@@ -215,7 +215,7 @@ def test_what_is_missing_is_named_at_once(run: Path) -> None:
 
 def test_a_base_without_naming_is_refused(run: Path) -> None:
     write_sidecar(run / "base" / "model", make_sidecar(run / "x", "base", {"naming": {"trained": 1.0}}, []))
-    with pytest.raises(ArtefactError, match=r"settings.naming lacks real"):
+    with pytest.raises(ArtefactError, match=r"settings.naming gives no share for trained and real"):
         write(run)
 
 

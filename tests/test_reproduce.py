@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.__main__ import _parser as dataset_parser
+from mis_dataset.lock import alone
 from tests.tiny import attempt
 from trainer.__main__ import make_parser
 from trainer.reproduce import Station, stages
@@ -151,6 +152,26 @@ def test_a_station_that_fails_stops_the_walk_and_says_how_to_go_on(tmp_path: Pat
     assert {path.name for path in tmp_path.iterdir()} == {"raw", "stations.jsonl"}
     (line,) = (tmp_path / "stations.jsonl").read_text("utf-8").splitlines()
     assert (json.loads(line)["station"], json.loads(line)["exit"]) == ("mini", 2)
+
+
+def test_a_second_walk_of_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with alone(tmp_path / "run", "x"):
+        code, _, said = attempt("reproduce", tmp_path / "run", "--smoke")
+    assert (code, said) == (
+        2,
+        f"reproduce: {tmp_path / 'run'}: another process works there; wait for it or name another folder\n",
+    )
+
+
+def test_a_station_that_was_interrupted_interrupts_the_walk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mis_dataset.__main__._VERBS", {"mini": interrupt})
+    code, _, said = attempt("reproduce", tmp_path / "run", "--smoke")
+    assert code == 130
+    assert said.endswith("reproduce: interrupted; run it again to go on\n")
+
+
+def interrupt(_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_run_folder_that_is_a_file_is_one_clear_error(tmp_path: Path) -> None:

@@ -170,6 +170,27 @@ def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: 
         training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0.5, 0)
 
 
+def test_pictures_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
+    """Whoever decodes a picture without bytes opens its path, be it a file of this machine or an address."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from mis_dataset.build import build
+    from mis_dataset.manifest import NAME, read_manifest, sha256_of
+
+    build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
+    name = "data/train-00000-of-00001.parquet"
+    table = pq.read_table(tmp_path / "MIS" / name)
+    rows = table.to_pylist()
+    rows[1]["images"][0] = {"bytes": None, "path": "/etc/hostname"}
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), tmp_path / "MIS" / name)
+    known = (tmp_path / "MIS" / NAME).read_text()
+    wrong = read_manifest(tmp_path / "MIS").files[name]
+    (tmp_path / "MIS" / NAME).write_text(known.replace(wrong, sha256_of(tmp_path / "MIS" / name)))
+    with pytest.raises(MISError, match=r"train-00000-of-00001\.parquet: a picture's bytes are not in the file"):
+        read_split(tmp_path / "MIS", "train")
+
+
 def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tmp_path: Path) -> None:
     dataset = Path(shutil.copytree(tiny.dataset, tmp_path / "MIS"))
     file = next((dataset / "data").glob("train-*.parquet"))

@@ -149,7 +149,19 @@ def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -
     for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
+        for name in sft._IN_CHECKPOINT:
+            (tmp_path / f"checkpoint-{step}" / name).touch()
     assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
+    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+
+
+def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "mine.txt").write_text("mine")
+    with pytest.raises(MISError, match="is not empty and nothing there says that this verb began it"):
+        sft.begin(tmp_path, "sft", {}, [])
+    assert [path.name for path in tmp_path.rglob("*")] == ["adapter", "mine.txt"]
 
 
 def test_a_missing_recipe_is_refused_and_those_shipped_are_named(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def read_labels(path: Path) -> list[ReaderLabel]:
         where = f"{path}: line {number}"
         try:
             label = _label(json.loads(line))
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArtefactError(f"{where} is no label ({error}); correct it") from error
         if (label.model, label.id) in found:
             raise ArtefactError(f"{where}: {label.id} of {label.model} stands there twice; drop one")
@@ -148,6 +148,9 @@ def _label(line: dict[str, Any]) -> ReaderLabel:
         raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
     if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
         raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
+    texts = names - {"label", "perception", "things"}
+    if not all(isinstance(line[name], str) for name in texts):
+        raise ValueError(f"{', '.join(sorted(texts))} are texts")
     first, second = line["things"]
     return ReaderLabel(**{**line, "things": (str(first), str(second))})
 

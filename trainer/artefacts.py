@@ -278,6 +278,12 @@ def write_derived(path: Path, content: object, sidecar: Sidecar) -> None:
     text = to_json(content)
     if path.is_file() and path.read_bytes() == text.encode() and is_from(path, sidecar):
         return
+    if Path(path).name in sidecar.inputs:
+        raise ArtefactError(f"{path}: is read here, so it cannot be written; name another file")
+    ours = sidecar_path(path).is_file() and read_sidecar(path).kind == sidecar.kind
+    # A kill between the two writes leaves the text without its sidecar.
+    if path.is_file() and not ours and path.read_bytes() != text.encode():
+        raise ArtefactError(f"{path}: is there and was not written by this verb; name another file")
     write_text(path, text)
     write_sidecar(path, sidecar)
 
@@ -301,6 +307,8 @@ def read_sidecar(path: Path) -> Sidecar:
         found = Sidecar(**json.loads(file.read_text(encoding="utf-8")))
         if not all(isinstance(part, dict) for part in (found.settings, found.inputs, found.versions)):
             raise TypeError("settings, inputs and versions are objects")
+        if not isinstance(found.device, str) or not isinstance(found.git_commit, str | None):
+            raise TypeError("device and git_commit are texts")
         return found
     except FileNotFoundError as error:
         raise ArtefactError(f"{file}: no such file, so nothing says how {path} was made; delete {path}") from error
@@ -318,7 +326,7 @@ def _rows(path: Path, kind: type[R]) -> list[R]:
             raise ArtefactError(f"{where} is no JSON ({error}); delete the file to start anew") from error
         row = kind(**_checked(found, kind, where))
         if row.id in rows:
-            raise ArtefactError(f"{where}: id {row.id} stands there twice; delete the file to start anew")
+            raise ArtefactError(f"{where}: id {row.id!r} stands there twice; delete the file to start anew")
         rows[row.id] = row
     return list(rows.values())
 
@@ -354,6 +362,8 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
         if not right:
             expected = f"one of {allowed}" if allowed else field.type
             raise ArtefactError(f"{where}: {field.name} must be {expected}, found {type(value).__name__}")
+        if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ArtefactError(f"{where}: {field.name} holds half of a surrogate pair, which no UTF-8 file can hold")
     if found["id"].count("/") != 1 or not all(found["id"].split("/")):
         raise ArtefactError(f"{where}: id {found['id']!r} is not of the form <split>/<n>")
     if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):

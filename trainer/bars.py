@@ -121,7 +121,7 @@ def read_bars(path: Path) -> list[Bar]:
     try:
         entries = tomllib.loads(Path(path).read_text(encoding="utf-8")).get("bar", [])
         bars = [Bar(**entry) for entry in entries]
-    except (OSError, tomllib.TOMLDecodeError, TypeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ArtefactError(f"{path}: no readable bars ({error}); keys are {[f.name for f in fields(Bar)]}") from error
     for bar in bars:
         limits = (bar.at_least, bar.at_most, bar.above, bar.aim_at_least, bar.aim_at_most)

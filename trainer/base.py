@@ -15,6 +15,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.arguments import seed
+from mis_dataset.lock import alone
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
@@ -33,7 +35,7 @@ _SAID_TOKENS = 24
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``base``."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; the checkpoint is OUT/model")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--smoke", action="store_true", help="toy size, a tiny random language model")
 
 
@@ -43,6 +45,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: OUT holds a base of other settings, whole or begun, or the wheel with SmolLM2 is missing.
     """
+    with alone(args.out, str(args.out)):
+        return _make(args)
+
+
+def _make(args: argparse.Namespace) -> dict[str, Any]:
     from trainer.models import RANDOM, SMOLLM2
     from trainer.tower import TowerSettings
 

@@ -88,7 +88,7 @@ class Run:
 
     def dose(self, split: str, level: str | None) -> Measured:
         """Pair accuracy after all rows minus after none; n counts the doses, base and contrast among them."""
-        named = {int(path.name): path for path in (self.folder / "dose").glob("*") if path.name.isdigit()}
+        named = {int(path.name): path for path in (self.folder / "dose").glob("*") if path.name.isdecimal()}
         folders = [self.model("base"), *(named[rows] for rows in sorted(named) if rows), self.model("contrast")]
         points = [self.pair_accuracy(folder, split, level) for folder in folders]
         known = [point.value for point in points if point.value is not None]

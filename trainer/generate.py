@@ -26,6 +26,7 @@ from trainer.questions import read_things
 from trainer.rows import read_split
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
 
@@ -124,11 +125,32 @@ def read_prompts(
             for number, row in enumerate(rows.select_columns(["id", "twin_of", "level"]))
             if _is_wanted(row, only, level)
         ]
-        for row in rows.select(wanted[:limit]):
+        chosen = rows.select(wanted[:limit])
+        ids = chosen["id"][:]
+        for number, id_ in enumerate(ids):
             found = True
+            row = _decoded(chosen, number, f"{dataset}: {id_}")
             yield Prompt(row["id"], row["question"], _probe(row["images"], pictures, exchanged.get(row["id"])))
     if not found:
         raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
+
+
+def _decoded(rows: Dataset, number: int, where: str) -> dict[str, Any]:
+    """A row with its pictures, every pixel of them.
+
+    Raises:
+        MISError: A picture is broken, which `build` without ``--check`` does not see.
+    """
+    try:
+        row: dict[str, Any] = rows[number]
+        for picture in row["images"]:
+            picture.load()
+    except (OSError, SyntaxError, ValueError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise MISError(
+            f"{where}: a picture is broken ({found}); run `python -m mis_dataset check` on its release"
+        ) from error
+    return row
 
 
 def generate(

@@ -179,7 +179,7 @@ def load(
     halved = has_bfloat16_units(device) and not float32
     with _broken(folder):
         model = _read_weights(folder, torch.bfloat16 if halved else torch.float32)
-        processor = AutoProcessor.from_pretrained(folder)
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])
     if adapter is not None:
@@ -218,7 +218,13 @@ def _broken(folder: Path) -> Iterator[None]:
 def _read_weights(folder: Path, dtype: torch.dtype) -> Any:
     """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
     model, found = AutoModelForImageTextToText.from_pretrained(
-        folder, dtype=dtype, use_safetensors=True, output_loading_info=True
+        folder,
+        dtype=dtype,
+        use_safetensors=True,
+        output_loading_info=True,
+        # Without the two, transformers would ask whether to run code of the folder, or fetch a kernel that it names.
+        trust_remote_code=False,
+        attn_implementation="sdpa",
     )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[fault]:
@@ -240,8 +246,8 @@ def part_of(folder: Path, part: str) -> str:
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"{folder}: no checkpoint lies there (config.json is missing)")
     try:
-        family = AutoConfig.from_pretrained(folder).model_type
-    except (OSError, ValueError) as error:
+        family = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder}: config.json names no model that transformers knows ({error})") from error
     if family not in FAMILIES:
         raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(FAMILIES)}")

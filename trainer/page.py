@@ -12,7 +12,7 @@ from trainer.plots import LEVEL_NAMES, RATE_NAMES, SPLITS
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 Report = Mapping[str, Any]
-_CAPTIONS = {
+CAPTIONS = {
     "asr_over_refusal.png": "Attack success against over-refusal, with 95 % intervals. Bottom left is best: no help "
     "with dangerous rows, help with their twins. Always helping is bottom right, always declining top left.",
     "rates.png": "The four rates of every split, with 95 % intervals; together they make 100 %.",
@@ -79,7 +79,7 @@ def render(report: Report, plots: Mapping[str, bytes], examples: Sequence[Exampl
         report=report,
         headline=headline(report),
         findings=findings(report),
-        plots=[Plot(png_uri(png), _CAPTIONS[name]) for name, png in plots.items()],
+        plots=[Plot(png_uri(png), CAPTIONS[name]) for name, png in plots.items()],
         tables=tables(report),
         examples=examples,
         level_names=LEVEL_NAMES,

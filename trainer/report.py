@@ -28,7 +28,7 @@ from trainer.artefacts import (
 from trainer.figures import Run
 from trainer.files import ArtefactError, read_json, read_lines, replace_file, sha256_of, to_json
 from trainer.findings import READABLE
-from trainer.page import Example, Side, png_uri, render
+from trainer.page import CAPTIONS, Example, Side, png_uri, render
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
 from trainer.score import ABILITIES, score
@@ -62,8 +62,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     page = render(report, plots, examples(folder, report["models"]))
     made = {"report.json": to_json(report).encode(), "report.html": page.encode()}
     made |= {f"plots/{name}": png for name, png in plots.items()}
-    for stale in {path.name for path in (folder / "plots").glob("*.png")} - set(plots):
-        (folder / "plots" / stale).unlink()
+    for stale in set(CAPTIONS) - set(plots):
+        (folder / "plots" / stale).unlink(missing_ok=True)
     written = [name for name, content in made.items() if _replaced(folder / name, content)]
     path = folder / "report.json"
     sidecar = make_sidecar(path, "report", {"report_version": REPORT_VERSION}, _read(folder))
@@ -153,11 +153,13 @@ def examples(folder: Path, models: Iterable[str]) -> list[Example]:
 
 def _naming(path: Path, settings: Mapping[str, Any]) -> dict[str, float]:
     """Style -> share of its pictures that the base's vision tower names, before the stage with the language model."""
-    found = settings.get("naming", {})
-    missing = [style for style in _STYLES if style not in found]
-    if missing:
-        raise ArtefactError(f"{sidecar_path(path)}: settings.naming lacks {', '.join(missing)}; make the base anew")
-    return {style: float(found[style]) for style in _STYLES}
+    try:
+        return {style: float(settings["naming"][style]) for style in _STYLES}
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtefactError(
+            f"{sidecar_path(path)}: settings.naming gives no share for {' and '.join(_STYLES)} ({error!r}); make the "
+            "base anew"
+        ) from error
 
 
 def _models(folder: Path) -> list[str]:
@@ -177,7 +179,7 @@ def _rates(folder: Path, judged: Path) -> dict[str, Any]:
 
 def _doses(folder: Path, models: Mapping[str, Any]) -> dict[str, Any]:
     """Rows -> pair accuracy on new pairs of hard, from 0 (base) to all (contrast)."""
-    found = {path.name: path for path in (folder / "dose").glob("*/") if path.name.isdigit()}
+    found = {path.name: path for path in (folder / "dose").glob("*/") if path.name.isdecimal()}
     rates = {"0": models["base"]}
     rates |= {name: _rates(folder, found[name]) for name in sorted(found, key=int) if int(name)}
     rates |= {"all": models["contrast"]}
@@ -278,7 +280,7 @@ def _log(path: Path) -> list[dict[str, Any]]:
         try:
             entry = json.loads(line)
             found.append({"step": int(entry["step"]), "loss": float(entry["loss"])})
-        except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ArtefactError(f"{path}: line {number} is no step and loss ({error!r}); train the arm anew") from error
     return found
 

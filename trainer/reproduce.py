@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mis_dataset.errors import MISError
+from mis_dataset.lock import alone
 from trainer.sft import CONFIGS
 from trainer.stations import CONTROL, SPREAD, TRAINING, StationLog, read_attempts
 
@@ -41,6 +42,8 @@ DOSES: tuple[int, ...] = tuple(yaml.safe_load((CONFIGS / "mini_contrast.yaml").r
 """After how many rows the contrast arm is measured on its way; whole batches."""
 SIDE_BY_SIDE = 2
 """Lanes that walk at the same time; each takes its share of the cores."""
+INTERRUPTED = 130
+"""Exit code of a verb that was interrupted."""
 _PATIENCE = 0.2
 """Seconds between two looks at whether the walk goes on."""
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
@@ -80,6 +83,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     # glibc gives large blocks back and takes them anew at every step; kept, training is a quarter faster.
     os.environ |= {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": "68719476736", "MALLOC_TOP_PAD_": "268435456"}
+    with alone(args.run, str(args.run)):
+        return _reproduce(args)
+
+
+def _reproduce(args: argparse.Namespace) -> dict[str, Any]:
     os.environ |= {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "MPLBACKEND": "Agg"}
     folders = {seed: args.run / f"seed{seed}" for seed in args.seeds} or {0: args.run}
     first = next(iter(folders.values()))
@@ -277,6 +285,8 @@ def _walk_lane(lane: Lane, log: StationLog, stop: threading.Event, share: int, *
         print(f"== {station.name}", file=sys.stderr)
         with log.time(station.name) as watch:
             watch.exit, watch.peak_memory_bytes = _call(station) if in_process else _fork(station, share, stop)
+        if watch.exit == INTERRUPTED:
+            raise KeyboardInterrupt
         if watch.exit and not stop.is_set():
             command = f"python -m {station.room} {' '.join(station.words)}"
             raise MISError(

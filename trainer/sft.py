@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from mis_dataset.arguments import positive
+from mis_dataset.arguments import above_zero, positive, seed
 from mis_dataset.errors import MISError
+from mis_dataset.lock import alone
 from mis_dataset.mini.lessons import lesson_code
 from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.files import checkpoint_files, sha256_of, write_lines
@@ -35,6 +36,8 @@ LORA_LAYERS: dict[LoraLayers, str] = {
     "attention": "(q_proj|k_proj|v_proj|o_proj)",
 }
 """Which linear layers of the language model learn."""
+_IN_CHECKPOINT = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""What a training goes on from; without one of them it would go on otherwise than it began."""
 
 
 @dataclass
@@ -85,8 +88,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--epochs", type=float, help="instead of the recipe's")
+    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
 
 
@@ -107,12 +110,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     } | asdict(recipe)
     inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config]
     inputs += [args.said] if args.said else []
-    if not begin(args.out, "sft", settings, inputs):
-        return {"arm": str(args.out), "trained": False}
-    shares = recipe.general_share, recipe.text_share
-    rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
-    summary = fine_tune(args.base, rows, config, recipe, args.out)
-    return {"arm": str(args.out), "trained": True} | summary
+    with alone(args.out, str(args.out)):
+        if not begin(args.out, "sft", settings, inputs):
+            return {"arm": str(args.out), "trained": False}
+        shares = recipe.general_share, recipe.text_share
+        rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
+        summary = fine_tune(args.base, rows, config, recipe, args.out)
+        return {"arm": str(args.out), "trained": True} | summary
 
 
 def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTConfig]:
@@ -171,7 +175,8 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
     write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
-    history = [entry for entry in trainer.state.log_history if "loss" in entry]
+    # Sorted: what comes back from a checkpoint is, and an interrupted training ends with the same bytes.
+    history = [dict(sorted(entry.items())) for entry in trainer.state.log_history if "loss" in entry]
     write_lines(out / "log.jsonl", history)
     _save_adapter(trainer.model, out / "adapter")
     _save_merged(trainer, out)
@@ -189,6 +194,8 @@ def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) ->
     # What was refused or killed before it had anything to lose may be begun with other settings.
     begun = (out / "tower.safetensors").is_file() or any(out.glob("checkpoints/checkpoint-*"))
     known = sidecar_path(out / "model").is_file()
+    if not known and not made and any(out.glob("*")):
+        raise MISError(f"{out}: is not empty and nothing there says that this verb began it; name a new folder")
     if made or (begun and known):
         refuse_other_settings(out, settings, inputs)
     if not made:
@@ -313,7 +320,9 @@ def _last_checkpoint(folder: Path) -> str | None:
     whole = {}
     for path in folder.glob("checkpoint-*/trainer_state.json"):
         try:
-            whole[int(json.loads(path.read_text("utf-8"))["global_step"])] = path.parent
-        except (ValueError, KeyError, TypeError):
+            step = json.loads(path.read_text("utf-8"))["global_step"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue
+        if type(step) is int and all((path.parent / name).is_file() for name in _IN_CHECKPOINT):
+            whole[step] = path.parent
     return str(whole[max(whole)]) if whole else None

@@ -1,0 +1,36 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.errors import UsageError
+from mis_dataset.lock import alone
+
+
+def test_a_second_one_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
+    with alone(tmp_path / "run", "run"):
+        with pytest.raises(UsageError, match="run: another process works there"), alone(tmp_path / "run", "run"):
+            pytest.fail("two at once")
+        with alone(tmp_path / "other", "other"):
+            pass
+    with alone(tmp_path / "run", "run"):
+        pass
+    assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
+    code = """if True:
+        import os, sys
+        from pathlib import Path
+        from mis_dataset.lock import alone
+        with alone(Path(sys.argv[1]), "x"):
+            os._exit(9)
+    """
+    assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 9
+    with alone(tmp_path, "x"):
+        pass
