@@ -108,22 +108,25 @@ class Clock:
         """Runs one command; returns what it printed."""
         started = time.perf_counter()
         with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
-            peak = 0.0
-            watched = psutil.Process(process.pid)
-            while process.poll() is None:
-                peak = max(peak, _memory(watched))
-                time.sleep(0.02)
             shown = process.stdout.read() if process.stdout else ""
+            process.wait()
         seconds = time.perf_counter() - started
         if process.returncode:
             raise SystemExit(f"{name}: exit {process.returncode}")
         self.seconds[name] = min(seconds, self.seconds.get(name, seconds))
-        self.memory[name] = max(peak, self.memory.get(name, 0.0))
         return shown
+
+    def watch(self, name: str, *words: str) -> None:
+        """Runs one command untimed and keeps the most memory that it and its processes held together."""
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            watched = psutil.Process(process.pid)
+            while process.poll() is None:
+                self.memory[name] = max(_memory(watched), self.memory.get(name, 0.0))
+                time.sleep(0.02)
 
 
 def _memory(process: psutil.Process) -> float:
-    """Bytes that a process and its children alone hold."""
+    """Bytes that a process and its children hold; what they share counts once each."""
     try:
         return float(sum(one.memory_info().rss for one in (process, *process.children(recursive=True))))
     except psutil.NoSuchProcess:
@@ -218,6 +221,10 @@ def measure(folder: Path, rows: int) -> dict[str, object]:
         clock.run("help", python, "-m", "mis_dataset", "--help")
         clock.run("import", python, "-c", "import mis_dataset")
         clock.run("nothing", python, "-c", "pass")
+    subprocess.run(["rm", "-rf", str(out)], check=True)
+    clock.watch("build", python, "-m", "mis_dataset", "build", str(raw), str(out))
+    clock.watch("check", python, "-m", "mis_dataset", "check", str(raw))
+    clock.watch("verify", python, "-m", "mis_dataset", "verify", str(out))
     told = clock.run("columns", python, "-c", TEXT, str(out), str(folder / "cache"))
     text, decoded = map(float, told.split())
     seconds = clock.seconds

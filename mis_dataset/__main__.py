@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,10 @@ def _download(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.check import check_release
     from mis_dataset.published import differences
-    from mis_dataset.release import check_release
 
-    release = check_release(arguments.raw, arguments.limit)
+    release = check_release(arguments.raw, arguments.limit, num_proc=os.cpu_count() or 1, progress=True)
     passed = not release.problems
     lists: dict[str, Any] = {"problems": release.problems, "warnings": [*release.warnings, *differences(release)]}
     if not arguments.json:

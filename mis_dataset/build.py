@@ -18,14 +18,15 @@ from typing import NamedTuple
 import datasets
 from tqdm import tqdm
 
+from mis_dataset.check import check_release
 from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
-from mis_dataset.lock import alone
 from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, sha256_of, versions, write_manifest
 from mis_dataset.pictures import Pictures, header_fault, strict_pillow
+from mis_dataset.processes import alone, begin_process
 from mis_dataset.record import shown
-from mis_dataset.release import Release, check_release, survey
+from mis_dataset.release import Release, survey
 from mis_dataset.schema import DATA_VERSION
-from mis_dataset.shards import Job, Shard, Written, begin_process, plan_shards, write_shard
+from mis_dataset.shards import Job, Shard, Written, plan_shards, write_shard
 from mis_dataset.verify import verify
 
 _DATASETS = 5
@@ -99,7 +100,9 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     if int(datasets.__version__.split(".")[0]) < _DATASETS:
         raise UsageError(f"build needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
     _refuse_foreign(raw, out)
-    release = check_release(raw) if options.decode else survey(raw)
+    release = (
+        check_release(raw, num_proc=options.num_proc, progress=options.progress) if options.decode else survey(raw)
+    )
     if release.problems:
         raise ReleaseError(release.problems) if options.decode else _all_problems(release)
     written = not _is_current(out, release, options.config)

@@ -1,7 +1,6 @@
 """Reads a raw release: the published layout of JSON files beside a folder or zips of pictures.
 
-`survey` looks at everything and lists what is wrong; `read_release` gives records or fails with that list;
-`check_release` also decodes every picture.
+`survey` looks at everything and lists what is wrong; `read_release` gives records or fails with that list.
 """
 
 from __future__ import annotations
@@ -11,14 +10,12 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from mis_dataset.errors import PictureError, Problem, RecordError, ReleaseError, UsageError, refuse_constant
-from mis_dataset.pictures import Pictures, decode, strict_pillow
+from mis_dataset.errors import Problem, RecordError, ReleaseError, UsageError, refuse_constant
 from mis_dataset.record import Record, parse_record, remarks_on, shown
 from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
 
@@ -109,39 +106,6 @@ def read_release(root: Path) -> Release:
     if release.problems:
         raise ReleaseError(release.problems)
     return release
-
-
-def check_release(root: Path, limit: int | None = None) -> Release:
-    """Reads all records and decodes every picture once, in parallel.
-
-    Args:
-        root: folder of the release.
-        limit: decode the pictures of the first `limit` records of each file only.
-
-    Returns:
-        The release, with all problems of its records and pictures.
-
-    Raises:
-        UsageError: `root` is not a folder.
-    """
-    release = survey(root)
-    users = [(file, record) for file, records in release.records.items() for record in records[:limit]]
-    paths = sorted({path for _, record in users for path in record.images})
-    with Pictures(root) as pictures, strict_pillow():
-        found = dict(zip(paths, _in_threads(partial(_look_at, pictures), paths), strict=True))
-        problems = [*pictures.problems, *release.problems]
-    remarks: Counter[tuple[str, str]] = Counter()
-    for file, record in users:
-        looked = [found[path] for path in dict.fromkeys(record.images)]
-        problems += [Problem(file, record.id, picture.fault) for picture in looked if picture.fault]
-        remarks.update((file, remark) for picture in looked for remark in picture.remarks)
-    # Counted: one line for a thing that all pictures may share.
-    unusual = [Problem(file, None, f"{text} (pictures: {n})") for (file, text), n in remarks.items()]
-    told = {problem.id for problem in problems}
-    whole = [(file, record) for file, record in users if record.id not in told]
-    problems += _exchange_faults(whole, {path: picture.sha256 for path, picture in found.items()})
-    warnings = (*release.warnings, *unusual)
-    return replace(release, problems=tuple(problems), warnings=warnings)
 
 
 class _Parsed(NamedTuple):
@@ -268,46 +232,3 @@ def _twin_faults(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
 def _by_file(problems: Iterable[Problem]) -> list[Problem]:
     order = [source.file for source in SOURCES]
     return sorted(problems, key=lambda problem: order.index(problem.file))
-
-
-def _exchange_faults(users: list[tuple[str, Record]], digests: dict[str, str | None]) -> list[Problem]:
-    """Twins that do not exchange just the picture that they say they do."""
-    rows = {record.id: record for _, record in users}
-    problems = []
-    for file, twin in users:
-        row = rows.get(twin.twin_of or "")
-        if row is None or len(row.images) != len(twin.images):
-            continue
-        pairs = enumerate(zip(row.images, twin.images, strict=True), start=1)
-        other = [place for place, (one, two) in pairs if digests[one] != digests[two]]
-        if other != [twin.changed_image]:
-            said = f"changed_image is {twin.changed_image}, but the pictures other than those of {row.id} are {other}"
-            problems.append(Problem(file, twin.id, said))
-    return problems
-
-
-class _Picture(NamedTuple):
-    """One decoded picture: what is wrong or unusual, and the sha256 of its bytes where they can be read."""
-
-    fault: str | None
-    remarks: tuple[str, ...]
-    sha256: str | None
-
-
-def _look_at(pictures: Pictures, path: str) -> _Picture:
-    try:
-        data = pictures.read(path)
-    except PictureError as error:
-        return _Picture(str(error), (), None)
-    fault, remarks = decode(data, PurePosixPath(path).suffix)
-    return _Picture(f"picture {shown(path)} {fault}" if fault else None, remarks, hashlib.sha256(data).hexdigest())
-
-
-def _in_threads(work: partial[_Picture], paths: list[str]) -> list[_Picture]:
-    """Applies `work` to all paths; Pillow and zlib let go of Python's lock while they decode."""
-    pool = ThreadPoolExecutor(os.cpu_count())
-    try:
-        return list(pool.map(work, paths))
-    finally:
-        # On Ctrl-C the thousands of pictures still waiting must not be decoded first.
-        pool.shutdown(cancel_futures=True)

@@ -8,10 +8,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
-import threading
-import time
-import warnings
 from array import array
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,7 +18,6 @@ import datasets
 import pyarrow as pa
 from datasets.arrow_writer import ParquetWriter
 from datasets.utils.py_utils import convert_file_size_to_int
-from PIL.Image import DecompressionBombWarning
 
 from mis_dataset.errors import PictureError
 from mis_dataset.manifest import picture_hashes, row_hash, sha256_of, versions
@@ -275,18 +270,3 @@ class _Hashing:
 
     def hexdigest(self) -> str:
         return self._hash.hexdigest()
-
-
-def begin_process() -> None:
-    """For a process of a pool: leaves Ctrl-C to the parent, does not outlive it, and refuses huge pictures."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As `strict_pillow` does it, for good.
-    warnings.simplefilter("error", DecompressionBombWarning)
-    parent = os.getppid()
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -16,8 +16,8 @@ import pytest
 
 from mis_dataset.build import Options, build
 from mis_dataset.errors import BuildError, ReleaseError, UsageError
-from mis_dataset.lock import alone
 from mis_dataset.manifest import read_manifest, sha256_of
+from mis_dataset.processes import alone
 from mis_dataset.release import read_release
 from mis_dataset.schema import COLUMNS, features
 from mis_dataset.verify import verify

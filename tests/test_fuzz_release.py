@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from mis_dataset.build import Options, build
+from mis_dataset.check import check_release
 from mis_dataset.errors import ProblemsError
-from mis_dataset.release import check_release, read_release
+from mis_dataset.release import read_release
 from mis_dataset.schema import SOURCES
 from tests.made_release import make_release, zip_images
 

@@ -8,9 +8,10 @@ import datasets
 import pytest
 
 from mis_dataset.build import Options, build
+from mis_dataset.check import check_release
 from mis_dataset.leaks import find_leaks, read_rows, too_many
 from mis_dataset.published import CATEGORY_ROWS, ROWS, SUB_CATEGORY_ROWS, differences
-from mis_dataset.release import check_release, survey
+from mis_dataset.release import survey
 from mis_dataset.stats import measure
 from mis_dataset.verify import verify
 from tests.made_published import make_published

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mis_dataset.check import check_release
 from mis_dataset.errors import ReleaseError, UsageError
-from mis_dataset.release import check_release, read_release, survey
+from mis_dataset.release import read_release, survey
 from tests.made_release import change, make_release, png, write, zip_images
 
 
@@ -42,6 +43,15 @@ def test_an_intact_release_has_no_problems_in_folder_or_zip(tmp_path: Path) -> N
     zip_images(tmp_path)
     assert found(tmp_path) == []
     assert not (tmp_path / "images" / "1" / "object1.png").exists()
+
+
+def test_many_pictures_are_decoded_by_processes_to_the_same_end(tmp_path: Path) -> None:
+    raw = make_release(tmp_path, rows=80)
+    (raw / "images" / "7" / "object1.png").write_bytes(b"no picture")
+    (raw / "images" / "9" / "object2.png").unlink()
+    one, two = check_release(raw), check_release(raw, num_proc=2)
+    assert (one.problems, one.warnings) == (two.problems, two.warnings)
+    assert [problem.id for problem in two.problems] == ["train/7", "train/9"]
 
 
 def test_what_is_no_folder_is_wrong_use(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.__main__ import _parser as dataset_parser
-from mis_dataset.lock import alone
+from mis_dataset.processes import alone
 from tests.tiny import attempt
 from trainer.__main__ import make_parser
 from trainer.reproduce import Station, stages

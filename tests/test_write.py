@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
+from mis_dataset.check import check_release
 from mis_dataset.errors import UsageError
 from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES, draw, png
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.mini.write import write_release
-from mis_dataset.release import check_release
 from mis_dataset.schema import CATEGORIES
 
 ROOT = Path(__file__).resolve().parents[1]

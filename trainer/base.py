@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.arguments import seed
-from mis_dataset.lock import alone
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.mini.text_questions import bank_sha256, text_questions
+from mis_dataset.processes import alone
 from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
 from trainer.files import checkpoint_files
 from trainer.generate import Prompt, generate

@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from mis_dataset.errors import MISError
-from mis_dataset.lock import alone
+from mis_dataset.processes import alone
 from trainer.sft import CONFIGS
 from trainer.stations import CONTROL, SPREAD, TRAINING, StationLog, read_attempts
 

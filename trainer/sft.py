@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mis_dataset.arguments import above_zero, positive, seed
 from mis_dataset.errors import MISError
-from mis_dataset.lock import alone
 from mis_dataset.mini.lessons import lesson_code
+from mis_dataset.processes import alone
 from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.files import checkpoint_files, sha256_of, write_lines
 from trainer.rows import Labels, training_rows

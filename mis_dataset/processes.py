@@ -1,12 +1,18 @@
-"""One process at a time in a folder."""
+"""One process at a time in a folder, and processes of a pool that end with their parent."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
+import threading
+import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from PIL.Image import DecompressionBombWarning
 
 from mis_dataset.errors import UsageError
 
@@ -34,3 +40,18 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def begin_process() -> None:
+    """For a process of a pool: leaves Ctrl-C to the parent, does not outlive it, and refuses huge pictures."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # As `strict_pillow` does it, for good.
+    warnings.simplefilter("error", DecompressionBombWarning)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

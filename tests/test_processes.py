@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.errors import UsageError
-from mis_dataset.lock import alone
+from mis_dataset.processes import alone
 
 
 def test_a_second_one_is_refused_until_the_first_has_ended(tmp_path: Path) -> None:
@@ -27,7 +27,7 @@ def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
     code = """if True:
         import os, sys
         from pathlib import Path
-        from mis_dataset.lock import alone
+        from mis_dataset.processes import alone
         with alone(Path(sys.argv[1]), "x"):
             os._exit(9)
     """
