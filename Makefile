@@ -43,3 +43,4 @@ test-slow: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.completion_loss
+	$(BIN)/python -m benchmarks.dataset_room

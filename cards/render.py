@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cards.audit import audit
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, check_unchanged, flatten, read_dataset, read_sidecars
 from cards.tables import Line, by_group, by_model, escape, per_cent, settings_table, share, table
 
@@ -61,18 +62,19 @@ def render(
     check_unchanged(run, report, model)
     name = model_id or f"mis-mini-{model}"
     texts = {
-        "dataset": dataset_card(report, dataset, dataset_id),
+        "dataset": dataset_card(report, dataset, run, dataset_id),
         "model": model_card(report, dataset, run, model, dataset_id, name),
     }
     return {card: _write(out / card / "README.md", text) for card, text in texts.items()}
 
 
-def dataset_card(report: Report, dataset: Dataset, dataset_id: str) -> str:
+def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str) -> str:
     """Text of the dataset card.
 
     Args:
         report: of the run; its settings and the rates of its models are shown.
         dataset: the built dataset.
+        run: folder of the run, for what `stats` and `leaks` found.
         dataset_id: what `load_dataset` is called with.
 
     Raises:
@@ -99,6 +101,7 @@ def dataset_card(report: Report, dataset: Dataset, dataset_id: str) -> str:
             "categories": _names(dataset, "categories"),
             "levels": _names(dataset, "levels"),
             "settings": _settings(report),
+            **audit(run),
             **_seen(report),
             **_tables(report),
         },

@@ -42,7 +42,7 @@ def test_stations_have_names_and_words_of_their_own() -> None:
 
 def test_the_walk_begins_with_the_release_and_ends_with_the_cards() -> None:
     names = [station.name for station in walk()]
-    assert names[:5] == ["mini", "check", "shortcuts", "build", "base"]
+    assert names[:8] == ["mini", "check", "shortcuts", "build", "stats", "leaks", "croissant", "base"]
     assert names[-2:] == ["report", "cards"]
 
 
