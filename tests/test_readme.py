@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from mis_dataset.mini.write import BLOCKS
 from trainer.bars import BARS, _aim, _must, read_bars
 from trainer.sft import CONFIGS
 
+BENCHMARKS = BARS.parent
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")
 MEASURED = json.loads(BARS.with_name("measured.json").read_text("utf-8"))
 """What `bars` printed for the run that the README speaks of."""
@@ -45,6 +47,18 @@ def spread_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def speed_table() -> str:
+    """What `benchmarks.dataset_room` measured against its limits."""
+    limits = tomllib.loads((BENCHMARKS / "dataset_bars.toml").read_text("utf-8"))
+    found = json.loads((BENCHMARKS / "dataset_room.json").read_text("utf-8"))
+    lines = [row("", "measured", "must"), row(*["---"] * 3)]
+    for group, words in (("ratios", ""), ("seconds", "seconds of "), ("peak_mb", "most MB of ")):
+        for name, limit in limits[group].items():
+            must = f">= {limit['least']}" if "least" in limit else f"<= {limit['most']}"
+            lines.append(row(words + name, f"{found[group][name]:.3g}", must))
+    return "\n".join(lines)
+
+
 def row(*cells: str) -> str:
     """A row of a Markdown table."""
     return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
@@ -52,6 +66,11 @@ def row(*cells: str) -> str:
 
 def test_the_readme_shows_what_was_measured() -> None:
     table = bars_table(MEASURED)
+    assert table in README, f"README.md should show:\n{table}"
+
+
+def test_the_readme_shows_how_fast_the_dataset_room_is() -> None:
+    table = speed_table()
     assert table in README, f"README.md should show:\n{table}"
 
 
