@@ -76,6 +76,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     verify = verbs.add_parser("verify", help="find what of a built dataset was changed, is missing, added or moved")
     verify.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset")
+    twins = verbs.add_parser("twins", help="propose benign twins for test rows that have none, for people to review")
+    twins.add_argument(
+        "raw", type=Path, metavar="RAW", help="folder of the release; gets the proposals and twins.jsonl"
+    )
+    twins.add_argument("--things", type=Path, metavar="FILE", help="JSON: row id -> names of its two objects")
     stats = verbs.add_parser("stats", help="count and measure a built dataset -> stats.json and plots")
     stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
@@ -154,6 +159,14 @@ def _verify(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"out": str(arguments.out), "passed": not texts, "problems": len(texts)}, 1 if texts else 0
 
 
+def _twins(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.built import read_things
+    from mis_dataset.twins import propose
+
+    found = propose(arguments.raw, read_things(arguments.things) if arguments.things else None)
+    return {"raw": str(arguments.raw), **found._asdict()}, 0
+
+
 def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.stats import write
 
@@ -163,7 +176,8 @@ def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 
 def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    from mis_dataset.leaks import FORBIDDEN, KINDS, find_leaks, read_rows, read_things, summary, table, too_many
+    from mis_dataset.built import read_things
+    from mis_dataset.leaks import FORBIDDEN, KINDS, find_leaks, read_rows, summary, table, too_many
     from mis_dataset.manifest import write_json
 
     limits = FORBIDDEN | dict(arguments.max)
@@ -205,6 +219,7 @@ _VERBS = {
     "check": _check,
     "build": _build,
     "verify": _verify,
+    "twins": _twins,
     "stats": _stats,
     "leaks": _leaks,
     "croissant": _croissant,

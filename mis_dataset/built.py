@@ -1,7 +1,8 @@
-"""Rows of a built dataset, a few in memory at a time, pictures undecoded."""
+"""Rows of a built dataset, a few in memory at a time, pictures undecoded; and the names of what they show."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,27 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
                     yield from batch.to_pylist()
         except (pa.ArrowException, OSError) as error:
             raise DatasetError(f"{path}: cannot be read as Parquet; build the dataset again") from error
+
+
+def read_things(path: Path) -> dict[str, list[str]]:
+    """Reads the names of what pictures show.
+
+    Args:
+        path: JSON, such as ``RAW/mini/objects.json``: row id -> names of its two objects.
+
+    Returns:
+        Row id -> the names of its two objects.
+
+    Raises:
+        DatasetError: it is not that file.
+    """
+    try:
+        held = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DatasetError(f"{path}: cannot be read as JSON; name RAW/mini/objects.json") from error
+    if not isinstance(held, dict) or not all(
+        isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)
+        for names in held.values()
+    ):
+        raise DatasetError(f"{path}: does not name two objects for every row; name RAW/mini/objects.json")
+    return held

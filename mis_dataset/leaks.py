@@ -17,7 +17,6 @@ from __future__ import annotations
 import hashlib
 import io
 import itertools
-import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -205,30 +204,6 @@ def too_many(found: Iterable[Leaks], limits: Mapping[str, int]) -> list[str]:
         for kind, limit in limits.items()
         if counted[kind] > limit
     ]
-
-
-def read_things(path: Path) -> dict[str, list[str]]:
-    """Reads the names of the objects of MIS-mini.
-
-    Args:
-        path: ``RAW/mini/objects.json``.
-
-    Returns:
-        Row id -> the names of its two objects.
-
-    Raises:
-        DatasetError: it is not that file.
-    """
-    try:
-        held = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: cannot be read as JSON; name RAW/mini/objects.json") from error
-    if not isinstance(held, dict) or not all(
-        isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)
-        for names in held.values()
-    ):
-        raise DatasetError(f"{path}: does not name two objects for every row; name RAW/mini/objects.json")
-    return held
 
 
 def table(found: Iterable[Leaks]) -> str:

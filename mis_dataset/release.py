@@ -21,6 +21,11 @@ from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
 
 SOURCE_NAME = "SOURCE.json"
 """What `download` leaves beside a release: Hub repository -> commit."""
+PROPOSED = "mis_benign_proposed.json"
+"""Twins that `twins` proposed; those that a reviewer kept are rows."""
+REVIEW = "twins.jsonl"
+"""What reviewers say of them, a line each."""
+VERDICTS = ("proposed", "kept", "rejected")
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,10 @@ def survey(root: Path) -> Release:
         inputs[source.file] = hashlib.sha256(data).hexdigest()
         parsed = _parse_all(elements, source)
         records[source.file] = parsed.records
+        if source.file == PROPOSED:
+            records[source.file], faults = _kept(root, parsed.records)
+            problems += faults
+            inputs |= {REVIEW: hashlib.sha256((root / REVIEW).read_bytes()).hexdigest()} if not faults else {}
         problems += repeated + parsed.problems
         warnings += parsed.warnings
     problems += _repeated_ids(records) + _twin_faults(records)
@@ -130,6 +139,61 @@ def _read_bytes(root: Path, file: str) -> bytes:
     if not data.strip():
         _fail(file, "is empty")
     return data
+
+
+def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
+    """What reviewers say of proposed twins.
+
+    Args:
+        root: folder of the release.
+
+    Returns:
+        Id -> its line: `id`, `verdict` (one of `VERDICTS`) and `reviewer`; empty where there is no such file.
+
+    Raises:
+        ReleaseError: a line is none, or says kept or rejected without a reviewer's name; all such lines are listed.
+    """
+    if not os.path.lexists(root / REVIEW):
+        return {}
+    problems: list[Problem] = []
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(_read_bytes(root, REVIEW).decode("utf-8", "replace").splitlines(), start=1):
+        try:
+            held = json.loads(line, parse_constant=refuse_constant)
+        except (ValueError, RecursionError):
+            held = None
+        fault = _review_fault(held)
+        if fault is None and held["id"] in found:
+            fault = f"{held['id']} stands there twice; drop one"
+        problems += [Problem(REVIEW, None, f"line {number}: {fault}")] if fault else []
+        found |= {held["id"]: held} if fault is None else {}
+    if problems:
+        raise ReleaseError(problems)
+    return found
+
+
+def _review_fault(held: Any) -> str | None:
+    if not isinstance(held, dict) or set(held) != {"id", "verdict", "reviewer"} or not isinstance(held["id"], str):
+        return "is no object with id, verdict and reviewer"
+    if held["verdict"] not in VERDICTS:
+        return f"verdict of {shown(held['id'])} is none of {', '.join(VERDICTS)}"
+    name = held["reviewer"]
+    if held["verdict"] != "proposed" and not (isinstance(name, str) and name.strip()):
+        return f"{shown(held['id'])} is {held['verdict']} by nobody; write a reviewer's name"
+    return None
+
+
+def _kept(root: Path, proposed: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[Problem]]:
+    """The proposed twins that a reviewer kept."""
+    try:
+        reviews = read_reviews(root)
+    except ReleaseError as error:
+        return (), list(error.problems)
+    unknown = sorted(set(reviews) - {record.id for record in proposed})
+    if unknown or not (root / REVIEW).is_file():
+        text = f"{unknown[0]} was not proposed" if unknown else "is missing"
+        return (), [Problem(REVIEW, None, f"{text}; run `python -m mis_dataset twins` again")]
+    return tuple(one for one in proposed if reviews.get(one.id, {}).get("verdict") == "kept"), []
 
 
 def _read_source(root: Path) -> dict[str, str]:
@@ -230,5 +294,5 @@ def _twin_faults(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
 
 
 def _by_file(problems: Iterable[Problem]) -> list[Problem]:
-    order = [source.file for source in SOURCES]
+    order = [*(source.file for source in SOURCES), REVIEW]
     return sorted(problems, key=lambda problem: order.index(problem.file))

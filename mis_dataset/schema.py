@@ -69,6 +69,7 @@ SOURCES: tuple[Source, ...] = (
     Source("mis_hard.json", "test_hard", twins=False, required=True),
     Source("mis_real.json", "test_real", twins=False, required=True),
     Source("mis_benign.json", BENIGN, twins=True, required=False),
+    Source("mis_benign_proposed.json", BENIGN, twins=True, required=False),
 )
 """The files in the order of the rows: dangerous train rows before their twins."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
 import subprocess
@@ -9,6 +10,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import datasets
 import pyarrow.parquet as pq
@@ -282,6 +284,38 @@ def test_a_stopped_build_leaves_no_target_and_the_next_one_goes_on_to_the_same_b
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
     build(raw, tmp_path / "whole")
     assert hashes(out) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_build_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
+    raw, out = make_release(tmp_path / "raw", rows=400), tmp_path / "MIS"
+    # Shards of ten rows: the kills fall before, between and after them.
+    code = (
+        "import sys, datasets; from pathlib import Path; from mis_dataset.build import Options, build\n"
+        "datasets.config.MAX_ROW_GROUP_SIZE = '2KB'\n"
+        "if __name__ == '__main__': build(Path(sys.argv[1]), Path(sys.argv[2]), Options(num_proc=int(sys.argv[3])))\n"
+    )
+    (tmp_path / "run.py").write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(tmp_path / "run.py"), str(raw), str(out), str(processes)]
+    random, kills = Random(processes), 0
+    for _ in range(12):
+        with subprocess.Popen(command, env=environment, start_new_session=True) as process:
+            try:
+                process.wait(1.0 + 2.5 * random.random())
+            except subprocess.TimeoutExpired:
+                os.kill(process.pid, signal.SIGKILL)
+                kills += 1
+        assert out.exists() == (process.returncode == 0)
+        if process.returncode == 0:
+            break
+    assert subprocess.run(command, env=environment).returncode == 0
+    command[3] = str(tmp_path / "whole")
+    assert subprocess.run(command, env=environment).returncode == 0
+    assert kills
+    assert hashes(out) == hashes(tmp_path / "whole")
+    assert verify(out) == []
 
 
 def test_what_a_stopped_build_left_of_another_release_or_half_written_is_not_used(tmp_path: Path) -> None:

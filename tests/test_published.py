@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import datasets
+import mlcroissant as mlc
 import pytest
 
 from mis_dataset.build import Options, build
 from mis_dataset.check import check_release
+from mis_dataset.croissant import write as write_croissant
 from mis_dataset.leaks import find_leaks, read_rows, too_many
 from mis_dataset.published import CATEGORY_ROWS, ROWS, SUB_CATEGORY_ROWS, differences
 from mis_dataset.release import survey
@@ -50,6 +52,8 @@ def test_the_whole_room_on_a_release_of_the_published_counts(published: Path, tm
     assert (release.problems, release.warnings, differences(release)) == ((), (), [])
     build(published, tmp_path / "MIS", Options(num_proc=2))
     assert verify(tmp_path / "MIS") == []
+    write_croissant(tmp_path / "MIS")
+    assert len(list(mlc.Dataset(str(tmp_path / "MIS" / "croissant.json")).records("test_easy"))) == 1675
     loaded = datasets.load_dataset(str(tmp_path / "MIS"))
     assert {split: len(rows) for split, rows in loaded.items()} == {
         "train": 3927,
