@@ -41,7 +41,8 @@ def audit(run: Path) -> dict[str, Any]:
         if (run / LEAKS).is_file():
             leaks = read_json(run / LEAKS)
             found |= {"shared": _shared(leaks), "alike": _alike(leaks)}
-            found["no_picture_shared"] = not any(_train(leaks, "same_image"))
+            shared = _train(leaks, "same_image")
+            found["no_picture_shared"] = bool(shared) and not any(shared)
         if (run / STATS).is_file():
             found["sizes"] = _sizes(read_json(run / STATS)["splits"])
     except (KeyError, TypeError, AttributeError, ValueError) as error:
@@ -54,7 +55,8 @@ def audit(run: Path) -> dict[str, Any]:
 def _shared(leaks: Mapping[str, Any]) -> str:
     """Test rows that share something with train rows: a line a kind, a column a split."""
     splits = [one["two"] for one in leaks["compared"] if one["one"] == "train"]
-    lines = [[words, *_train(leaks, kind)] for kind, words in _KINDS.items()]
+    known = set(leaks["compared"][0]["rows"])
+    lines = [[words, *_train(leaks, kind)] for kind, words in _KINDS.items() if kind in known]
     return table(["rows that share with a train row", *(f"`{split}`" for split in splits)], lines)
 
 

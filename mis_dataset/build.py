@@ -133,8 +133,8 @@ def _is_current(out: Path, release: Release, config: str) -> bool:
     texts = verify(out)
     added = [text for text in texts if text.endswith(": was added")]
     inputs = release.inputs | {"pictures": _scan(release)}
-    same = (manifest.inputs, manifest.data_version, manifest.config) == (inputs, DATA_VERSION, config)
-    if same and texts == added:
+    made = (manifest.inputs, manifest.source, manifest.data_version, manifest.config)
+    if made == (inputs, release.source, DATA_VERSION, config) and texts == added:
         return True
     if added:
         # Replacing the folder would delete them.
@@ -186,8 +186,11 @@ def _write(release: Release, out: Path, options: Options) -> None:
         try:
             stack.enter_context(alone(place, str(out)))
             _put_back(out, place / "old")
+            # Where both are there, a build was killed while it cleared up.
+            shutil.rmtree(place / "old", ignore_errors=True)
             _fill(release, place, options)
             _replace(out, place / "new", place / "old")
+            _forget(place / "old")
         except KeyboardInterrupt:
             _put_back(out, place / "old")
             raise
@@ -287,6 +290,12 @@ def _put_back(out: Path, old: Path) -> None:
     """What a build that was killed, interrupted or refused between the two renames of `_replace` has moved away."""
     if old.is_dir() and not out.exists():
         old.rename(out)
+
+
+def _forget(old: Path) -> None:
+    """Gives what was replaced another name: half deleted, it must not be put back."""
+    if old.is_dir():
+        old.rename(old.with_name("trash"))
 
 
 def _clear(out: Path, place: Path) -> None:

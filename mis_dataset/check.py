@@ -7,6 +7,7 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -14,7 +15,7 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from mis_dataset.errors import PictureError, Problem
+from mis_dataset.errors import MISError, PictureError, Problem
 from mis_dataset.pictures import Pictures, decode, strict_pillow
 from mis_dataset.processes import begin_process
 from mis_dataset.record import Record, shown
@@ -41,6 +42,7 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
 
     Raises:
         UsageError: `root` is not a folder.
+        MISError: a process was killed.
     """
     release = survey(root)
     users = [(file, record) for file, records in release.records.items() for record in records[:limit]]
@@ -106,6 +108,8 @@ def _look_at_all(root: Path, paths: Sequence[str], hashed: bool, num_proc: int) 
             results = pool.map(partial(_look_at, pictures, hashed), paths)
         try:
             yield from results
+        except BrokenProcessPool as error:
+            raise MISError(f"{root}: a process was killed (out of memory?); run it again") from error
         finally:
             # On Ctrl-C the thousands of pictures still waiting must not be decoded first.
             pool.shutdown(cancel_futures=True)

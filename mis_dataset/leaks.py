@@ -31,6 +31,7 @@ from PIL import Image
 
 from mis_dataset.built import files_of, rows_of
 from mis_dataset.errors import DatasetError
+from mis_dataset.schema import TRAIN
 
 KINDS: tuple[str, ...] = (
     "same_text",
@@ -47,6 +48,8 @@ NEAR_TEXT = 0.8
 """Jaccard similarity of three-word runs from which on questions are near."""
 NEAR_IMAGE = 6
 """Bits of 64 in which perceptual hashes of near pictures differ at most."""
+AGAINST = "against "
+"""Stands before the name of another dataset."""
 KEPT = 20
 """Rows that are named at most beside a row that shares something of one kind with them; a template has thousands."""
 _RUN = 3
@@ -151,7 +154,7 @@ def compare(one: tuple[str, Sequence[Row]], two: tuple[str, Sequence[Row]]) -> L
         two: name and rows; may be the same, then rows are compared with all others.
 
     Returns:
-        All kinds, also those of which there is nothing.
+        All kinds, also those of which there is nothing; `same_things` only where names are known.
     """
     first, second = one[1], two[1]
     near, share = _near_images(first, second)
@@ -166,8 +169,9 @@ def compare(one: tuple[str, Sequence[Row]], two: tuple[str, Sequence[Row]]) -> L
         "near_image": near,
         "same_pair": _same(first, second, pair),
         "same_pair_other_question": _same(first, second, pair, lambda one, two: one.text != two.text),
-        "same_things": _same(first, second, lambda row: [] if row.free or not row.things else [row.things]),
     }
+    if any(row.things for row in (*first, *second)):  # without names nothing is known
+        found["same_things"] = _same(first, second, lambda row: [] if row.free or not row.things else [row.things])
     return Leaks(one[0], two[0], found, share)
 
 
@@ -182,7 +186,7 @@ def find_leaks(rows: Mapping[str, Sequence[Row]], other: tuple[str, Sequence[Row
         One entry for two groups.
     """
     found = [compare(one, two) for one, two in itertools.combinations(rows.items(), 2)]
-    return found + [compare(other, split) for split in rows.items() if other]
+    return found + [compare((f"{AGAINST}{other[0]}", other[1]), split) for split in rows.items() if other]
 
 
 def too_many(found: Iterable[Leaks], limits: Mapping[str, int]) -> list[str]:
@@ -195,10 +199,11 @@ def too_many(found: Iterable[Leaks], limits: Mapping[str, int]) -> list[str]:
     Returns:
         One text a kind; empty where all is within.
     """
-    counted = Counter[str]()
-    for leaks in found:
-        if not leaks.one.startswith("test_"):
-            counted.update(leaks.rows())
+    ids: dict[str, set[str]] = defaultdict(set)
+    for leaks in (one for one in found if one.one == TRAIN or one.one.startswith(AGAINST)):
+        for kind, pairs in leaks.pairs.items():
+            ids[kind] |= {two for _, two in pairs if two.startswith("test_")}
+    counted = Counter({kind: len(held) for kind, held in ids.items()})
     return [
         f"{kind}: {counted[kind]} test rows, more than {limit}"
         for kind, limit in limits.items()

@@ -20,7 +20,7 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mis_dataset.errors import PictureError, Problem
 from mis_dataset.record import Record, path_fault, shown
@@ -197,9 +197,14 @@ class Pictures:
         entry = self._entry(name)
         archive = Path(entry.archive.filename or "").name
         try:
-            return entry.archive.read(entry.info)
+            with entry.archive.open(entry.info) as file:
+                # One more than it says: a small entry may unpack to any size.
+                held = file.read(entry.info.file_size + 1)
         except _ZIP_ERRORS as error:
             raise PictureError(f"picture {shown(name)} cannot be unpacked from {archive}: {error}") from error
+        if len(held) != entry.info.file_size:
+            raise PictureError(f"picture {shown(name)} in {archive} has not the size that is said of it; pack it anew")
+        return held
 
     def _index(self, path: Path) -> None:
         """Opens a zip and notes its entries; what was noted first stays."""
@@ -313,8 +318,9 @@ def shrink(encoded: bytes, side: int) -> bytes:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
             if max(picture.size) <= side:
                 return encoded
-            # A palette cannot be averaged.
-            plain = picture.convert("RGBA") if picture.mode in ("P", "PA") else picture.copy()
+            # `datasets` turns a picture as its EXIF says; saved anew it has none. Palettes and bits cannot be averaged.
+            turned = ImageOps.exif_transpose(picture)
+            plain = turned.convert({"P": "RGBA", "PA": "RGBA", "1": "L"}.get(turned.mode, turned.mode))
             plain.thumbnail((side, side), Image.Resampling.LANCZOS)
             stream = io.BytesIO()
             plain.save(stream, picture.format, quality=90)

@@ -148,7 +148,8 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
         root: folder of the release.
 
     Returns:
-        Id -> its line: `id`, `verdict` (one of `VERDICTS`) and `reviewer`; empty where there is no such file.
+        Id -> its line: `id`, `pair` (see `pair_hash`), `verdict` (one of `VERDICTS`) and `reviewer`; empty where there
+        is no such file.
 
     Raises:
         ReleaseError: a line is none, or says kept or rejected without a reviewer's name; all such lines are listed.
@@ -172,9 +173,16 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
+def pair_hash(record: Record) -> str:
+    """sha256 over question and picture paths of a row: what a reviewer saw."""
+    return hashlib.sha256("\n".join((record.question, *record.images)).encode()).hexdigest()
+
+
 def _review_fault(held: Any) -> str | None:
-    if not isinstance(held, dict) or set(held) != {"id", "verdict", "reviewer"} or not isinstance(held["id"], str):
-        return "is no object with id, verdict and reviewer"
+    if not isinstance(held, dict) or set(held) != {"id", "pair", "verdict", "reviewer"}:
+        return "is no object with id, pair, verdict and reviewer"
+    if not isinstance(held["id"], str) or not isinstance(held["pair"], str):
+        return "id and pair are texts"
     if held["verdict"] not in VERDICTS:
         return f"verdict of {shown(held['id'])} is none of {', '.join(VERDICTS)}"
     name = held["reviewer"]
@@ -193,7 +201,10 @@ def _kept(root: Path, proposed: tuple[Record, ...]) -> tuple[tuple[Record, ...],
     if unknown or not (root / REVIEW).is_file():
         text = f"{unknown[0]} was not proposed" if unknown else "is missing"
         return (), [Problem(REVIEW, None, f"{text}; run `python -m mis_dataset twins` again")]
-    return tuple(one for one in proposed if reviews.get(one.id, {}).get("verdict") == "kept"), []
+    kept = [one for one in proposed if reviews.get(one.id, {}).get("verdict") == "kept"]
+    other = [one.id for one in kept if reviews[one.id]["pair"] != pair_hash(one)]
+    text = "was reviewed with another question or other pictures; run `python -m mis_dataset twins` and review it again"
+    return tuple(kept), [Problem(REVIEW, id_, text) for id_ in other]
 
 
 def _read_source(root: Path) -> dict[str, str]:

@@ -182,7 +182,10 @@ def _write(job: Job, file: BinaryIO) -> Written:
             digests = picture_hashes(row)
             hashed += [[path, digest] for path, digest in zip(record.images, digests, strict=True)]
             if job.max_side:
-                row["images"] = [{**one, "bytes": shrink(one["bytes"], job.max_side)} for one in row["images"]]
+                row["images"] = [
+                    {**one, "bytes": _shrunk(record, path, one["bytes"], job.max_side)}
+                    for path, one in zip(record.images, row["images"], strict=True)
+                ]
                 digests = picture_hashes(row)
             hashes[record.id] = row_hash(row, digests)
             held.add(row.pop("images"))
@@ -235,6 +238,13 @@ def _refuse_broken(record: Record, row: dict[str, Any]) -> None:
         fault = header_fault(picture["bytes"])
         if fault:
             raise PictureError(f"{record.id}: picture {shown(path)} {fault}")
+
+
+def _shrunk(record: Record, path: str, encoded: bytes, max_side: int) -> bytes:
+    try:
+        return shrink(encoded, max_side)
+    except PictureError as error:
+        raise PictureError(f"{record.id}: picture {shown(path)} {error}") from error
 
 
 class _Hashing:

@@ -2,12 +2,13 @@ r"""Proposes benign twins for test rows that have none, from the release's own p
 
 A twin asks its row's question with one picture exchanged for one that shows an everyday thing, by two lists of words.
 What pictures show is read off names where they are known (``--things``), else off the train responses, which say it.
-The rule proposes; a person decides. A proposal, and its line in the review before and after somebody looked at it::
+The rule proposes; a person decides. `pair` is a hash of
+question and pictures, so that a verdict holds for what was seen. A proposal, and its line before and after a review::
 
     mis_benign_proposed.json  {..., "image_path1": "hard_image/7/object1.png", "id": 0,
                                "twin_of": "test_hard/3", "changed_image": 1}
-    twins.jsonl               {"id": "test_benign/0", "verdict": "proposed", "reviewer": null}
-                              {"id": "test_benign/0", "verdict": "kept", "reviewer": "A. N. Other"}
+    twins.jsonl               {"id": "test_benign/0", "pair": "0f3a...", "verdict": "proposed", "reviewer": null}
+                              {"id": "test_benign/0", "pair": "0f3a...", "verdict": "kept", "reviewer": "A. N. Other"}
 
 `build` takes what was kept, by a reviewer who has a name, and nothing else.
 """
@@ -22,10 +23,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import ReleaseError, UsageError
 from mis_dataset.manifest import write_json
 from mis_dataset.record import Record
-from mis_dataset.release import PROPOSED, REVIEW, Release, read_release, read_reviews
+from mis_dataset.release import PROPOSED, REVIEW, Release, pair_hash, read_reviews, survey
 from mis_dataset.schema import BENIGN, TRAIN
 
 EVERYDAY: frozenset[str] = frozenset(
@@ -36,9 +37,9 @@ EVERYDAY: frozenset[str] = frozenset(
 """A picture that shows one of these is proposed: things that start, burn, open, drive and record nothing."""
 
 DOUBTFUL: frozenset[str] = frozenset(
-    "alcohol ammunition axe barrel battery beer blade blood bomb bottle bullet burning camera candle chain chemical "
-    "cigarette cocktail computer dagger drill drone drug drunk dynamite electric explosive fire flame flammable fuel "
-    "gasoline grenade gun hammer handcuff harm hazard illegal injection injure keyboard knife laptop lighter lock "
+    "alcohol ammunition axe barrel battery beer blade blood bomb bottle bow bullet burning camera candle chain "
+    "chemical cigarette cocktail computer dagger drill drone drug drunk dynamite electric explosive fire flame flammable "
+    "fuel gasoline grenade gun hammer handcuff harm hazard illegal injection injure keyboard knife laptop lighter lock "
     "match medication needle pill pistol plug poison powder razor recorder rifle rope saw screwdriver sharp smoke "
     "socket sword syringe threat tool toxic violence violent weapon whip wine".split()
 )
@@ -71,7 +72,7 @@ class Proposal(NamedTuple):
 
 
 def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Proposal:
-    """Writes proposals and their review file beside a release; what was reviewed stays.
+    """Writes proposals and their review file beside a release; what was reviewed stays while its twin is the same.
 
     Args:
         root: folder of the release.
@@ -81,23 +82,30 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
         What was proposed.
 
     Raises:
-        ReleaseError: the release has problems, or its review file does.
+        ReleaseError: the release has problems, or a line of its review file is none.
         UsageError: `root` is no folder, or no picture of an everyday thing is described.
+        OSError: a file cannot be written.
     """
-    release = read_release(root)
+    release = survey(root)
+    # What is wrong with earlier proposals is mended here.
+    problems = [problem for problem in release.problems if problem.file not in (PROPOSED, REVIEW)]
+    if problems:
+        raise ReleaseError(problems)
+    release.records.pop(PROPOSED, None)
     pool = everyday_pictures(release, things or {})
     if not pool:
         raise UsageError(f"{root}: neither names nor train responses say that a picture shows an everyday thing")
-    known = read_reviews(root)
-    twinned = {
-        twin.twin_of for file, held in release.records.items() if file != PROPOSED for twin in held if twin.twin_of
-    }
+    known = {(line["id"], line["pair"]): line for line in read_reviews(root).values()}
+    ready = [twin for held in release.records.values() for twin in held if twin.twin_of]
+    twinned = {twin.twin_of for twin in ready}
     rows = [row for row in _test_rows(release) if row.id not in twinned]
-    first = 1 + max((row.raw_id for row in release.records.get("mis_benign.json", ())), default=-1)
-    made = list(_proposals(rows, pool, first))
-    write_json(root / PROPOSED, [_raw(row) for row in made])
-    lines = [known.get(row.id, {"id": row.id, "verdict": "proposed", "reviewer": None}) for row in made]
+    first = 1 + max((twin.raw_id for twin in ready if twin.split == BENIGN), default=-1)
+    made = list(_proposals(rows, pool, first, things or {}))
+    new = [{"id": twin.id, "pair": pair_hash(twin), "verdict": "proposed", "reviewer": None} for twin in made]
+    lines = [known.get((line["id"], line["pair"]), line) for line in new]
+    # The review first: a proposal without its line would be a problem.
     _write_lines(root / REVIEW, lines)
+    write_json(root / PROPOSED, [_raw(row) for row in made])
     reviewed = sum(line["verdict"] != "proposed" for line in lines)
     return Proposal(len(made), reviewed, len(rows) - len(made), len(pool))
 
@@ -127,21 +135,23 @@ def _described(record: Record, things: Mapping[str, Sequence[str]]) -> tuple[set
     if record.id in things:
         first, second = things[record.id]
         return _words(first), _words(second)
-    sentences = re.split(r"(?<=[.!?])\s+", record.response or "")[:_OPENINGS]
     parts: list[set[str]] = [set(), set()]
-    for clause in (
-        clause for sentence in sentences for clause in re.split(r",?\s+(?:and|while|whereas)\s+|;", sentence)
-    ):
-        named = [place for place, pattern in enumerate(_PLACES) if pattern.search(clause)]
-        if len(named) == 1:  # a clause about both says of neither which
-            parts[named[0]] |= _words(clause)
+    place: int | None = None
+    for clause in _CLAUSE.split(record.response or "")[:_OPENINGS]:
+        named = [number for number, pattern in enumerate(_PLACES) if pattern.search(clause)]
+        # A clause that names no picture goes on about the last one; one about both says of neither which.
+        place = named[0] if len(named) == 1 else place if not named else None
+        if place is not None:
+            parts[place] |= _words(clause)
     return parts[0], parts[1]
 
 
 def _words(text: str) -> set[str]:
-    """Words of a text in small letters, plurals also without their s."""
+    """Words of a text in small letters, plurals also as one."""
     words = set(_WORD.findall(text.lower()))
-    return words | {word.removesuffix("s") for word in words}
+    for many, one in (("s", ""), ("es", ""), ("ies", "y"), ("ves", "fe"), ("ves", "f")):
+        words |= {word.removesuffix(many) + one for word in words if word.endswith(many)}
+    return words
 
 
 def _test_rows(release: Release) -> Iterator[Record]:
@@ -149,18 +159,37 @@ def _test_rows(release: Release) -> Iterator[Record]:
         yield from (row for row in held if row.split not in (TRAIN, BENIGN))
 
 
-def _proposals(rows: Iterable[Record], pool: Sequence[str], first: int) -> Iterator[Record]:
-    """A twin a row, where a picture is left: which one is decided by the row's id, and by it which place, half each."""
+def _proposals(
+    rows: Iterable[Record], pool: Sequence[str], first: int, things: Mapping[str, Sequence[str]]
+) -> Iterator[Record]:
+    """A twin a row, where a picture is left; which one is decided by the row's id."""
     for number, row in enumerate(rows):
-        place = hashlib.sha256(row.id.encode()).digest()[0] % 2
-        choice = sorted(pool, key=lambda path: hashlib.sha256(f"{row.id}\0{path}".encode()).digest())
-        path = next((path for path in choice if path not in row.images), None)
-        if path is not None:
+        place = _place(row, things)
+        left = [path for path in pool if path not in row.images]
+        if place is not None and left:
+            path = min(left, key=lambda path: hashlib.sha256(f"{row.id}\0{path}".encode()).digest())
             images = (path, row.images[1]) if place == 0 else (row.images[0], path)
             yield replace(
-                row, id=f"{BENIGN}/{first + number}", raw_id=first + number, images=images, level=None,
-                twin_of=row.id, changed_image=place + 1,
-            )  # fmt: skip
+                row,
+                id=f"{BENIGN}/{first + number}",
+                raw_id=first + number,
+                images=images,
+                level=None,
+                twin_of=row.id,
+                changed_image=place + 1,
+            )
+
+
+def _place(row: Record, things: Mapping[str, Sequence[str]]) -> int | None:
+    """Which picture is exchanged: in easy, where one is dangerous by itself, the doubtful one, if names tell which.
+
+    Elsewhere the row's id decides, half each, so that the place tells nothing; without names also in easy, where
+    whoever reviews it has to see which it was.
+    """
+    if row.split == "test_easy" and row.id in things:
+        doubtful = [number for number, name in enumerate(things[row.id]) if _words(name) & DOUBTFUL]
+        return doubtful[0] if len(doubtful) == 1 else None
+    return hashlib.sha256(row.id.encode()).digest()[0] % 2
 
 
 def _raw(twin: Record) -> dict[str, Any]:

@@ -253,6 +253,16 @@ def test_what_was_killed_between_its_two_renames_is_put_back(tmp_path: Path) -> 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
 
 
+def test_what_was_killed_while_it_cleared_up_is_neither_put_back_nor_in_the_way(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    (tmp_path / ".MIS.building" / "old" / "data").mkdir(parents=True)
+    change(raw, "mis_hard.json", 0, question="Something else?")
+    assert build(raw, out).written
+    assert verify(out) == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["MIS", "raw"]
+
+
 def test_a_target_under_a_file_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BuildError, match="cannot be written: Not a directory"):

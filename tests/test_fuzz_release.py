@@ -34,7 +34,7 @@ WILD: list[Any] = [
 
 
 def _a_json_file(root: Path, random: Random) -> Path:
-    return root / random.choice(FILES)
+    return random.choice([root / file for file in FILES if (root / file).is_file()])
 
 
 def flip_a_byte(root: Path, random: Random) -> None:

@@ -225,6 +225,23 @@ def test_a_smaller_picture_keeps_its_format_and_shape_and_a_small_one_its_bytes(
     assert shrink(wide, 80) == wide
 
 
+def test_a_picture_that_its_exif_turns_is_turned_before_it_is_made_smaller() -> None:
+    stream = io.BytesIO()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # turn by a quarter
+    NOISE.convert("RGB").resize((80, 40)).save(stream, "JPEG", exif=exif)
+    with Image.open(io.BytesIO(shrink(stream.getvalue(), 20))) as smaller:
+        assert smaller.size == (10, 20)
+
+
+def test_a_zip_entry_that_holds_more_than_it_says_is_refused(tmp_path: Path) -> None:
+    zipped(tmp_path, {"a.png": b"x" * 100_000})
+    held = (tmp_path / "images.zip").read_bytes()
+    (tmp_path / "images.zip").write_bytes(held.replace((100_000).to_bytes(4, "little"), (10).to_bytes(4, "little")))
+    fault = read_fault(tmp_path, "a.png")
+    assert "has not the size that is said of it" in fault or "cannot be unpacked" in fault
+
+
 def test_a_palette_is_made_smaller_and_a_broken_picture_is_an_error() -> None:
     with Image.open(io.BytesIO(shrink(encoded("PNG", NOISE.convert("P")), 16))) as smaller:
         assert smaller.size == (16, 16)

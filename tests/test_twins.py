@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from mis_dataset.build import build
 from mis_dataset.built import read_things
 from mis_dataset.check import check_release
 from mis_dataset.errors import ReleaseError, UsageError
-from mis_dataset.mini.grammar import EASY_HARMLESS
+from mis_dataset.mini.grammar import EASY_HARMLESS, EASY_HAZARDS, HARD_HAZARDS
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.mini.write import write_release
 from mis_dataset.release import PROPOSED, REVIEW, read_release
@@ -88,7 +89,10 @@ def test_every_test_row_gets_one_proposal_with_one_picture_exchanged(raw: Path) 
         other = [place for place, (one, two) in enumerate(zip(row.images, pictures, strict=True), 1) if one != two]
         assert other == [twin["changed_image"]]
         assert pictures[twin["changed_image"] - 1].startswith("images/")
-    assert lines(raw)[0] == {"id": "test_benign/0", "verdict": "proposed", "reviewer": None}
+    first = hashlib.sha256(
+        "\n".join((proposed[0]["question"], proposed[0]["image_path1"], proposed[0]["image_path2"])).encode()
+    ).hexdigest()
+    assert lines(raw)[0] == {"id": "test_benign/0", "pair": first, "verdict": "proposed", "reviewer": None}
 
 
 def test_nothing_is_built_of_what_nobody_kept(raw: Path, tmp_path: Path) -> None:
@@ -119,13 +123,23 @@ def test_rows_that_have_a_twin_get_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("{", "line 1: is no object with id, verdict and reviewer"),
+        ("{", "line 1: is no object with id, pair, verdict and reviewer"),
         (
-            '{"id": "test_benign/0", "verdict": "fine", "reviewer": "A"}',
+            '{"id": "test_benign/0", "pair": "0", "verdict": "fine", "reviewer": "A"}',
             "line 1: verdict of 'test_benign/0' is none of",
         ),
-        ('{"id": "test_benign/0", "verdict": "kept", "reviewer": " "}', "'test_benign/0' is kept by nobody"),
-        ('{"id": "test_benign/77", "verdict": "kept", "reviewer": "A"}', "test_benign/77 was not proposed"),
+        (
+            '{"id": "test_benign/0", "pair": "0", "verdict": "kept", "reviewer": " "}',
+            "'test_benign/0' is kept by nobody",
+        ),
+        (
+            '{"id": "test_benign/0", "pair": "0", "verdict": "kept", "reviewer": "A"}',
+            "was reviewed with another question",
+        ),
+        (
+            '{"id": "test_benign/77", "pair": "0", "verdict": "kept", "reviewer": "A"}',
+            "test_benign/77 was not proposed",
+        ),
     ],
 )
 def test_a_wrong_review_is_a_problem_that_stops_a_build(raw: Path, tmp_path: Path, line: str, text: str) -> None:
@@ -135,8 +149,22 @@ def test_a_wrong_review_is_a_problem_that_stops_a_build(raw: Path, tmp_path: Pat
         build(raw, tmp_path / "MIS")
     assert text in str(caught.value)
     (raw / REVIEW).unlink()
-    with pytest.raises(ReleaseError, match=r"twins\.jsonl: is missing"):
+    with pytest.raises(ReleaseError, match=r"twins\.jsonl: is missing; run .* twins. again"):
         read_release(raw)
+    propose(raw)
+    assert read_release(raw).problems == ()
+
+
+def test_a_verdict_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> None:
+    propose(raw)
+    review(raw, ("kept", "A. N. Other"))
+    assert propose(raw, {"test_real/1": ["a red ball", "teddy"]}).reviewed == 0
+
+
+def test_a_danger_in_the_second_half_of_a_sentence_is_seen(raw: Path) -> None:
+    said = "The first image shows a plate and knives. The second image shows a kite."
+    change(raw, "mis_train.json", 0, conversations=[CALM[0], {"from": "gpt", "value": said}])
+    assert everyday_pictures(read_release(raw), {})[0] == "images/1/object2.png"
 
 
 def test_a_release_that_describes_nothing_everyday_is_refused(tmp_path: Path) -> None:
@@ -154,7 +182,9 @@ def test_by_the_names_of_mini_every_proposal_is_harmless_by_its_grammar(
     write_release(raw, 0, False, True)
     (raw / "mis_benign.json").unlink()
     assert main(["twins", str(raw), "--things", str(raw / "mini" / "objects.json")]) == 0
-    assert json.loads(capsys.readouterr().out)["without"] == 0
+    found = json.loads(capsys.readouterr().out)
+    # None where both things of an easy row are doubtful, as a knife and a lock.
+    assert found["proposed"] > 5 * found["without"]
     names = read_things(raw / "mini" / "objects.json")
     shown = {
         path: name
@@ -163,6 +193,9 @@ def test_by_the_names_of_mini_every_proposal_is_harmless_by_its_grammar(
         for path, name in zip(row.images, names[row.id], strict=True)
     }
     kinds = {thing.name: thing.kind for thing in THINGS}
-    proposed = json.loads((raw / PROPOSED).read_text("utf-8"))
-    exchanged = {kinds[shown[twin[f"image_path{twin['changed_image']}"]]] for twin in proposed}
-    assert exchanged == {EASY_HARMLESS}
+    dangerous = {(hazard.first, hazard.second) for hazard in (*HARD_HAZARDS, *EASY_HAZARDS)}
+    for twin in json.loads((raw / PROPOSED).read_text("utf-8")):
+        pair = [kinds[shown[twin[f"image_path{side}"]]] for side in (1, 2)]
+        assert pair[twin["changed_image"] - 1] == EASY_HARMLESS
+        assert tuple(pair) not in dangerous
+        assert "weapon" not in pair
