@@ -38,10 +38,10 @@ EVERYDAY: frozenset[str] = frozenset(
 
 DOUBTFUL: frozenset[str] = frozenset(
     "alcohol ammunition axe barrel battery beer blade blood bomb bottle bow bullet burning camera candle chain "
-    "chemical cigarette cocktail computer dagger drill drone drug drunk dynamite electric explosive fire flame flammable "
-    "fuel gasoline grenade gun hammer handcuff harm hazard illegal injection injure keyboard knife laptop lighter lock "
-    "match medication needle pill pistol plug poison powder razor recorder rifle rope saw screwdriver sharp smoke "
-    "socket sword syringe threat tool toxic violence violent weapon whip wine".split()
+    "chemical cigarette cocktail computer dagger drill drone drug drunk dynamite electric explosive fire flame "
+    "flammable fuel gasoline grenade gun hammer handcuff harm hazard illegal injection injure keyboard knife laptop "
+    "lighter lock match medication needle pill pistol plug poison powder razor recorder rifle rope saw screwdriver "
+    "sharp smoke socket sword syringe threat tool toxic violence violent weapon whip wine".split()
 )
 """Nor is one whose description holds any of these."""
 
