@@ -35,6 +35,12 @@ def main(argv: list[str] | None = None) -> int:
     except MISError as error:
         print(error, file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mis_dataset"):
+            raise
+        extra = "mini" if arguments.verb in ("mini", "shortcuts") else "audit"
+        print(f"{arguments.verb}: needs {error.name}; pip install 'mis-dataset[{extra}]'", file=sys.stderr)
+        return 2
     except OSError as error:
         print(f"{error.filename or arguments.verb}: {error.strerror or error}", file=sys.stderr)
         return 1

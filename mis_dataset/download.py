@@ -34,7 +34,8 @@ TEST = Repository("Tuwhy/MIS_Test", "c147ae2")
 """Source: the authors' pages on the Hub."""
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """Of the HTTP client that this huggingface_hub uses; which one that is changed between its versions."""
-_WANTED = ["*.json", "*.zip", "*.png", "*.jpg", "*.jpeg", "*.webp"]
+_UNWANTED = ["README.md", ".gitattributes"]
+"""Both repositories have them."""
 
 
 def download(out: Path, train: Repository = TRAIN, test: Repository = TEST) -> dict[str, str]:
@@ -53,6 +54,8 @@ def download(out: Path, train: Repository = TRAIN, test: Repository = TEST) -> d
         DownloadError: the Hub cannot be reached, knows no such repository or revision, or keeps it behind a gate; or
             a file of the release is not in what it gave. What was fetched stays for the next try.
     """
+    # Of an earlier download: stopped midway, this one must not be taken for that.
+    (out / SOURCE_NAME).unlink(missing_ok=True)
     resolved = {repository.id: _fetch(repository, out) for repository in (train, test)}
     missing = [source.file for source in SOURCES if source.required and not (out / source.file).is_file()]
     if missing:
@@ -69,7 +72,7 @@ def _fetch(repository: Repository, out: Path) -> str:
         commit = HfApi().dataset_info(repository.id, revision=repository.revision).sha
         if not commit:
             raise DownloadError(f"{name}: the Hub names no commit; name another revision")
-        snapshot_download(repository.id, repo_type="dataset", revision=commit, local_dir=out, allow_patterns=_WANTED)
+        snapshot_download(repository.id, repo_type="dataset", revision=commit, local_dir=out, ignore_patterns=_UNWANTED)
     except HfHubHTTPError as error:
         raise DownloadError(f"{name}: {_reason(error)}") from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, _HTTP_ERROR) as error:

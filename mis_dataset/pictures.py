@@ -283,7 +283,8 @@ def decode(encoded: bytes, suffix: str) -> Decoded:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
             picture.verify()  # leaves the picture unusable: hence opened twice
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
-            if getattr(picture, "n_frames", 1) > 1:
+            # An MPO is a JPEG of a phone with a second one behind it, which no reader shows.
+            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 return Decoded("is animated; put a still picture there")
             picture.load()
             return Decoded(None, tuple(_remarks(picture, suffix)))

@@ -158,7 +158,13 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
         return {}
     problems: list[Problem] = []
     found: dict[str, dict[str, Any]] = {}
-    for number, line in enumerate(_read_bytes(root, REVIEW).decode("utf-8", "replace").splitlines(), start=1):
+    try:
+        text = _read_bytes(root, REVIEW).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        _fail(REVIEW, f"is not UTF-8 at byte {error.start}; save it as UTF-8")
+    # Not splitlines(): it also cuts at U+2028, which a name may hold.
+    written = [(number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip()]
+    for number, line in written:
         try:
             held = json.loads(line, parse_constant=refuse_constant)
         except (ValueError, RecursionError):

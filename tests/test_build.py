@@ -10,7 +10,6 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import datasets
 import pyarrow.parquet as pq
@@ -299,7 +298,7 @@ def test_a_stopped_build_leaves_no_target_and_the_next_one_goes_on_to_the_same_b
 @pytest.mark.slow
 @pytest.mark.parametrize("processes", [1, 2])
 def test_a_build_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path, processes: int) -> None:
-    raw, out = make_release(tmp_path / "raw", rows=400), tmp_path / "MIS"
+    raw, out = make_release(tmp_path / "raw", rows=1500), tmp_path / "MIS"
     # Shards of ten rows: the kills fall before, between and after them.
     code = (
         "import sys, datasets; from pathlib import Path; from mis_dataset.build import Options, build\n"
@@ -309,21 +308,18 @@ def test_a_build_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path,
     (tmp_path / "run.py").write_text(code)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, str(tmp_path / "run.py"), str(raw), str(out), str(processes)]
-    random, kills = Random(processes), 0
-    for _ in range(12):
-        with subprocess.Popen(command, env=environment, start_new_session=True) as process:
-            try:
-                process.wait(1.0 + 2.5 * random.random())
-            except subprocess.TimeoutExpired:
-                os.kill(process.pid, signal.SIGKILL)
-                kills += 1
-        assert out.exists() == (process.returncode == 0)
-        if process.returncode == 0:
-            break
+    notes, kills = tmp_path / ".MIS.building" / "notes", 0
+    for wanted in (1, 5, 20, 50):
+        with subprocess.Popen(command, env=environment) as process:
+            while process.poll() is None and len(list(notes.glob("*.json"))) < wanted:
+                time.sleep(0.001)
+            process.kill()
+        kills += process.returncode == -signal.SIGKILL
+    assert kills > 1
+    assert not out.exists()
     assert subprocess.run(command, env=environment).returncode == 0
     command[3] = str(tmp_path / "whole")
     assert subprocess.run(command, env=environment).returncode == 0
-    assert kills
     assert hashes(out) == hashes(tmp_path / "whole")
     assert verify(out) == []
 

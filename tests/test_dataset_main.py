@@ -74,6 +74,13 @@ def test_wrong_words_exit_2(words: list[str], capsys: Shown) -> None:
     assert "usage: python -m mis_dataset" in capsys.readouterr().err
 
 
+def test_a_missing_extra_is_named(tmp_path: Path, capsys: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "datasketch", None)
+    monkeypatch.delitem(sys.modules, "mis_dataset.leaks", raising=False)
+    assert main(["leaks", str(tmp_path), str(tmp_path / "leaks.json")]) == 2
+    assert capsys.readouterr().err == "leaks: needs datasketch; pip install 'mis-dataset[audit]'\n"
+
+
 def test_a_release_that_is_not_there_exits_2(tmp_path: Path, capsys: Shown) -> None:
     assert main(["check", str(tmp_path / "nowhere")]) == 2
     assert capsys.readouterr().err == (f"{tmp_path}/nowhere: not a folder; name the folder that holds mis_train.json\n")

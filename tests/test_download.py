@@ -61,6 +61,7 @@ def test_what_was_cut_off_goes_on(hub: LoopbackHub, tmp_path: Path) -> None:
     assert ended.stderr.startswith("Tuwhy/MIS_Test at c147ae2: the Hub ")
     assert ended.stderr.endswith("run it again\n")
     assert not (tmp_path / "raw" / "SOURCE.json").exists()
+    assert (tmp_path / "raw" / "mis_train.json").exists()
     hub.broken.clear()
     hub.asked.clear()
     assert download(hub, tmp_path / "raw").returncode == 0

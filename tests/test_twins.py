@@ -161,6 +161,16 @@ def test_a_verdict_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> Non
     assert propose(raw, {"test_real/1": ["a red ball", "teddy"]}).reviewed == 0
 
 
+def test_a_review_may_have_a_byte_order_mark_and_empty_lines(raw: Path) -> None:
+    propose(raw)
+    review(raw, ("kept", "A. N. Other"))
+    (raw / REVIEW).write_bytes(b"\xef\xbb\xbf" + (raw / REVIEW).read_bytes() + b"\n\n")
+    assert len(read_release(raw).rows("test_benign")) == 1
+    (raw / REVIEW).write_bytes(b"\xff\xfe")
+    with pytest.raises(ReleaseError, match=r"twins\.jsonl: is not UTF-8 at byte 0"):
+        read_release(raw)
+
+
 def test_a_danger_in_the_second_half_of_a_sentence_is_seen(raw: Path) -> None:
     said = "The first image shows a plate and knives. The second image shows a kite."
     change(raw, "mis_train.json", 0, conversations=[CALM[0], {"from": "gpt", "value": said}])
