@@ -127,6 +127,8 @@ class Clock:
             while process.poll() is None:
                 self.memory[name] = max(_memory(watched), self.memory.get(name, 0.0))
                 time.sleep(0.02)
+        if process.returncode:
+            raise SystemExit(f"{name}: exit {process.returncode}")
 
 
 def _memory(process: psutil.Process) -> float:

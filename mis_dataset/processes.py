@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import fcntl
+import multiprocessing
 import os
 import signal
 import threading
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.connection import wait
 from pathlib import Path
 
 from PIL.Image import DecompressionBombWarning
@@ -47,11 +48,12 @@ def begin_process() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     # As `strict_pillow` does it, for good.
     warnings.simplefilter("error", DecompressionBombWarning)
-    parent = os.getppid()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.2)
+
+def end_with_parent() -> None:
+    """Waits for the end of the parent, then ends this process, which would else write beside a rerun."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
         os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

@@ -80,7 +80,7 @@ def test_the_same_dataset_is_described_by_the_same_text(built: Path) -> None:
     assert json.loads((built / "croissant.json").read_text("utf-8")) == describe(built)
 
 
-def test_a_changed_file_does_not_read_through_it(built: Path, tmp_path: Path) -> None:
+def test_what_has_no_manifest_or_is_not_in_it_is_refused(tmp_path: Path) -> None:
     build(make_release(tmp_path / "raw"), tmp_path / "MIS")
     assert main(["croissant", str(tmp_path / "MIS")]) == 0
     with pytest.raises(ManifestError):

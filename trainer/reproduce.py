@@ -21,14 +21,13 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from importlib import import_module
-from multiprocessing.connection import wait as wait_for
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from mis_dataset.errors import MISError
-from mis_dataset.processes import alone
+from mis_dataset.processes import alone, end_with_parent
 from trainer.sft import CONFIGS
 from trainer.stations import CONTROL, SPREAD, TRAINING, StationLog, read_attempts
 
@@ -329,20 +328,12 @@ def _fork(station: Station, share: int, stop: threading.Event) -> tuple[int, int
 
 def _child(station: Station, share: int, send: Any) -> None:
     """Runs in the child: the verb, then what it took."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
     import torch
 
     torch.set_num_threads(max(1, torch.get_num_threads() // share))
     send.send(_call(station))
     send.close()
-
-
-def _end_with_parent() -> None:
-    """Ends this process with the walk: a station that outlives a killed walk would write beside its rerun."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        wait_for([parent.sentinel])
-        os._exit(1)
 
 
 def _peak() -> int:
