@@ -72,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     check.add_argument("--json", action="store_true", help="put the lists into the result, not on stderr")
     check.add_argument("--limit", type=positive, metavar="N", help="pictures of the first N records of a file only")
+    check.add_argument("--num-proc", type=positive, metavar="N", help="processes that decode (default: cores, up to 8)")
     build = verbs.add_parser("build", help="build the Parquet dataset from a raw release")
     build.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     build.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, e.g. MIS")
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument(
         "--image-max-side", type=positive, metavar="N", help="make pictures smaller, as the config max<N>; loses detail"
     )
+    build.add_argument("--limit", type=positive, metavar="N", help="the first N records of each file only, for a trial")
     verify = verbs.add_parser("verify", help="find what of a built dataset was changed, is missing, added or moved")
     verify.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset")
     twins = verbs.add_parser("twins", help="propose benign twins for test rows that have none, for people to review")
@@ -90,11 +92,13 @@ def _parser() -> argparse.ArgumentParser:
     stats = verbs.add_parser("stats", help="count and measure a built dataset -> stats.json and plots")
     stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     leaks = verbs.add_parser("leaks", help="find what train and tests share -> leaks.json; exits 1 above a limit")
     leaks.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     leaks.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
     leaks.add_argument("--things", type=Path, metavar="FILE", help="RAW/mini/objects.json: names of the objects")
     leaks.add_argument("--against", metavar="OTHER", help="another dataset, a folder or a Hub repository")
+    leaks.add_argument("--config", metavar="NAME", help="config of that dataset, where it has several")
     leaks.add_argument("--text-column", metavar="NAME", help="column of its texts (default: found by name)")
     leaks.add_argument("--image-column", metavar="NAME", help="column of its pictures (default: found by type)")
     leaks.add_argument(
@@ -105,6 +109,7 @@ def _parser() -> argparse.ArgumentParser:
         help="test rows that may share that (default 0 of same_image and same_things)",
         type=limit,
     )
+    leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
     croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
@@ -131,7 +136,9 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.check import check_release
     from mis_dataset.published import differences
 
-    release = check_release(arguments.raw, arguments.limit, num_proc=os.cpu_count() or 1, progress=True)
+    # Each process takes some 60 MB.
+    num_proc = arguments.num_proc or min(os.cpu_count() or 1, 8)
+    release = check_release(arguments.raw, arguments.limit, num_proc, progress=True)
     passed = not release.problems
     lists: dict[str, Any] = {"problems": release.problems, "warnings": [*release.warnings, *differences(release)]}
     if not arguments.json:
@@ -149,7 +156,9 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _build(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.build import Options, build
 
-    options = Options(arguments.check, arguments.num_proc, arguments.image_max_side, progress=True)
+    options = Options(
+        arguments.check, arguments.num_proc, arguments.image_max_side, limit=arguments.limit, progress=True
+    )
     built = build(arguments.raw, arguments.out, options)
     if not built.written:
         print(f"{arguments.out}: up to date, nothing to do", file=sys.stderr)
@@ -176,28 +185,31 @@ def _twins(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.stats import write
 
-    measured = write(arguments.dataset, arguments.out)
+    measured = write(arguments.dataset, arguments.out, arguments.limit)
     rows = {split: told["rows"] for split, told in measured["splits"].items()}
     return {"out": str(arguments.out), "rows": rows}, 0
 
 
 def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.built import read_things
-    from mis_dataset.leaks import FORBIDDEN, KINDS, find_leaks, read_rows, summary, table, too_many
-    from mis_dataset.manifest import write_json
+    from mis_dataset.leaks import FORBIDDEN, KIND, KINDS, find_leaks, read_rows, summary, table, too_many
+    from mis_dataset.manifest import refuse_other, write_about
 
     limits = FORBIDDEN | dict(arguments.max)
     unknown = sorted(set(limits) - set(KINDS))
     if unknown:
         raise UsageError(f"--max {unknown[0]}: is none of {', '.join(KINDS)}")
-    rows = read_rows(arguments.dataset, read_things(arguments.things) if arguments.things else None)
+    refuse_other(arguments.out, KIND)
+    things = read_things(arguments.things) if arguments.things else None
+    rows = read_rows(arguments.dataset, things, arguments.limit)
     other = None
     if arguments.against:
         from mis_dataset.other import read_other
 
-        other = arguments.against, read_other(arguments.against, arguments.text_column, arguments.image_column)
+        columns = arguments.text_column, arguments.image_column
+        other = arguments.against, read_other(arguments.against, *columns, config=arguments.config)
     found = find_leaks(rows, other)
-    write_json(arguments.out, summary(found, rows))
+    write_about(arguments.dataset, arguments.out, KIND, summary(found, rows, arguments.limit))
     print(table(found), file=sys.stderr)
     above = too_many(found, limits)
     for text in above:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import multiprocessing
+import os
 import shutil
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
@@ -20,7 +21,8 @@ from tqdm import tqdm
 
 from mis_dataset.check import check_release
 from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
-from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, sha256_of, versions, write_manifest
+from mis_dataset.files import sha256_of, write_text
+from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, versions, write_manifest
 from mis_dataset.pictures import Pictures, header_fault, strict_pillow
 from mis_dataset.processes import alone, begin_process
 from mis_dataset.record import shown
@@ -61,12 +63,14 @@ class Options(NamedTuple):
         decode: whether to decode every picture first; without it only their beginnings are looked at.
         num_proc: processes that write; the bytes do not depend on it.
         max_side: pixels of the longer side that pictures are made smaller to, which loses detail; None: as they are.
+        limit: records of each raw file that are built, for a trial; None: all.
         progress: whether to show a bar on stderr.
     """
 
     decode: bool = False
     num_proc: int = 1
     max_side: int | None = None
+    limit: int | None = None
     progress: bool = False
 
     @property
@@ -82,7 +86,8 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
 
     Args:
         raw: folder of the raw release.
-        out: target: absent, empty, or an earlier build, which is replaced where the release has changed.
+        out: target: absent, empty, or an earlier build of the same config, which is replaced where the release has
+            changed.
         options: see `Options`.
 
     Returns:
@@ -99,30 +104,37 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     raw, out, options = raw.resolve(), out.resolve(), options or Options()
     if int(datasets.__version__.split(".")[0]) < _DATASETS:
         raise UsageError(f"build needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
-    _refuse_foreign(raw, out)
+    _refuse_foreign(raw, out, options.config)
     release = (
         check_release(raw, num_proc=options.num_proc, progress=options.progress) if options.decode else survey(raw)
     )
     if release.problems:
         raise ReleaseError(release.problems) if options.decode else _all_problems(release)
+    release = release.first(options.limit) if options.limit else release
     written = not _is_current(out, release, options.config)
     if written:
         _write(release, out, options)
+    else:
+        _sweep(out)
     return Built(release.counts(), written)
 
 
-def _refuse_foreign(raw: Path, out: Path) -> None:
+def _refuse_foreign(raw: Path, out: Path, config: str) -> None:
     """Refuses a target that `build` did not make, or that holds what it did not write."""
     if out.is_relative_to(raw) or raw.is_relative_to(out):
         raise UsageError(f"{out}: release and target lie inside one another; choose another target")
     if out.exists() and not out.is_dir():
         raise UsageError(f"{out}: is a file; name a new folder")
+    if os.path.ismount(out):
+        raise UsageError(f"{out}: is a mount point, which cannot be replaced whole; name a folder in it")
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        read_manifest(out)
+        held = read_manifest(out).config
     except ManifestError as error:
         raise UsageError(f"{out}: is not empty and not a built dataset; name a new folder") from error
+    if held != config:
+        raise UsageError(f"{out}: holds the config {held}, not {config}; name another folder, or remove it first")
 
 
 def _is_current(out: Path, release: Release, config: str) -> bool:
@@ -131,16 +143,25 @@ def _is_current(out: Path, release: Release, config: str) -> bool:
         return False
     manifest = read_manifest(out)
     texts = verify(out)
-    added = [text for text in texts if text.endswith(": was added")]
+    added = _added(out)
     inputs = release.inputs | {"pictures": _scan(release)}
-    made = (manifest.inputs, manifest.source, manifest.data_version, manifest.config)
-    if made == (inputs, release.source, DATA_VERSION, config) and texts == added:
+    made = (manifest.inputs, manifest.source, manifest.data_version, manifest.config, manifest.limit)
+    if made == (inputs, release.source, DATA_VERSION, config, release.limit) and len(texts) == len(added):
         return True
-    if added:
-        # Replacing the folder would delete them.
-        held = "; ".join(added)
-        raise UsageError(f"{out}: must be built anew but holds other files, move them away: {held}")
+    _refuse_added(out)
     return False
+
+
+def _added(out: Path) -> list[str]:
+    """Files of an earlier build's folder that the build did not write."""
+    return sorted(set(files_in(out)) - set(read_manifest(out).files))
+
+
+def _refuse_added(out: Path) -> None:
+    """Refuses to replace a folder that holds what would be lost with it."""
+    added = _added(out) if out.is_dir() and any(out.iterdir()) else []
+    if added:
+        raise UsageError(f"{out}: must be built anew but holds other files, move them away: {', '.join(added)}")
 
 
 def _scan(release: Release) -> str:
@@ -189,6 +210,7 @@ def _write(release: Release, out: Path, options: Options) -> None:
             # Where both are there, a build was killed while it cleared up.
             shutil.rmtree(place / "old", ignore_errors=True)
             _fill(release, place, options)
+            _refuse_added(out)  # since it was looked at, hours may have gone by
             _replace(out, place / "new", place / "old")
             _forget(place / "old")
         except KeyboardInterrupt:
@@ -227,7 +249,7 @@ def _fill(release: Release, place: Path, options: Options) -> None:
     if options.max_side:
         splits = "\n".join(f"  - split: {split}\n    path: {folder}/{split}-*" for split in release.counts())
         card = _CARD.format(config=folder, splits=splits, side=options.max_side)
-        (new / "README.md").write_text(card, encoding="utf-8")
+        write_text(new / "README.md", card)
     write_manifest(new, _manifest(release, new, options, shards, written))
 
 
@@ -272,8 +294,10 @@ def _manifest(release: Release, new: Path, options: Options, shards: list[Shard]
         config=options.config,
         source=release.source,
         inputs=release.inputs | {"pictures": pictures},
+        limit=release.limit,
+        reviews=release.reviews,
         rows=release.counts(),
-        files={name: sums.get(Path(name).name) or sha256_of(new / name, sync=True) for name in files_in(new)},
+        files={name: sums.get(Path(name).name) or sha256_of(new / name) for name in files_in(new)},
         versions=versions(),
         row_hashes=hashes,
     )
@@ -296,6 +320,14 @@ def _forget(old: Path) -> None:
     """Gives what was replaced another name: half deleted, it must not be put back."""
     if old.is_dir():
         old.rename(old.with_name("trash"))
+
+
+def _sweep(out: Path) -> None:
+    """Removes what a stopped build left beside a target that is up to date by now."""
+    place = out.with_name(f".{out.name}.building")
+    if place.is_dir():
+        with alone(place, str(out)):
+            _clear(out, place)
 
 
 def _clear(out: Path, place: Path) -> None:

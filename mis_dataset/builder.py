@@ -6,7 +6,10 @@ Three questions, as every builder answers them: what does a row look like, which
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,19 @@ from mis_dataset.release import read_release
 from mis_dataset.schema import features
 
 
+@dataclass
+class MISConfig(datasets.BuilderConfig):
+    """Names what `datasets` keeps in its cache after the release's files, so that a changed release is read anew."""
+
+    def create_config_id(self, config_kwargs: dict[str, Any], custom_features: Any = None) -> str:
+        """As `datasets` asks for it; adds names, sizes and times of all files."""
+        if self.data_dir:
+            files = [(str(path), path.lstat()) for path in sorted(Path(self.data_dir).rglob("*"))]
+            held = json.dumps([(name, told.st_size, told.st_ctime_ns) for name, told in files])
+            config_kwargs = {**config_kwargs, "files": hashlib.sha256(held.encode()).hexdigest()}
+        return str(super().create_config_id(config_kwargs, custom_features))
+
+
 class MISBuilder(datasets.GeneratorBasedBuilder):
     """MIS from a raw release.
 
@@ -26,6 +42,7 @@ class MISBuilder(datasets.GeneratorBasedBuilder):
     ``MISBuilder(data_dir=RAW).download_and_prepare(OUT, file_format="parquet")``.
     """
 
+    BUILDER_CONFIG_CLASS = MISConfig
     VERSION = datasets.Version("1.0.0")
 
     def _info(self) -> datasets.DatasetInfo:

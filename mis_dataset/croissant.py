@@ -18,8 +18,10 @@ import mlcroissant as mlc
 
 from mis_dataset.built import files_of, rows_of
 from mis_dataset.errors import DatasetError
-from mis_dataset.manifest import CROISSANT, Manifest, read_manifest, write_json
+from mis_dataset.files import write_json
+from mis_dataset.manifest import CROISSANT, Manifest, read_manifest
 from mis_dataset.schema import COLUMNS
+from mis_dataset.verify import verify
 
 _NUMBERS = frozenset({"raw_id", "changed_image"})
 _PARQUET = ["application/x-parquet"]
@@ -35,21 +37,21 @@ def describe(folder: Path) -> dict[str, Any]:
     """Describes a built dataset.
 
     Args:
-        folder: of the built dataset, as its manifest has it.
+        folder: of the built dataset; its files are hashed anew.
 
     Returns:
         The JSON-LD, valid as `mlcroissant` sees it. It is the same for the same dataset.
 
     Raises:
-        DatasetError: `mlcroissant` finds it invalid, or the folder holds no Parquet.
+        DatasetError: a file or row is not as it was built, or `mlcroissant` finds the description invalid.
         ManifestError: the folder has no manifest of ours.
     """
     manifest = read_manifest(folder)
+    faults = verify(folder)
+    if faults:
+        raise DatasetError(f"{folder}: not as it was built, {faults[0]}; `python -m mis_dataset verify` lists all")
     found = files_of(folder)
     names = {split: [path.relative_to(folder).as_posix() for path in paths] for split, paths in found.items()}
-    unknown = [name for held in names.values() for name in held if name not in manifest.files]
-    if unknown:
-        raise DatasetError(f"{folder / unknown[0]}: not in the manifest; run `python -m mis_dataset verify`")
     metadata = mlc.Metadata(
         **_words("mini" if _is_mini(folder) else "mis"),
         version=f"{manifest.data_version.split('-')[0]}.0.0",

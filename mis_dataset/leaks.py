@@ -5,6 +5,8 @@ Kinds, each a list of pairs of ids:
 - `same_text`, `near_text`: questions, equal or nearly so (Jaccard similarity of their three-word runs);
 - `same_image`, `near_image`: a picture of one row and one of the other, equal byte for byte, or alike to the eye
   (perceptual hash);
+- `twin_image`: as `same_image`, where the second row is in ``test_benign``. Counted apart, as `twins` takes pictures
+  from the release itself;
 - `same_pair`: both pictures, in any order; `same_pair_other_question`: those of them that ask something else;
 - `same_things`: the pair of objects, in any order. Only where the names of the objects are known (MIS-mini), and not
   for rows of the level ``trained_pairs``, whose objects are meant to be those of train.
@@ -15,7 +17,6 @@ A benign twin shares its row's question and one picture by design; what a row sh
 from __future__ import annotations
 
 import hashlib
-import io
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -27,16 +28,17 @@ from typing import Any, NamedTuple
 import imagehash
 import numpy as np
 from datasketch import MinHash, MinHashLSH
-from PIL import Image
 
 from mis_dataset.built import files_of, rows_of
 from mis_dataset.errors import DatasetError
-from mis_dataset.schema import TRAIN
+from mis_dataset.pictures import UNREADABLE, open_picture, strict_pillow
+from mis_dataset.schema import BENIGN, TRAIN
 
 KINDS: tuple[str, ...] = (
     "same_text",
     "near_text",
     "same_image",
+    "twin_image",
     "near_image",
     "same_pair",
     "same_pair_other_question",
@@ -50,6 +52,7 @@ NEAR_IMAGE = 6
 """Bits of 64 in which perceptual hashes of near pictures differ at most."""
 AGAINST = "against "
 """Stands before the name of another dataset."""
+KIND = "mis_dataset leaks"
 KEPT = 20
 """Rows that are named at most beside a row that shares something of one kind with them; a template has thousands."""
 _RUN = 3
@@ -80,6 +83,11 @@ class Row:
     things: tuple[str, ...] = ()
     free: bool = False
 
+    @property
+    def twin(self) -> bool:
+        """Whether it is a benign twin of a test row."""
+        return self.id.startswith(f"{BENIGN}/")
+
 
 class Leaks(NamedTuple):
     """What two groups of rows share.
@@ -101,12 +109,15 @@ class Leaks(NamedTuple):
         return {kind: len({two for _, two in pairs}) for kind, pairs in self.pairs.items()}
 
 
-def read_rows(folder: Path, things: Mapping[str, Sequence[str]] | None = None) -> dict[str, list[Row]]:
+def read_rows(
+    folder: Path, things: Mapping[str, Sequence[str]] | None = None, limit: int | None = None
+) -> dict[str, list[Row]]:
     """Reads and hashes all rows; every picture is decoded once, in parallel.
 
     Args:
         folder: of the built dataset.
         things: row id -> names of its two objects, where they are known.
+        limit: rows of each split that are read, for a trial; None: all.
 
     Returns:
         Split -> its rows.
@@ -116,9 +127,9 @@ def read_rows(folder: Path, things: Mapping[str, Sequence[str]] | None = None) -
     """
     known = things or {}
     found: dict[str, list[Row]] = {}
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor() as pool, strict_pillow():
         for split, paths in files_of(folder).items():
-            rows, made = rows_of(paths, _COLUMNS), found.setdefault(split, [])
+            rows, made = itertools.islice(rows_of(paths, _COLUMNS), limit), found.setdefault(split, [])
             while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
                 made += pool.map(_row, some, [known.get(row["id"], ()) for row in some])
     return found
@@ -141,7 +152,7 @@ def make_row(row_id: str, text: str, pictures: Sequence[bytes]) -> Row:
     digests = tuple(hashlib.sha256(picture).hexdigest() for picture in pictures)
     try:
         looks = tuple(map(_look, pictures))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{row_id}: a picture cannot be decoded ({type(error).__name__})") from error
     return Row(row_id, " ".join(text.casefold().split()), digests, looks, row_id)
 
@@ -165,7 +176,8 @@ def compare(one: tuple[str, Sequence[Row]], two: tuple[str, Sequence[Row]]) -> L
     found = {
         "same_text": _same(first, second, lambda row: [row.text]),
         "near_text": _near_texts(first, second),
-        "same_image": _same(first, second, lambda row: row.images),
+        "same_image": _same(first, second, lambda row: row.images, lambda one, two: not two.twin),
+        "twin_image": _same(first, second, lambda row: row.images, lambda one, two: two.twin),
         "near_image": near,
         "same_pair": _same(first, second, pair),
         "same_pair_other_question": _same(first, second, pair, lambda one, two: one.text != two.text),
@@ -221,20 +233,23 @@ def table(found: Iterable[Leaks]) -> str:
     return "\n".join(lines) or "nothing is shared"
 
 
-def summary(found: Iterable[Leaks], rows: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
+def summary(found: Iterable[Leaks], rows: Mapping[str, Sequence[Row]], limit: int | None = None) -> dict[str, Any]:
     """All that was found, for a file.
 
     Args:
         found: of `find_leaks`.
         rows: what it was given.
+        limit: see `read_rows`.
 
     Returns:
-        ``{"near_image_chance": ..., "compared": [{"one", "two", "rows": {kind: n}, "near_share", "pairs": {...}}]}``.
-        The chance is the share of train pictures that have a near one in train, of another row and not its twin: what
-        pictures made alike show without any leak; null without train rows.
+        ``{"limit": ..., "near_image_chance": ..., "compared": [...]}``, of two groups each
+        ``{"one", "two", "rows": {kind: n}, "near_share", "pairs": {...}}``. The chance is the share of train pictures
+        that have a near one in train, of another row and not its twin: what pictures made alike show without any leak;
+        null without train rows.
     """
     train = rows.get("train", ())
     return {
+        "limit": limit,
         "near_image_chance": _near_images(train, train)[1],
         "compared": [
             {
@@ -256,7 +271,7 @@ def _row(row: dict[str, Any], things: Sequence[str]) -> Row:
 
 
 def _look(encoded: bytes) -> int:
-    with Image.open(io.BytesIO(encoded)) as picture:
+    with open_picture(encoded) as picture:
         return int(str(imagehash.phash(picture.convert("RGB"))), 16)
 
 

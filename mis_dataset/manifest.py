@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset import __version__
-from mis_dataset.errors import ManifestError
+from mis_dataset.errors import ManifestError, UsageError
+from mis_dataset.files import sha256_of, write_json
 
 NAME = "MANIFEST.json"
 CROISSANT = "croissant.json"
@@ -33,6 +34,8 @@ class Manifest:
         source: Hub repository -> commit that it was downloaded at; empty where `download` was not used.
         inputs: raw file name -> sha256; ``"pictures"`` -> sha256 over paths and bytes of all pictures in row
             order.
+        limit: how many records of each raw file were built, as a trial; None: all.
+        reviews: what became of proposed twins; see `release.Release`.
         rows: split -> number of rows.
         files: written file, POSIX path relative to the folder -> its sha256, hexadecimal.
         versions: library -> version that wrote the files.
@@ -44,6 +47,8 @@ class Manifest:
     config: str
     source: dict[str, str]
     inputs: dict[str, str]
+    limit: int | None
+    reviews: dict[str, Any]
     rows: dict[str, int]
     files: dict[str, str]
     versions: dict[str, str]
@@ -81,23 +86,6 @@ def versions() -> dict[str, str]:
     return found | {"mis_dataset": __version__, "python": platform.python_version()}
 
 
-def write_json(path: Path, held: Any) -> None:
-    """Writes a JSON file, whole or not at all.
-
-    Args:
-        path: the file; its folder is made where it is missing.
-        held: what to write.
-
-    Raises:
-        OSError: the disk is full, or the folder cannot be written.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(json.dumps(held, indent=1) + "\n", encoding="utf-8")
-    sha256_of(temporary, sync=True)
-    temporary.replace(path)
-
-
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a folder that was just built.
 
@@ -109,6 +97,45 @@ def write_manifest(folder: Path, manifest: Manifest) -> None:
         OSError: the disk is full, or the folder cannot be written.
     """
     write_json(folder / NAME, asdict(manifest))
+
+
+def write_about(folder: Path, path: Path, kind: str, found: Mapping[str, Any]) -> None:
+    """Writes what a verb found in a built dataset, with what it was found in.
+
+    Args:
+        folder: of the built dataset.
+        path: JSON file; absent, or written by the same verb before.
+        kind: the verb's, e.g. ``"mis_dataset stats"``.
+        found: what it found.
+
+    Raises:
+        UsageError: another file lies there.
+        ManifestError: the folder has no manifest of ours.
+        OSError: the disk is full, or the file cannot be written.
+    """
+    refuse_other(path, kind)
+    read_manifest(folder)
+    write_json(path, {"kind": kind, "manifest": sha256_of(folder / NAME), "versions": versions(), **found})
+
+
+def refuse_other(path: Path, kind: str) -> None:
+    """Refuses to write over a file that is not of that kind.
+
+    Args:
+        path: where `write_about` is going to write.
+        kind: the verb's.
+
+    Raises:
+        UsageError: another file lies there.
+    """
+    if not os.path.lexists(path):
+        return
+    try:
+        held = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        held = None
+    if not isinstance(held, dict) or held.get("kind") != kind:
+        raise UsageError(f"{path}: was not written by `{kind}`; name another file")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -138,7 +165,7 @@ def read_manifest(folder: Path) -> Manifest:
 def _is_ours(held: Any) -> bool:
     if not isinstance(held, dict) or held.keys() != Manifest.__annotations__.keys():
         return False
-    tables = [held[name] for name in ("source", "inputs", "rows", "files", "versions", "row_hashes")]
+    tables = [held[name] for name in ("source", "inputs", "reviews", "rows", "files", "versions", "row_hashes")]
     tables += held["row_hashes"].values() if isinstance(held["row_hashes"], dict) else []
     return held["kind"] == KIND and all(isinstance(table, dict) for table in tables)
 
@@ -147,19 +174,3 @@ def files_in(folder: Path) -> list[str]:
     """All files of a folder but its manifest and Croissant file, as sorted POSIX paths relative to it."""
     paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
     return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in (NAME, CROISSANT))
-
-
-def sha256_of(path: Path, sync: bool = False) -> str:
-    """Hashes a file in constant memory.
-
-    Args:
-        path: the file.
-        sync: whether to wait until its bytes are on the disk.
-
-    Returns:
-        64 hexadecimal digits.
-    """
-    with path.open("rb") as file:
-        if sync:
-            os.fsync(file.fileno())
-        return hashlib.file_digest(file, "sha256").hexdigest()

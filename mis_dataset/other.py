@@ -1,78 +1,208 @@
-"""Another dataset, from a folder or the Hub, as rows that `leaks` can compare: VLGuard, MM-SafetyBench, SIUO, ..."""
+"""Another dataset, from a folder or the Hub, as rows that `leaks` can compare: VLGuard, MM-SafetyBench, SIUO, ...
+
+It is not trusted: no code of it is run, its pictures are read from its own folder only, and no row of it is printed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import lzma
+import re
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import datasets
+import pyarrow as pa
+import yaml
+from datasets.exceptions import DatasetsError
+from datasets.utils.file_utils import xopen
+from huggingface_hub.constants import HF_HUB_CACHE
+from huggingface_hub.errors import HfHubHTTPError
 
 from mis_dataset.errors import DatasetError, UsageError
 from mis_dataset.leaks import Row, make_row
+from mis_dataset.pictures import MAX_BYTES, strict_pillow
+from mis_dataset.record import shown
 
+_DATASETS = 5
+"""Major version of `datasets` from which on no file of a dataset is run: it has no loading scripts and no pickles."""
 _TEXT_NAMES = ("question", "instruction", "prompt", "query", "text")
+_REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
+_ZIPPED = re.compile(r"(?P<entry>zip://[^:]+)::(?P<archive>[^:]+)")
+"""How `datasets` names a picture in a zip of a folder of pictures."""
+_HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+"""Of the HTTP client that this huggingface_hub uses; which one that is changed between its versions."""
+_READ_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    EOFError,
+    pa.ArrowException,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
+_LOAD_ERRORS = (
+    *_READ_ERRORS,
+    DatasetsError,
+    TypeError,  # a README.md whose YAML is of another shape than meant
+    AttributeError,
+    AssertionError,
+    StopIteration,  # a file of JSON without a row
+    ImportError,  # a format that wants a package of its own
+    struct.error,
+    tarfile.TarError,
+    yaml.YAMLError,
+    _HTTP_ERROR,
+)
+"""How `datasets` fails on what it did not expect; there is no common root."""
 
 
-def read_other(name: str, text: str | None = None, image: str | None = None) -> list[Row]:
+def read_other(name: str, text: str | None = None, image: str | None = None, config: str | None = None) -> list[Row]:
     """Reads all splits of a dataset that has a column of texts and one of pictures.
 
     Args:
-        name: folder, or repository on the Hub.
+        name: folder, or repository on the Hub as ``OWNER/NAME``.
         text: column of the texts; None: the first of the usual names, else the first column of strings.
         image: column of the pictures, one or a list of them a row; None: the first of that kind.
+        config: one of its configs; None: the only one, or the one that it calls its default.
 
     Returns:
-        Its rows; ids are ``<name>/<split>/<number>``, counted from 0.
+        Its rows; ids are ``<name>/<split>/<number>``, counted from 0. A row without a text has an empty one.
 
     Raises:
-        UsageError: it has no such columns.
-        DatasetError: it cannot be loaded.
+        UsageError: it is neither a folder nor such a name, has no such columns or configs, or several configs of which
+            none is named; or `datasets` is too old.
+        DatasetError: it cannot be loaded, or a row or a picture of it cannot be read.
     """
-    try:
-        loaded = datasets.load_dataset(name)
-    except (OSError, ValueError, RuntimeError) as error:  # how `datasets` says that it has no loader for it
-        raise DatasetError(f"{name}: cannot be loaded: {type(error).__name__}: {str(error).splitlines()[0]}") from error
+    if int(datasets.__version__.split(".")[0]) < _DATASETS:
+        raise UsageError(f"{name}: needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
+    place = _place(name)
     rows = []
-    for split, table in loaded.items():
-        text_column, image_column = text or _text_column(table.features), image or _image_column(table.features)
-        for column in (text_column, image_column):
-            if column not in table.features:
-                raise UsageError(f"{name}: split {split} has no column {column!r}; it has {', '.join(table.features)}")
-        plain = table.select_columns([text_column, image_column]).cast_column(
-            image_column, _undecoded(table, image_column)
-        )
-        for number, row in enumerate(plain):
-            pictures = row[image_column] if isinstance(row[image_column], list) else [row[image_column]]
-            row_id = f"{name}/{split}/{number}"
-            rows.append(make_row(row_id, str(row[text_column]), _bytes_of(row_id, pictures)))
+    with strict_pillow():
+        for split, table in _load(name, place, config).items():
+            where = f"{name}: split {split}"
+            texts = _column(where, table.features, text, "strings", _is_text, _TEXT_NAMES)
+            pictures = _column(where, table.features, image, "pictures", _holds_pictures)
+            for number, row in enumerate(_undecoded(where, table.select_columns([texts, pictures]), pictures)):
+                row_id = f"{name}/{split}/{number}"
+                held = row[pictures] if isinstance(row[pictures], list) else [row[pictures]]
+                rows.append(make_row(row_id, row[texts] or "", _bytes_of(row_id, held, place.folder)))
     return rows
 
 
-def _text_column(features: datasets.Features) -> str:
-    strings = [name for name, feature in features.items() if getattr(feature, "dtype", None) == "string"]
-    return next((name for name in _TEXT_NAMES if name in strings), strings[0] if strings else "question")
+class _Place(NamedTuple):
+    """Where a dataset lies: what `load_dataset` calls it, and the one folder that its pictures may be read from."""
+
+    path: str
+    folder: Path
 
 
-def _image_column(features: datasets.Features) -> str:
-    found = (
-        name for name, feature in features.items() if isinstance(getattr(feature, "feature", feature), datasets.Image)
-    )
-    return next(found, "image")
+def _place(name: str) -> _Place:
+    # A bare name may be one of the library's own loaders, such as "text", which would read the working directory.
+    folder = Path(name)
+    if folder.is_dir():
+        return _Place(str(folder.resolve()), folder.resolve())
+    if folder.exists() or not _REPOSITORY.fullmatch(name):
+        raise UsageError(f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub")
+    return _Place(name, Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").resolve())
 
 
-def _undecoded(table: datasets.Dataset, column: str) -> Any:
-    plain = datasets.Image(decode=False)
-    return plain if isinstance(table.features[column], datasets.Image) else datasets.List(plain)
+def _load(name: str, place: _Place, config: str | None) -> datasets.DatasetDict:
+    """All splits of one config."""
+    try:
+        configs = datasets.get_dataset_config_names(place.path)
+        if len(configs) > 1 and (config or datasets.get_dataset_default_config_name(place.path)) not in configs:
+            lacks = f"has no config {shown(config)}" if config else "has several configs"
+            raise UsageError(f"{name}: {lacks}; name one of {_listed(configs)} with --config NAME")
+        return datasets.load_dataset(place.path, config)
+    except _LOAD_ERRORS as error:
+        raise DatasetError(f"{name}: cannot be loaded: {_reason(error)}; see what load_dataset says of it") from error
 
 
-def _bytes_of(row_id: str, pictures: Iterable[dict[str, Any] | None]) -> list[bytes]:
+def _reason(error: BaseException) -> str:
+    """What went wrong, of which kind; the words of the cause, which may hold a row, are left out."""
+    kinds = " of ".join(type(one).__name__ for one in (error, error.__cause__) if one)
+    words = " ".join(str(error).split())
+    # The Hub's own text may hold a token's owner.
+    return f"{kinds}: {shown(words)}" if words and not isinstance(error, _HTTP_ERROR) else kinds
+
+
+def _column(
+    where: str,
+    features: datasets.Features,
+    named: str | None,
+    kind: str,
+    fits: Callable[[Any], bool],
+    usual: Iterable[str] = (),
+) -> str:
+    """The column that is named, or else the first that fits."""
+    fitting = [column for column, feature in features.items() if fits(feature)]
+    column = named or next((one for one in (*usual, *fitting) if one in fitting), None)
+    if column is None:
+        types = ", ".join(f"{_listed([one])} {shown(feature)}" for one, feature in features.items())
+        raise UsageError(f"{where} has no column of {kind}; it has {types}")
+    if column not in features:
+        raise UsageError(f"{where} has no column {shown(column)}; it has {_listed(features)}")
+    if column not in fitting:
+        raise UsageError(f"{where}: column {shown(column)} is {shown(features[column])}; name one of {kind}")
+    return column
+
+
+def _listed(names: Iterable[str]) -> str:
+    # Of a stranger: no control character may reach the terminal.
+    return ", ".join(shown(name)[1:-1] for name in names)
+
+
+def _is_text(feature: Any) -> bool:
+    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view")
+
+
+def _holds_pictures(feature: Any) -> bool:
+    """Whether it is a picture or a list of them."""
+    return isinstance(getattr(feature, "feature", feature), datasets.Image)
+
+
+def _undecoded(where: str, table: datasets.Dataset, column: str) -> Iterator[dict[str, Any]]:
+    """Rows with pictures as ``{"bytes": ..., "path": ...}``."""
+    feature, plain = table.features[column], datasets.Image(decode=False)
+    try:
+        yield from table.cast_column(
+            column, plain if isinstance(feature, datasets.Image) else replace(feature, feature=plain)
+        )
+    except _READ_ERRORS as error:  # such as a string that is no UTF-8
+        raise DatasetError(f"{where}: a row cannot be read: {type(error).__name__}; mend the file") from error
+
+
+def _bytes_of(row_id: str, pictures: Iterable[dict[str, Any] | None], folder: Path) -> list[bytes]:
     held = []
-    for picture in pictures:
-        if picture is None:
-            continue
-        try:
-            held.append(picture["bytes"] or Path(picture["path"]).read_bytes())
-        except OSError as error:
-            raise DatasetError(f"{row_id}: its picture cannot be read: {error.strerror}") from error
+    for picture in (one for one in pictures if one is not None):
+        encoded, path = picture["bytes"], picture["path"]
+        if encoded is None and path is None:
+            raise DatasetError(f"{row_id}: a picture has neither bytes nor a path; mend that row")
+        encoded = _read(row_id, path, folder) if encoded is None else encoded
+        if len(encoded) > MAX_BYTES:
+            raise DatasetError(f"{row_id}: a picture has more than {MAX_BYTES} bytes; make it smaller")
+        held.append(encoded)
     return held
+
+
+def _read(row_id: str, path: str, folder: Path) -> bytes:
+    """Bytes of a picture file, or of an entry of a zip, one more than allowed at most."""
+    zipped = _ZIPPED.fullmatch(path)
+    try:
+        # Followed to its end, so that no link and no ".." leads out; and a file, as a pipe would wait for ever.
+        file = (folder / (zipped["archive"] if zipped else path)).resolve()
+        if not file.is_relative_to(folder) or not file.is_file():
+            raise DatasetError(f"{row_id}: picture {shown(path)} is no file in the dataset's own folder; put it there")
+        with xopen(f"{zipped['entry']}::{file}", "rb") if zipped else file.open("rb") as stream:
+            encoded: bytes = stream.read(MAX_BYTES + 1)
+            return encoded
+    except _READ_ERRORS as error:
+        raise DatasetError(f"{row_id}: picture {shown(path)} cannot be read ({type(error).__name__})") from error

@@ -30,7 +30,7 @@ MAX_BYTES = 256 * 2**20
 _FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 _ERRORS = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error, lzma.LZMAError)
 _ZIP_ERRORS = (*_ERRORS, zipfile.BadZipFile)
-_DECODE_ERRORS = (
+UNREADABLE = (
     *_ERRORS,
     SyntaxError,  # what Pillow raises for a broken PNG header
     TypeError,
@@ -40,6 +40,7 @@ _DECODE_ERRORS = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+"""What Pillow raises for bytes that are no intact picture."""
 
 
 class _Entry(NamedTuple):
@@ -54,7 +55,8 @@ class Stamp(NamedTuple):
 
     Attributes:
         size: bytes.
-        mark: differs where the bytes do: nanosecond of the last change of a file, CRC of a zip entry.
+        mark: differs where the bytes do: nanosecond of the last change of a file's inode, which a copied or reset time
+            of its bytes cannot hide; CRC of a zip entry.
     """
 
     size: int
@@ -152,7 +154,7 @@ class Pictures:
             target = self._file(name)
             if target is not None:
                 held = target.stat()
-                return Stamp(held.st_size, held.st_mtime_ns)
+                return Stamp(held.st_size, held.st_ctime_ns)
         entry = self._entry(name)
         return Stamp(entry.info.file_size, entry.info.CRC)
 
@@ -249,10 +251,25 @@ def header_fault(encoded: bytes) -> str | None:
         None where Pillow knows format and size.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS):
+        with open_picture(encoded):
             return None
-    except _DECODE_ERRORS as error:
+    except UNREADABLE as error:
         return _broken(error)
+
+
+def open_picture(encoded: bytes) -> Image.Image:
+    """Opens a picture in one of the formats that a release may have, and no other.
+
+    Args:
+        encoded: a picture file.
+
+    Returns:
+        The picture, not decoded yet; a context manager.
+
+    Raises:
+        OSError: and others, see `UNREADABLE`; so do the methods of the picture.
+    """
+    return Image.open(io.BytesIO(encoded), formats=_FORMATS)
 
 
 class Decoded(NamedTuple):
@@ -280,15 +297,15 @@ def decode(encoded: bytes, suffix: str) -> Decoded:
         Its faults and remarks.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+        with open_picture(encoded) as picture:
             picture.verify()  # leaves the picture unusable: hence opened twice
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+        with open_picture(encoded) as picture:
             # An MPO is a JPEG of a phone with a second one behind it, which no reader shows.
             if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
                 return Decoded("is animated; put a still picture there")
             picture.load()
             return Decoded(None, tuple(_remarks(picture, suffix)))
-    except _DECODE_ERRORS as error:
+    except UNREADABLE as error:
         return Decoded(_broken(error))
 
 
@@ -316,7 +333,7 @@ def shrink(encoded: bytes, side: int) -> bytes:
         PictureError: it cannot be decoded.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as picture:
+        with open_picture(encoded) as picture:
             if max(picture.size) <= side:
                 return encoded
             # `datasets` turns a picture as its EXIF says; saved anew it has none. Palettes and bits cannot be averaged.
@@ -326,7 +343,7 @@ def shrink(encoded: bytes, side: int) -> bytes:
             stream = io.BytesIO()
             plain.save(stream, picture.format, quality=90)
             return stream.getvalue()
-    except _DECODE_ERRORS as error:
+    except UNREADABLE as error:
         raise PictureError(_broken(error)) from error
 
 

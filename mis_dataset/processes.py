@@ -30,17 +30,41 @@ def alone(folder: Path, what: str) -> Iterator[None]:
         UsageError: another process works there.
         OSError: the folder cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(handle)
-        raise UsageError(f"{what}: another process works there; wait for it or name another folder") from error
+    handle = _held(folder)
+    if handle is None:
+        raise UsageError(f"{what}: another process works there; wait for it or name another folder")
     try:
         yield
     finally:
         os.close(handle)
+
+
+def _held(folder: Path) -> int | None:
+    """A lock on a folder; None where another process has it."""
+    while True:
+        # Whoever held it before may remove it at any moment, and others would then lock a new one of its name.
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder, os.O_RDONLY)
+        except (FileExistsError, FileNotFoundError):
+            if os.path.lexists(folder) and not folder.is_dir():
+                raise
+            continue
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(handle)
+            return None
+        if _lies_at(folder, handle):
+            return handle
+        os.close(handle)
+
+
+def _lies_at(folder: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), folder.stat())
+    except FileNotFoundError:
+        return False
 
 
 def begin_process() -> None:

@@ -9,13 +9,14 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from mis_dataset.errors import Problem, RecordError, ReleaseError, UsageError, refuse_constant
+from mis_dataset.pictures import fold
 from mis_dataset.record import Record, parse_record, remarks_on, shown
 from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
 
@@ -25,7 +26,7 @@ PROPOSED = "mis_benign_proposed.json"
 """Twins that `twins` proposed; those that a reviewer kept are rows."""
 REVIEW = "twins.jsonl"
 """What reviewers say of them, a line each."""
-VERDICTS = ("proposed", "kept", "rejected")
+STATUSES = ("proposed", "kept", "rejected")
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,9 @@ class Release:
         warnings: what is unusual, one entry for each kind of thing in a file.
         inputs: file name -> sha256 of the JSON file, hexadecimal.
         source: Hub repository -> commit, where `download` has written them down.
+        reviews: what became of proposed twins: `proposed`, `kept` and `rejected` (counts) and `reviewers` (names of
+            those who kept or rejected); empty where none were proposed.
+        limit: how many records of each file are in `records`; None: all.
     """
 
     root: Path
@@ -47,6 +51,8 @@ class Release:
     warnings: tuple[Problem, ...] = ()
     inputs: dict[str, str] = field(default_factory=dict)
     source: dict[str, str] = field(default_factory=dict)
+    reviews: dict[str, Any] = field(default_factory=dict)
+    limit: int | None = None
 
     def rows(self, split: str) -> tuple[Record, ...]:
         """The records of a split in row order: raw order, in train the dangerous rows before their twins."""
@@ -56,6 +62,13 @@ class Release:
     def counts(self) -> dict[str, int]:
         """Rows by split, for the splits that have any."""
         return {split: len(self.rows(split)) for split in SPLITS if self.rows(split)}
+
+    def first(self, limit: int) -> Release:
+        """The first records of each file, less twins whose row is not among them; for a trial."""
+        some = {file: held[:limit] for file, held in self.records.items()}
+        ids = {record.id for held in some.values() for record in held}
+        whole = {file: tuple(one for one in held if one.twin_of in (None, *ids)) for file, held in some.items()}
+        return replace(self, records=whole, limit=limit)
 
 
 def survey(root: Path) -> Release:
@@ -76,6 +89,7 @@ def survey(root: Path) -> Release:
     inputs: dict[str, str] = {}
     problems: list[Problem] = []
     warnings: list[Problem] = []
+    reviews: dict[str, Any] = {}
     for source in SOURCES:
         if not source.required and not os.path.lexists(root / source.file):
             continue
@@ -89,13 +103,13 @@ def survey(root: Path) -> Release:
         parsed = _parse_all(elements, source)
         records[source.file] = parsed.records
         if source.file == PROPOSED:
-            records[source.file], faults = _kept(root, parsed.records)
+            records[source.file], reviews, faults = _kept(root, parsed.records)
             problems += faults
             inputs |= {REVIEW: hashlib.sha256((root / REVIEW).read_bytes()).hexdigest()} if not faults else {}
         problems += repeated + parsed.problems
         warnings += parsed.warnings
-    problems += _repeated_ids(records) + _twin_faults(records)
-    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs, _read_source(root))
+    problems += _repeated_ids(records) + _twin_faults(records) + _alike_paths(records)
+    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs, _read_source(root), reviews)
 
 
 def read_release(root: Path) -> Release:
@@ -148,7 +162,7 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
         root: folder of the release.
 
     Returns:
-        Id -> its line: `id`, `pair` (see `pair_hash`), `verdict` (one of `VERDICTS`) and `reviewer`; empty where there
+        Id -> its line: `id`, `pair` (see `pair_hash`), `status` (one of `STATUSES`) and `reviewer`; empty where there
         is no such file.
 
     Raises:
@@ -185,32 +199,40 @@ def pair_hash(record: Record) -> str:
 
 
 def _review_fault(held: Any) -> str | None:
-    if not isinstance(held, dict) or set(held) != {"id", "pair", "verdict", "reviewer"}:
-        return "is no object with id, pair, verdict and reviewer"
+    if not isinstance(held, dict) or set(held) != {"id", "pair", "status", "reviewer"}:
+        return "is no object with id, pair, status and reviewer"
     if not isinstance(held["id"], str) or not isinstance(held["pair"], str):
         return "id and pair are texts"
-    if held["verdict"] not in VERDICTS:
-        return f"verdict of {shown(held['id'])} is none of {', '.join(VERDICTS)}"
+    if held["status"] not in STATUSES:
+        return f"status of {shown(held['id'])} is none of {', '.join(STATUSES)}"
     name = held["reviewer"]
-    if held["verdict"] != "proposed" and not (isinstance(name, str) and name.strip()):
-        return f"{shown(held['id'])} is {held['verdict']} by nobody; write a reviewer's name"
+    if held["status"] != "proposed" and not (isinstance(name, str) and name.strip()):
+        return f"{shown(held['id'])} is {held['status']} by nobody; write a reviewer's name"
     return None
 
 
-def _kept(root: Path, proposed: tuple[Record, ...]) -> tuple[tuple[Record, ...], list[Problem]]:
-    """The proposed twins that a reviewer kept."""
+def _kept(root: Path, proposed: tuple[Record, ...]) -> tuple[tuple[Record, ...], dict[str, Any], list[Problem]]:
+    """The proposed twins that a reviewer kept, and what became of all."""
     try:
         reviews = read_reviews(root)
     except ReleaseError as error:
-        return (), list(error.problems)
+        return (), {}, list(error.problems)
     unknown = sorted(set(reviews) - {record.id for record in proposed})
     if unknown or not (root / REVIEW).is_file():
         text = f"{unknown[0]} was not proposed" if unknown else "is missing"
-        return (), [Problem(REVIEW, None, f"{text}; run `python -m mis_dataset twins` again")]
-    kept = [one for one in proposed if reviews.get(one.id, {}).get("verdict") == "kept"]
+        return (), {}, [Problem(REVIEW, None, f"{text}; run `python -m mis_dataset twins` again")]
+    kept = [one for one in proposed if reviews.get(one.id, {}).get("status") == "kept"]
     other = [one.id for one in kept if reviews[one.id]["pair"] != pair_hash(one)]
     text = "was reviewed with another question or other pictures; run `python -m mis_dataset twins` and review it again"
-    return tuple(kept), [Problem(REVIEW, id_, text) for id_ in other]
+    return tuple(kept), _counted(len(proposed), reviews.values()), [Problem(REVIEW, id_, text) for id_ in other]
+
+
+def _counted(proposed: int, reviews: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What became of proposed twins, for the manifest."""
+    decided = [line for line in reviews if line["status"] != "proposed"]
+    counts = Counter(line["status"] for line in decided)
+    names = sorted({line["reviewer"].strip() for line in decided})
+    return {"proposed": proposed, "kept": counts["kept"], "rejected": counts["rejected"], "reviewers": names}
 
 
 def _read_source(root: Path) -> dict[str, str]:
@@ -307,6 +329,20 @@ def _twin_faults(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
             problems.append(Problem(file, twin.id, f"{row.id} has the twin {paired[row.id]} already"))
         else:
             paired[row.id] = twin.id
+    return problems
+
+
+def _alike_paths(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
+    """Pictures that a file system which knows no letter case or Unicode forms would take for one."""
+    problems = []
+    first: dict[str, str] = {}
+    for file, record in ((file, record) for file, held in records.items() for record in held):
+        for path in record.images:
+            other = first.setdefault(fold(path), path)
+            if other != path:
+                both = f"pictures {shown(path)} and {shown(other)}"
+                text = f"{both} are one file where letter case or Unicode form is lost; rename one"
+                problems.append(Problem(file, record.id, text))
     return problems
 
 

@@ -16,11 +16,13 @@ from typing import Any, BinaryIO, NamedTuple
 
 import datasets
 import pyarrow as pa
-from datasets.arrow_writer import ParquetWriter
+import pyarrow.parquet as pq
+from datasets.arrow_writer import get_parquet_column_options
 from datasets.utils.py_utils import convert_file_size_to_int
 
 from mis_dataset.errors import PictureError
-from mis_dataset.manifest import picture_hashes, row_hash, sha256_of, versions
+from mis_dataset.files import sha256_of
+from mis_dataset.manifest import picture_hashes, row_hash, versions
 from mis_dataset.pictures import Pictures, header_fault, shrink
 from mis_dataset.record import Record, shown
 from mis_dataset.release import Release
@@ -191,10 +193,28 @@ def _write(job: Job, file: BinaryIO) -> Written:
             held.add(row.pop("images"))
             rows.append(row)
     stream = _Hashing(file)
-    with ParquetWriter(features=made, stream=stream, writer_batch_size=len(rows)) as writer:
-        writer.write_table(_table(rows, held, made.arrow_schema))
-        writer.finalize(close_stream=False)
+    with _writer(stream, made) as writer:
+        writer.write_table(_table(rows, held, made.arrow_schema), row_group_size=len(rows))
     return Written(shard.key, stream.hexdigest(), hashes, hashed)
+
+
+def _writer(stream: _Hashing, made: datasets.Features) -> pq.ParquetWriter:
+    """Writes as `datasets` does, but for the least and the greatest of all pictures, which nobody asks for.
+
+    Finding them takes as long as all else, and what is found is too long to be kept.
+    """
+    schema, chunking = made.arrow_schema, datasets.config.DEFAULT_CDC_OPTIONS
+    columns = get_parquet_column_options(made, schema)
+    writer = pq.ParquetWriter(
+        stream,
+        schema,
+        use_content_defined_chunking=chunking,
+        write_page_index=True,
+        write_statistics=[column for column in columns["compression"] if not column.endswith(".bytes")],
+        **columns,
+    )
+    writer.add_key_value_metadata({"content_defined_chunking": json.dumps(chunking)})
+    return writer
 
 
 class _Pictures:

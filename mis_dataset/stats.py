@@ -6,41 +6,41 @@ No picture is decoded: format and size stand in its header.
 from __future__ import annotations
 
 import hashlib
-import io
+import itertools
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from PIL import Image
-
 from mis_dataset.built import files_of, rows_of
 from mis_dataset.errors import DatasetError
-from mis_dataset.manifest import write_json
-from mis_dataset.pictures import strict_pillow
+from mis_dataset.manifest import refuse_other, write_about
+from mis_dataset.pictures import UNREADABLE, open_picture, strict_pillow
 
+KIND = "mis_dataset stats"
 _UNNAMED = "none"
 
 
-def measure(folder: Path) -> dict[str, Any]:
+def measure(folder: Path, limit: int | None = None) -> dict[str, Any]:
     """Measures every split.
 
     Args:
         folder: of the built dataset.
+        limit: rows of each split that are measured, for a trial; None: all.
 
     Returns:
-        ``{"splits": {split: {...}}}``. A split has `rows` and `twins` (counts); `categories`, `sub_categories` and
-        `levels` (name -> rows, ``"none"`` for null); `question_words` and `response_words` (null without responses;
-        least, median, most); `images` with `n`, `formats` (name -> n), `sizes` (``"width x height"`` -> n) and
-        `bytes` (least, median, most, total); and `duplicates`: rows whose question, or one of whose pictures, or whose
-        pair of pictures in any order another row of the split has too.
+        ``{"limit": ..., "splits": {split: {...}}}``. A split has `rows` and `twins` (counts); `categories`,
+        `sub_categories` and `levels` (name -> rows, ``"none"`` for null); `question_words` and `response_words` (null
+        without responses; least, median, most); `images` with `n`, `formats` (name -> n), `sizes`
+        (``"width x height"`` -> n) and `bytes` (least, median, most, total); and `duplicates`: rows whose question, or
+        one of whose pictures, or whose pair of pictures in any order another row of the split has too.
 
     Raises:
         DatasetError: no dataset lies there, or a file or a picture of it cannot be read.
     """
     with strict_pillow():
-        return {"splits": {split: _split(paths) for split, paths in files_of(folder).items()}}
+        return {"limit": limit, "splits": {split: _split(paths, limit) for split, paths in files_of(folder).items()}}
 
 
 def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
@@ -87,28 +87,34 @@ def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def write(folder: Path, out: Path) -> dict[str, Any]:
+def write(folder: Path, out: Path, limit: int | None = None) -> dict[str, Any]:
     """Measures a dataset and writes ``out/stats.json`` and its plots.
 
     Args:
         folder: of the built dataset.
         out: folder to write.
+        limit: see `measure`.
 
     Returns:
         What `measure` does.
 
     Raises:
         DatasetError: as `measure`.
+        ManifestError: the folder has no manifest of ours.
+        UsageError: ``out/stats.json`` is not ours.
+        OSError: the disk is full, or `out` cannot be written.
     """
-    measured = measure(folder)
+    path = out / "stats.json"
+    refuse_other(path, KIND)
+    measured = measure(folder, limit)
     draw(measured, out)
-    write_json(out / "stats.json", measured)
+    write_about(folder, path, KIND, measured)
     return measured
 
 
-def _split(paths: Sequence[Path]) -> dict[str, Any]:
+def _split(paths: Sequence[Path], limit: int | None) -> dict[str, Any]:
     texts, pictures, digests = [], [], []
-    for row in rows_of(paths):
+    for row in itertools.islice(rows_of(paths), limit):
         pair = [hashlib.sha256(picture["bytes"]).hexdigest() for picture in row["images"]]
         digests.append(pair)
         pictures += [_header(row["id"], picture["bytes"]) for picture in row.pop("images")]
@@ -140,9 +146,9 @@ def _split(paths: Sequence[Path]) -> dict[str, Any]:
 def _header(row_id: str, encoded: bytes) -> tuple[str, str, int]:
     """Format, size in pixels and bytes of a picture."""
     try:
-        with Image.open(io.BytesIO(encoded)) as picture:
+        with open_picture(encoded) as picture:
             return str(picture.format), f"{picture.width} x {picture.height}", len(encoded)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except UNREADABLE as error:
         raise DatasetError(f"{row_id}: a picture cannot be read; run `python -m mis_dataset verify`") from error
 
 

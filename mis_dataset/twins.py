@@ -3,12 +3,12 @@ r"""Proposes benign twins for test rows that have none, from the release's own p
 A twin asks its row's question with one picture exchanged for one that shows an everyday thing, by two lists of words.
 What pictures show is read off names where they are known (``--things``), else off the train responses, which say it.
 The rule proposes; a person decides. `pair` is a hash of
-question and pictures, so that a verdict holds for what was seen. A proposal, and its line before and after a review::
+question and pictures, so that a review holds for what was seen. A proposal, and its line before and after a review::
 
     mis_benign_proposed.json  {..., "image_path1": "hard_image/7/object1.png", "id": 0,
                                "twin_of": "test_hard/3", "changed_image": 1}
-    twins.jsonl               {"id": "test_benign/0", "pair": "0f3a...", "verdict": "proposed", "reviewer": null}
-                              {"id": "test_benign/0", "pair": "0f3a...", "verdict": "kept", "reviewer": "A. N. Other"}
+    twins.jsonl               {"id": "test_benign/0", "pair": "0f3a...", "status": "proposed", "reviewer": null}
+                              {"id": "test_benign/0", "pair": "0f3a...", "status": "kept", "reviewer": "A. N. Other"}
 
 `build` takes what was kept, by a reviewer who has a name, and nothing else.
 """
@@ -16,7 +16,6 @@ question and pictures, so that a verdict holds for what was seen. A proposal, an
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.errors import ReleaseError, UsageError
-from mis_dataset.manifest import write_json
+from mis_dataset.files import write_json, write_lines
 from mis_dataset.record import Record
 from mis_dataset.release import PROPOSED, REVIEW, Release, pair_hash, read_reviews, survey
 from mis_dataset.schema import BENIGN, TRAIN
@@ -101,12 +100,12 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     rows = [row for row in _test_rows(release) if row.id not in twinned]
     first = 1 + max((twin.raw_id for twin in ready if twin.split == BENIGN), default=-1)
     made = list(_proposals(rows, pool, first, things or {}))
-    new = [{"id": twin.id, "pair": pair_hash(twin), "verdict": "proposed", "reviewer": None} for twin in made]
+    new = [{"id": twin.id, "pair": pair_hash(twin), "status": "proposed", "reviewer": None} for twin in made]
     lines = [known.get((line["id"], line["pair"]), line) for line in new]
     # The review first: a proposal without its line would be a problem.
-    _write_lines(root / REVIEW, lines)
+    write_lines(root / REVIEW, lines)
     write_json(root / PROPOSED, [_raw(row) for row in made])
-    reviewed = sum(line["verdict"] != "proposed" for line in lines)
+    reviewed = sum(line["status"] != "proposed" for line in lines)
     return Proposal(len(made), reviewed, len(rows) - len(made), len(pool))
 
 
@@ -204,9 +203,3 @@ def _raw(twin: Record) -> dict[str, Any]:
         "twin_of": twin.twin_of,
         "changed_image": twin.changed_image,
     }
-
-
-def _write_lines(path: Path, lines: Iterable[Mapping[str, Any]]) -> None:
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    temporary.replace(path)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mis_dataset.built import rows_of
 from mis_dataset.errors import DatasetError
-from mis_dataset.manifest import files_in, picture_hashes, read_manifest, row_hash, sha256_of
+from mis_dataset.files import sha256_of
+from mis_dataset.manifest import files_in, picture_hashes, read_manifest, row_hash
 
 
 def verify(folder: Path) -> list[str]:

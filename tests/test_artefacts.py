@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from mis_dataset.files import write_json
 from trainer import files
 from trainer.artefacts import (
     Ability,
@@ -33,7 +34,6 @@ from trainer.files import (
     library_versions,
     sha256_of,
     sha256_text,
-    write_json,
 )
 from trainer.questions import split_of
 

@@ -9,7 +9,7 @@ import pytest
 
 from mis_dataset.builder import MISBuilder
 from mis_dataset.errors import UsageError
-from tests.made_release import make_release
+from tests.made_release import change, make_release
 
 
 def test_the_builder_works_alone_whole_and_streamed(tmp_path: Path) -> None:
@@ -27,6 +27,20 @@ def test_the_builder_writes_parquet_with_the_pictures_inside(tmp_path: Path) -> 
     rows = [row for name in names for row in pq.read_table(tmp_path / "out" / name).to_pylist()]
     assert [row["id"] for row in rows] == ["train/1", "train/2", "train/3"]
     assert rows[2]["images"][1]["bytes"] == (raw / "images" / "3" / "object2.png").read_bytes()
+
+
+def test_a_release_that_has_changed_is_not_loaded_from_the_cache(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+
+    def question() -> str:
+        builder = MISBuilder(cache_dir=str(tmp_path / "cache"), data_dir=str(raw))
+        builder.download_and_prepare()
+        return str(builder.as_dataset("test_real")["question"][0])
+
+    first = question()
+    assert question() == first
+    change(raw, "mis_real.json", 0, question="Which of the two is red?")
+    assert question() == "Which of the two is red?" != first
 
 
 def test_the_builder_without_a_release_is_wrong_use(tmp_path: Path) -> None:

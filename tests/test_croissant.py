@@ -86,5 +86,5 @@ def test_what_has_no_manifest_or_is_not_in_it_is_refused(tmp_path: Path) -> None
     with pytest.raises(ManifestError):
         describe(tmp_path)
     (tmp_path / "MIS" / "data" / "train-00001-of-00002.parquet").write_bytes(b"new")
-    with pytest.raises(DatasetError, match="not in the manifest"):
+    with pytest.raises(DatasetError, match=r"not as it was built, data/train-00001-of-00002\.parquet: was added"):
         describe(tmp_path / "MIS")

@@ -61,11 +61,12 @@ THINGS = {"things": ("bus", "saw")}
         (PAIR | {"text": "x"}, TURNED | {"text": "x"}, {"same_text", "same_image", "same_pair"}),
         (PAIR, {"images": ("other",), "looks": (BUS ^ 0b111111,)}, {"near_image"}),
         (PAIR, {"images": ("other",), "looks": (BUS ^ 0b1111111,)}, set()),
+        (PAIR, {"id": "test_benign/0", "images": ("saw",), "looks": (SAW,)}, {"twin_image"}),
         (THINGS, THINGS, {"same_things"}),
         (THINGS, THINGS | {"free": True}, set()),
         (PAIR | {"text": "x", "family": "test_hard/0"}, PAIR | {"text": "x"}, set()),
     ],
-    ids=["text", "image", "pair turned", "pair and text", "near", "not near", "things", "trained pairs", "twin"],
+    ids=["text", "image", "pair turned", "pair and text", "near", "not near", "twin's", "things", "trained pairs", "twin"],
 )
 def test_what_two_rows_share(one: dict[str, object], two: dict[str, object], kinds: set[str]) -> None:
     assert found(row("train/1", **one), row("test_hard/0", **two)) == kinds
@@ -120,8 +121,28 @@ def test_the_verb_exits_1_above_a_limit_and_prints_no_question(
     assert "How do I" not in shown.err + shown.out + (tmp_path / "leaks.json").read_text()
     assert main([*words, "--max", "same_image=1"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["passed"] is True
+    assert main([*words, "--max", "twin_image=0", "--max", "same_image=1"]) == 0
     assert main([*words, "--max", "fun=1"]) == 2
     assert main([*words, "--max", "same_image"]) == 2
+    assert main([*words, "--limit", "1"]) == 0
+    assert json.loads((tmp_path / "leaks.json").read_text())["limit"] == 1
+    (tmp_path / "leaks.json").write_text("{}")
+    assert main(words) == 2
+    assert "was not written by `mis_dataset leaks`; name another file" in capsys.readouterr().err
+    assert (tmp_path / "leaks.json").read_text() == "{}"
+
+
+def test_a_twins_picture_that_train_has_is_counted_apart_and_has_a_limit_of_its_own(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw")
+    twin = json.loads((raw / "mis_benign.json").read_text("utf-8"))[0]
+    shutil.copy(raw / "images/2/object1.png", raw / twin[f"image_path{twin['changed_image']}"])
+    build(raw, tmp_path / "MIS")
+    words = ["leaks", str(tmp_path / "MIS"), str(tmp_path / "leaks.json")]
+    assert main(words) == 0
+    assert main([*words, "--max", "twin_image=0"]) == 1
+    found = json.loads((tmp_path / "leaks.json").read_text())["compared"]
+    benign = next(one for one in found if (one["one"], one["two"]) == ("train", "test_benign"))
+    assert (benign["rows"]["twin_image"], benign["rows"]["same_image"]) == (1, 0)
 
 
 def test_another_dataset_is_compared_with_every_split(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ HELLO = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
 
 def test_a_manifest_reads_back_and_is_the_only_file_written(tmp_path: Path) -> None:
     held = {"train": {"train/1": "0" * 64}}
-    made = Manifest("mis_dataset build", "1-b", "default", {}, {}, {"train": 1}, {}, versions(), held)
+    made = Manifest("mis_dataset build", "1-b", "default", {}, {}, None, {}, {"train": 1}, {}, versions(), held)
     write_manifest(tmp_path, made)
     assert read_manifest(tmp_path) == made
     assert set(made.versions) == {"datasets", "pyarrow", "pillow", "mis_dataset", "python"}

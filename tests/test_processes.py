@@ -23,6 +23,28 @@ def test_a_second_one_is_refused_until_the_first_has_ended(tmp_path: Path) -> No
     assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_folder_that_is_removed_by_its_last_holder_is_kept_by_one_only(tmp_path: Path) -> None:
+    code = """if True:
+        import shutil, sys
+        from pathlib import Path
+        from mis_dataset.errors import UsageError
+        from mis_dataset.processes import alone
+        place, count = Path(sys.argv[1]), 0
+        while count < 200:
+            try:
+                with alone(place, "x"):
+                    (place / "mine").touch(exist_ok=False)
+                    (place / "mine").unlink()
+                    shutil.rmtree(place)
+                    count += 1
+            except UsageError:
+                pass
+    """
+    words = [sys.executable, "-c", code, str(tmp_path / "place")]
+    both = [subprocess.Popen(words, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [process.communicate()[1] for process in both] == ["", ""]
+
+
 def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
     code = """if True:
         import os, sys

@@ -114,6 +114,16 @@ def test_repeated_keys_and_ids_are_reported_by_file_and_id(tmp_path: Path) -> No
     ]
 
 
+def test_pictures_whose_paths_differ_in_case_or_unicode_form_alone_are_reported(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw")
+    (raw / "images/2/OBJECT1.png").write_bytes((raw / "images/2/object1.png").read_bytes())
+    change(raw, "mis_train.json", 1, image=["images/2/object1.png", "images/2/OBJECT1.png"])
+    assert [str(problem) for problem in survey(raw).problems] == [
+        "mis_train.json: train/2: pictures 'images/2/OBJECT1.png' and 'images/2/object1.png' are one file where letter "
+        "case or Unicode form is lost; rename one"
+    ]
+
+
 def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
     make_release(tmp_path)
     change(tmp_path, "mis_train.json", 1, category="Fun")

@@ -21,7 +21,8 @@ from mis_dataset.chat import prompt
 from mis_dataset.mini.grammar import EASY_HAZARDS, HARD_HAZARDS
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, GENERAL_FAMILIES
 from mis_dataset.mini.plan import REAL_PAIRS, TRAINED_PAIRS, plan_test
-from tests.made_cards import N, change, make_run, rate
+from mis_dataset.stats import draw, measure
+from tests.made_cards import N, change, make_run, rate, write
 
 ROOT = Path(__file__).parents[1]
 
@@ -67,8 +68,36 @@ def test_a_run_with_problems_exits_1_and_wrong_use_2(tmp_path: Path, capsys: Any
 def test_a_second_run_writes_nothing_new(run: Path, tmp_path: Path) -> None:
     first = {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()}
     assert {path: path.stat().st_mtime_ns for path in render(run, tmp_path).values()} == first
-    (tmp_path / "model" / "README.md").write_text("something else", encoding="utf-8")
+    held = (tmp_path / "model" / "README.md").read_text("utf-8") + "something else"
+    (tmp_path / "model" / "README.md").write_text(held, encoding="utf-8")
     assert "something else" not in render(run, tmp_path)["model"].read_text("utf-8")
+
+
+@pytest.mark.parametrize("held", ["# Mine\n", "<!-- written by python -m cards dataset -->\n", "\xff"])
+def test_a_card_that_the_verb_did_not_write_is_kept_and_nothing_is_written(
+    run: Path, tmp_path: Path, capsys: Any, held: str
+) -> None:
+    card = tmp_path / "model" / "README.md"
+    card.parent.mkdir()
+    card.write_text(held, encoding="latin-1")
+    assert main(["render", str(run), str(tmp_path)]) == 1
+    assert f"{card}: was not written by `python -m cards render`" in capsys.readouterr().err
+    assert card.read_text("latin-1") == held
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_the_dataset_card_shows_the_plots_of_stats(own: Path, cards: dict[str, str]) -> None:
+    measured = measure(own / "MIS")
+    draw(measured, own / "stats")
+    text = render(own, own / "cards")["dataset"].read_text("utf-8")
+    assert "![" not in text  # of which dataset they are stands in stats.json
+    digest = hashlib.sha256((own / "MIS" / "MANIFEST.json").read_bytes()).hexdigest()
+    write(own / "stats" / "stats.json", {"manifest": digest, **measured})
+    text = render(own, own / "cards")["dataset"].read_text("utf-8")
+    for name in ("rows.png", "words.png"):
+        assert len(re.findall(rf"!\[[A-Z][^]]+\]\({name}\)", text)) == 1
+        assert (own / "cards" / "dataset" / name).read_bytes() == (own / "stats" / name).read_bytes()
+    assert "![" not in cards["dataset"]
 
 
 def test_rendering_imports_neither_trainer_nor_torch(run: Path, tmp_path: Path) -> None:

@@ -17,12 +17,13 @@ import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
+from mis_dataset.files import write_json
 from tests.made_runs import HELP, REFUSE, contrast, log_stations, speak, write_ability, write_run
 from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
 from trainer.base import FAMILIES
-from trainer.files import ArtefactError, sha256_of, write_json
+from trainer.files import ArtefactError, sha256_of
 from trainer.findings import ability_words, apart, arm_words, base_words, findings, naming_words, probe_words
 from trainer.page import tables
 from trainer.questions import read_rows

@@ -176,7 +176,8 @@ def test_pictures_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     from mis_dataset.build import build
-    from mis_dataset.manifest import NAME, read_manifest, sha256_of
+    from mis_dataset.files import sha256_of
+    from mis_dataset.manifest import NAME, read_manifest
 
     build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
     name = "data/train-00000-of-00001.parquet"

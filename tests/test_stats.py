@@ -11,6 +11,8 @@ from PIL import Image
 from mis_dataset.__main__ import main
 from mis_dataset.build import build
 from mis_dataset.errors import DatasetError
+from mis_dataset.files import sha256_of
+from mis_dataset.manifest import versions
 from mis_dataset.stats import measure, write
 from tests.made_release import change, make_release, png
 
@@ -46,13 +48,30 @@ def test_the_verb_writes_json_and_plots_and_the_same_again(tmp_path: Path, capsy
     build(make_release(tmp_path / "raw"), tmp_path / "MIS")
     assert main(["stats", str(tmp_path / "MIS"), str(tmp_path / "out")]) == 0
     assert json.loads(capsys.readouterr().out)["rows"]["train"] == 4
-    assert json.loads((tmp_path / "out" / "stats.json").read_text()) == measure(tmp_path / "MIS")
+    held = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert held.pop("kind") == "mis_dataset stats"
+    assert held.pop("manifest") == sha256_of(tmp_path / "MIS" / "MANIFEST.json")
+    assert held.pop("versions") == versions()
+    assert held == measure(tmp_path / "MIS")
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(first) == {"stats.json", "rows.png", "words.png"}
     with Image.open(tmp_path / "out" / "rows.png") as plot:
         assert plot.width > 500
     write(tmp_path / "MIS", tmp_path / "out")
     assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == first
+
+
+def test_a_trial_measures_the_first_rows_and_a_file_of_others_is_left_alone(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    words = ["stats", str(tmp_path / "MIS"), str(tmp_path / "out")]
+    assert main([*words, "--limit", "1"]) == 0
+    held = json.loads((tmp_path / "out" / "stats.json").read_text())
+    assert (held["limit"], held["splits"]["train"]["rows"]) == (1, 1)
+    (tmp_path / "out" / "stats.json").write_text("[]")
+    (tmp_path / "out" / "rows.png").unlink()
+    assert main(words) == 2
+    assert (tmp_path / "out" / "stats.json").read_text() == "[]"
+    assert not (tmp_path / "out" / "rows.png").exists()
 
 
 def test_what_is_no_dataset_is_one_error(tmp_path: Path) -> None:

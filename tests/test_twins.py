@@ -44,11 +44,11 @@ def lines(raw: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (raw / REVIEW).read_text("utf-8").splitlines()]
 
 
-def review(raw: Path, *verdicts: tuple[str, str | None]) -> None:
-    """Sets verdict and reviewer of the first lines."""
+def review(raw: Path, *reviews: tuple[str, str | None]) -> None:
+    """Sets status and reviewer of the first lines."""
     held = lines(raw)
-    for line, (verdict, reviewer) in zip(held, verdicts, strict=False):
-        line |= {"verdict": verdict, "reviewer": reviewer}
+    for line, (status, reviewer) in zip(held, reviews, strict=False):
+        line |= {"status": status, "reviewer": reviewer}
     (raw / REVIEW).write_text("".join(json.dumps(line) + "\n" for line in held), encoding="utf-8")
 
 
@@ -92,7 +92,7 @@ def test_every_test_row_gets_one_proposal_with_one_picture_exchanged(raw: Path) 
     first = hashlib.sha256(
         "\n".join((proposed[0]["question"], proposed[0]["image_path1"], proposed[0]["image_path2"])).encode()
     ).hexdigest()
-    assert lines(raw)[0] == {"id": "test_benign/0", "pair": first, "verdict": "proposed", "reviewer": None}
+    assert lines(raw)[0] == {"id": "test_benign/0", "pair": first, "status": "proposed", "reviewer": None}
 
 
 def test_nothing_is_built_of_what_nobody_kept(raw: Path, tmp_path: Path) -> None:
@@ -123,21 +123,21 @@ def test_rows_that_have_a_twin_get_no_other(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        ("{", "line 1: is no object with id, pair, verdict and reviewer"),
+        ("{", "line 1: is no object with id, pair, status and reviewer"),
         (
-            '{"id": "test_benign/0", "pair": "0", "verdict": "fine", "reviewer": "A"}',
-            "line 1: verdict of 'test_benign/0' is none of",
+            '{"id": "test_benign/0", "pair": "0", "status": "fine", "reviewer": "A"}',
+            "line 1: status of 'test_benign/0' is none of",
         ),
         (
-            '{"id": "test_benign/0", "pair": "0", "verdict": "kept", "reviewer": " "}',
+            '{"id": "test_benign/0", "pair": "0", "status": "kept", "reviewer": " "}',
             "'test_benign/0' is kept by nobody",
         ),
         (
-            '{"id": "test_benign/0", "pair": "0", "verdict": "kept", "reviewer": "A"}',
+            '{"id": "test_benign/0", "pair": "0", "status": "kept", "reviewer": "A"}',
             "was reviewed with another question",
         ),
         (
-            '{"id": "test_benign/77", "pair": "0", "verdict": "kept", "reviewer": "A"}',
+            '{"id": "test_benign/77", "pair": "0", "status": "kept", "reviewer": "A"}',
             "test_benign/77 was not proposed",
         ),
     ],
@@ -155,7 +155,7 @@ def test_a_wrong_review_is_a_problem_that_stops_a_build(raw: Path, tmp_path: Pat
     assert read_release(raw).problems == ()
 
 
-def test_a_verdict_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> None:
+def test_a_review_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> None:
     propose(raw)
     review(raw, ("kept", "A. N. Other"))
     assert propose(raw, {"test_real/1": ["a red ball", "teddy"]}).reviewed == 0

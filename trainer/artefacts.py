@@ -14,18 +14,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-from trainer.files import (
-    ArtefactError,
-    drop_half_line,
-    git_commit,
-    library_versions,
-    read_lines,
-    replace_file,
-    sha256_of,
-    to_json,
-    write_json,
-    write_text,
-)
+from mis_dataset.files import replace_file, to_json, write_json, write_text
+from trainer.files import ArtefactError, drop_half_line, git_commit, library_versions, read_lines, sha256_of
 
 
 @dataclass(frozen=True)

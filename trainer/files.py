@@ -1,4 +1,4 @@
-"""Files as every station writes and hashes them: whole or not at all, and named by their sha256."""
+"""Files as every station reads and hashes them, and what made them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import MISError, refuse_constant
+from mis_dataset.files import sha256_of as sha256_of_file
 
 PACKAGES = (
     "accelerate",
@@ -45,35 +45,6 @@ _BESIDE_WEIGHTS = (
 
 class ArtefactError(MISError):
     """An artefact cannot be read, resumed or finished; the message names the file and what to do."""
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write JSON (indented, keys in their order, NaN refused), whole or not at all."""
-    write_text(path, to_json(content))
-
-
-def to_json(content: object) -> str:
-    """JSON as every station writes it.
-
-    Raises:
-        ValueError: A number is none.
-    """
-    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def write_text(path: Path, content: str) -> None:
-    """Write a text file under a temporary name, bring it to the disk, then give it its name."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -128,8 +99,7 @@ def sha256_of(path: Path) -> str:
         return sha256_text("".join(f"{name}\0{sha256_of(path / name)}\n" for name in names))
     if not path.is_file():
         raise ArtefactError(f"{path}: no such file or folder; check the path")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of_file(path)
 
 
 def sha256_text(text: str) -> str:
@@ -187,20 +157,3 @@ def git_commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return f"{commit}+dirty" if changes else commit
-
-
-@contextmanager
-def replace_file(path: Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; what was written there gets its name when the block ends well."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_lines(path: Path, contents: Iterable[Mapping[str, object]]) -> None:
-    """Write JSON Lines, whole or not at all."""
-    write_text(path, "".join(json.dumps(content, ensure_ascii=False) + "\n" for content in contents))

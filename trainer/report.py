@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.files import replace_file, to_json
 from trainer.artefacts import (
     Response,
     Sidecar,
@@ -26,7 +27,7 @@ from trainer.artefacts import (
     write_sidecar,
 )
 from trainer.figures import Run
-from trainer.files import ArtefactError, read_json, read_lines, replace_file, sha256_of, to_json
+from trainer.files import ArtefactError, read_json, read_lines, sha256_of
 from trainer.findings import READABLE
 from trainer.page import CAPTIONS, Example, Side, png_uri, render
 from trainer.plots import draw

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mis_dataset.arguments import above_zero, positive, seed
 from mis_dataset.errors import MISError
+from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
 from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
-from trainer.files import checkpoint_files, sha256_of, write_lines
+from trainer.files import checkpoint_files, sha256_of
 from trainer.rows import Labels, training_rows
 
 if TYPE_CHECKING:

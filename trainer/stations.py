@@ -19,7 +19,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from threading import Lock
 
-from trainer.files import ArtefactError, read_lines, write_text
+from mis_dataset.files import write_text
+from trainer.files import ArtefactError, read_lines
 
 CONTROL = "shuffled"
 """The arm that only runs over several seeds have."""

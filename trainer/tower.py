@@ -25,9 +25,9 @@ from torch import nn
 from tqdm.auto import tqdm
 
 from mis_dataset.errors import MISError
+from mis_dataset.files import replace_file
 from mis_dataset.mini.draw import SIZE, Style, draw, draw_varied
 from mis_dataset.mini.objects import THINGS, Thing
-from trainer.files import replace_file
 
 if TYPE_CHECKING:
     from transformers import InternVLForConditionalGeneration, InternVLProcessor
