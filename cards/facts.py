@@ -177,7 +177,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except FileNotFoundError as error:
-        raise CardError(f"{path}: no such file; a card is rendered from a finished run") from error
+        raise CardError(f"{path}: no such file; run the verb that writes it first") from error
     except (ValueError, RecursionError) as error:
         raise CardError(f"{path} is no JSON ({error}); run the verb that writes it again") from error
     if not isinstance(content, dict):
@@ -189,11 +189,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not a number")
 
 
-def read_dataset(folder: Path) -> Dataset:
+def read_dataset(folder: Path, inside: str = "data") -> Dataset:
     """Read the built dataset's manifest and count its rows.
 
     Args:
         folder: MIS of a run, as `python -m mis_dataset build` writes it.
+        inside: folder of the Parquet in it: "data", or the name of a config of smaller pictures.
 
     Raises:
         CardError: no manifest, a field missing in it, no Parquet, one that cannot be read, or another
@@ -205,18 +206,18 @@ def read_dataset(folder: Path) -> Dataset:
         if field not in told:
             raise CardError(f"{manifest}: {field} is missing; run `python -m mis_dataset build` again")
     files: dict[str, list[Path]] = {}
-    for path in sorted((folder / "data").glob("*.parquet")):
+    for path in sorted((folder / inside).glob("*.parquet")):
         files.setdefault(path.name.split("-")[0], []).append(path)
     if not files:
-        raise CardError(f"{folder / 'data'}: no Parquet; run `python -m mis_dataset build` first")
+        raise CardError(f"{folder / inside}: no Parquet; run `python -m mis_dataset build` first")
     unknown = sorted(set(files) - set(SPLITS))
     if unknown:
-        raise CardError(f"{folder / 'data'}: {', '.join(unknown)} is none of the splits {', '.join(SPLITS)}")
-    splits = tuple(_read_split(name, files[name]) for name in SPLITS if name in files)
+        raise CardError(f"{folder / inside}: {', '.join(unknown)} is none of the splits {', '.join(SPLITS)}")
+    splits = tuple(_read_split(name, inside, files[name]) for name in SPLITS if name in files)
     rows = {split.name: split.rows for split in splits}
     if rows != told["rows"]:
         raise CardError(f"{manifest}: counts {told['rows']}, the Parquet holds {rows}; build the dataset again")
-    return Dataset(told["data_version"], _sha256(manifest), splits)
+    return Dataset(told["data_version"], sha256_of(manifest), splits)
 
 
 def check_unchanged(run: Path, report: Report, model: str) -> None:
@@ -229,14 +230,15 @@ def check_unchanged(run: Path, report: Report, model: str) -> None:
         if not name.startswith(("MIS/", f"arms/{model}/")):
             continue
         path = run / name
-        if not path.is_file() or _sha256(path) != sha:
+        if not path.is_file() or sha256_of(path) != sha:
             raise CardError(
                 f"{path}: {'is no longer what' if path.is_file() else 'missing, but'} the rates of report.json were "
                 "measured on; run `python -m trainer reproduce` on the run again"
             )
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """sha256 of a file, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -291,7 +293,7 @@ def _check_rate(rate: Rate, where: str) -> None:
         raise CardError(f"{where}: {rate.low} <= {rate.rate} <= {rate.high} does not hold within 0..1")
 
 
-def _read_split(name: str, paths: Sequence[Path]) -> Split:
+def _read_split(name: str, inside: str, paths: Sequence[Path]) -> Split:
     import pyarrow
     import pyarrow.parquet
 
@@ -307,7 +309,7 @@ def _read_split(name: str, paths: Sequence[Path]) -> Split:
             raise CardError(f"{path}: cannot be read ({type(error).__name__}); build it again") from error
     return Split(
         name=name,
-        pattern=f"data/{name}-*.parquet",
+        pattern=f"{inside}/{name}-*.parquet",
         rows=len(rows),
         bytes=sum(path.stat().st_size for path in paths),
         twins=sum(row["twin_of"] is not None for row in rows),

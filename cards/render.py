@@ -7,20 +7,19 @@ so that reading a card back gives the report's own numbers.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cards.audit import audit
+from cards.audit import STATS, Plot, audit, plots_of
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, check_unchanged, flatten, read_dataset, read_sidecars
-from cards.tables import Line, by_group, by_model, escape, per_cent, settings_table, share, table
+from cards.pages import CARD, PAPER, fill, publish, size_category
+from cards.tables import Line, by_group, by_model, settings_table, share, table
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
-TEMPLATES = Path(__file__).parent
-PAPER = "arxiv:2501.18533"
+VERB = "render"
 SPLITS = ("easy", "hard", "real")
 SAFETY = {"asr": "ASR", "rsr": "RSR", "rr": "RR", "hr": "HR"}
 METRICS = SAFETY | {"over_refusal": "over-refusal", "pair_accuracy": "pair accuracy", "accuracy": "accuracy"}
@@ -35,13 +34,11 @@ ARMS = {
 LANGUAGE_MODELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": "apache-2.0"}
 """base language model on the Hub -> its licence; a run at toy size has none of them."""
 
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
-
 
 def render(
     run: Path, out: Path, model: str = "contrast", dataset_id: str = "MIS", model_id: str | None = None
 ) -> dict[str, Path]:
-    """Write both cards of a run; a card that stands there with the same text is left alone.
+    """Write both cards of a run, and the plots of `stats`; what stands there already is left alone.
 
     Args:
         run: folder of a finished run.
@@ -54,21 +51,25 @@ def render(
         "dataset" and "model" -> the card's path.
 
     Raises:
-        CardError: a file or a field that a card needs is missing or contradicts itself.
+        CardError: a file or a field that a card needs is missing or contradicts itself, or what lies where a card
+            goes was not written by this verb; nothing was written then.
         OSError: a card cannot be written.
     """
     report = Report(run / "report.json")
     dataset = read_dataset(run / "MIS")
     check_unchanged(run, report, model)
     name = model_id or f"mis-mini-{model}"
+    plots = plots_of(run / STATS)
+    paths = {card: out / card / CARD for card in ("dataset", "model")}
     texts = {
-        "dataset": dataset_card(report, dataset, run, dataset_id),
-        "model": model_card(report, dataset, run, model, dataset_id, name),
+        paths["dataset"]: dataset_card(report, dataset, run, dataset_id, plots),
+        paths["model"]: model_card(report, dataset, run, model, dataset_id, name),
     }
-    return {card: _write(out / card / "README.md", text) for card, text in texts.items()}
+    publish(VERB, texts, {paths["dataset"].with_name(plot.path.name): plot.path for plot in plots})
+    return paths
 
 
-def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str) -> str:
+def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str, plots: Sequence[Plot] = ()) -> str:
     """Text of the dataset card.
 
     Args:
@@ -76,6 +77,7 @@ def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str) -
         dataset: the built dataset.
         run: folder of the run, for what `stats` and `leaks` found.
         dataset_id: what `load_dataset` is called with.
+        plots: of `stats`, which lie beside the card.
 
     Raises:
         CardError: a field is missing.
@@ -87,13 +89,14 @@ def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str) -
         language="en",
         license=["apache-2.0", "cc-by-4.0", "ofl-1.1", "cc-by-sa-4.0"],
         task_categories=["image-text-to-text", "visual-question-answering"],
-        size_categories=_size_category(sum(split.rows for split in dataset.splits)),
+        size_categories=size_category(sum(split.rows for split in dataset.splits)),
         pretty_name="MIS-mini",
         configs=[{"config_name": "default", "data_files": files}],
         tags=["safety", "multimodal", "multi-image", "benign-twins", "over-refusal", PAPER],
     )
-    return _fill(
+    return fill(
         "dataset/README.md.j2",
+        VERB,
         {
             "header": header.to_yaml(),
             "dataset_id": dataset_id,
@@ -101,6 +104,7 @@ def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str) -
             "categories": _names(dataset, "categories"),
             "levels": _names(dataset, "levels"),
             "settings": _settings(report),
+            "plots": plots,
             **audit(run),
             **_seen(report),
             **_tables(report),
@@ -126,8 +130,9 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, dataset_
         raise CardError(f"no card is written for {model!r}: choose one of {', '.join(ARMS)}")
     base, arm = read_sidecars(run, "base"), read_sidecars(run, f"arms/{model}")
     language_model = _language_model(base)
-    return _fill(
+    return fill(
         "model/README.md.j2",
+        VERB,
         {
             "header": _model_header(report, dataset, model, language_model, dataset_id, model_id),
             "model": model,
@@ -362,38 +367,3 @@ def _stations(report: Report) -> list[list[str]]:
         ]
         for station in report.names("stations")
     ]
-
-
-def _size_category(rows: int) -> str:
-    return next((name for limit, name in SIZES if rows < limit), "100K<n<1M")
-
-
-def _fill(template: str, facts: Mapping[str, Any]) -> str:
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
-    try:
-        return environment.get_template(template).render(facts)
-    except jinja2.UndefinedError as error:
-        raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
-
-
-def _write(path: Path, text: str) -> Path:
-    if path.is_file() and path.read_text(encoding="utf-8") == text:
-        return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(text, encoding="utf-8", newline="\n")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    return path

@@ -66,6 +66,31 @@ def by_group(word: str, lines: Sequence[Line]) -> str:
     return table(head, [[*line.labels, *line.rates] for line in lines]) if lines else ""
 
 
+def by_split(word: str, counts: Mapping[str, Mapping[str | None, int]]) -> str:
+    """A table with a line a name and a column a split; "" where no split has a name.
+
+    Args:
+        word: what a name is, such as "category".
+        counts: split -> name (None: rows without one) -> rows.
+    """
+    names = list(dict.fromkeys(name for split in counts.values() for name in split if name is not None))
+    if not names:
+        return ""
+    bare = [["(none)", *(split.get(None, 0) for split in counts.values())]]
+    lines = [[name, *(split.get(name, 0) for split in counts.values())] for name in names]
+    lines += bare if any(bare[0][1:]) else []
+    return table([word, *(f"`{split}`" for split in counts)], lines)
+
+
+def size(count: int) -> str:
+    """A number of bytes as a card shows it.
+
+    >>> size(43_210), size(10_600_000_000)
+    ('0.04 MB', '10.60 GB')
+    """
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
+
+
 def settings_table(settings: Mapping[str, Any]) -> str:
     """A table of settings: dotted name -> value, what is no string as JSON."""
     shown = {

@@ -129,7 +129,7 @@ def _download(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
     train = TRAIN._replace(revision=arguments.train_revision or TRAIN.revision)
     test = TEST._replace(revision=arguments.test_revision or TEST.revision)
-    return {"out": str(arguments.out), "commits": download(arguments.out, train, test)}, 0
+    return {"out": str(arguments.out), "commits": download(arguments.out, train, test, progress=True)}, 0
 
 
 def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:

@@ -9,7 +9,7 @@ import hashlib
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
@@ -22,7 +22,17 @@ from tqdm import tqdm
 from mis_dataset.check import check_release
 from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
 from mis_dataset.files import sha256_of, write_text
-from mis_dataset.manifest import KIND, Manifest, files_in, read_manifest, versions, write_manifest
+from mis_dataset.manifest import (
+    ABOUT,
+    CARD,
+    CROISSANT,
+    KIND,
+    Manifest,
+    files_in,
+    read_manifest,
+    versions,
+    write_manifest,
+)
 from mis_dataset.pictures import Pictures, header_fault, strict_pillow
 from mis_dataset.processes import alone, begin_process
 from mis_dataset.record import shown
@@ -142,19 +152,22 @@ def _is_current(out: Path, release: Release, config: str) -> bool:
     if not out.is_dir() or not any(out.iterdir()):
         return False
     manifest = read_manifest(out)
-    texts = verify(out)
-    added = _added(out)
     inputs = release.inputs | {"pictures": _scan(release)}
     made = (manifest.inputs, manifest.source, manifest.data_version, manifest.config, manifest.limit)
-    if made == (inputs, release.source, DATA_VERSION, config, release.limit) and len(texts) == len(added):
+    unchanged = all(text.endswith(": was added") for text in verify(out))
+    if made == (inputs, release.source, DATA_VERSION, config, release.limit) and unchanged:
         return True
     _refuse_added(out)
     return False
 
 
 def _added(out: Path) -> list[str]:
-    """Files of an earlier build's folder that the build did not write."""
-    return sorted(set(files_in(out)) - set(read_manifest(out).files))
+    """Files of an earlier build's folder that neither `build` nor `croissant` wrote."""
+    held = read_manifest(out)
+    about = {name for name in ABOUT if os.path.lexists(out / name)} - {CROISSANT}
+    if CARD in about and (out / CARD).read_bytes() == _card(held.config, held.rows).encode():
+        about.remove(CARD)
+    return sorted({*files_in(out), *about} - set(held.files))
 
 
 def _refuse_added(out: Path) -> None:
@@ -247,10 +260,14 @@ def _fill(release: Release, place: Path, options: Options) -> None:
     jobs = [Job(shard, release.root, new / folder, place / "notes", options.max_side) for shard in shards]
     written = _run(jobs, options)
     if options.max_side:
-        splits = "\n".join(f"  - split: {split}\n    path: {folder}/{split}-*" for split in release.counts())
-        card = _CARD.format(config=folder, splits=splits, side=options.max_side)
-        write_text(new / "README.md", card)
+        write_text(new / CARD, _card(options.config, release.counts()))
     write_manifest(new, _manifest(release, new, options, shards, written))
+
+
+def _card(config: str, splits: Iterable[str]) -> str:
+    """What tells `load_dataset` of a config that is not the default one."""
+    named = "\n".join(f"  - split: {split}\n    path: {config}/{split}-*" for split in splits)
+    return _CARD.format(config=config, splits=named, side=config.removeprefix("max"))
 
 
 def _run(jobs: list[Job], options: Options) -> list[Written]:

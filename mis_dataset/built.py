@@ -23,10 +23,13 @@ def files_of(folder: Path) -> dict[str, list[Path]]:
         Split -> its files.
 
     Raises:
-        DatasetError: there are none.
+        DatasetError: there are none, or those of several configs.
     """
     found = {split: sorted(folder.glob(f"*/{split}-*.parquet")) for split in SPLITS}
     found = {split: paths for split, paths in found.items() if paths}
+    places = sorted({path.parent.name for paths in found.values() for path in paths})
+    if len(places) > 1:
+        raise DatasetError(f"{folder}: holds several configs ({', '.join(places)}); name a folder with one")
     if not found:
         raise DatasetError(f"{folder}: no Parquet file of ours; make it with `python -m mis_dataset build RAW OUT`")
     return found
@@ -56,7 +59,7 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
                     raise DatasetError(f"{path}: has no column {missing[0]}; build the dataset again")
                 for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
                     yield from batch.to_pylist()
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a text that is no UTF-8
             raise DatasetError(f"{path}: cannot be read as Parquet; build the dataset again") from error
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -96,18 +96,18 @@ def _exchange_faults(users: Sequence[tuple[str, Record]], found: Mapping[str, _P
 def _look_at_all(root: Path, paths: Sequence[str], hashed: bool, num_proc: int) -> Iterator[_Picture]:
     """What every picture shows, in the order of the paths."""
     pool: Executor
+    look: Callable[[str], _Picture] = _look_here
     with Pictures(root) as pictures, strict_pillow():
         if num_proc > 1 and len(paths) >= _WORTH * num_proc:
             # Processes, as Pillow holds Python's lock for a part of every picture. Not forked, as the caller may have
             # threads.
             context = multiprocessing.get_context("spawn")
             pool = ProcessPoolExecutor(num_proc, context, _begin, (root, hashed))
-            results = pool.map(_look_here, paths, chunksize=_AT_ONCE)
         else:
             pool = ThreadPoolExecutor(_THREADS)
-            results = pool.map(partial(_look_at, pictures, hashed), paths)
+            look = partial(_look_at, pictures, hashed)
         try:
-            yield from results
+            yield from pool.map(look, paths, chunksize=_AT_ONCE)
         except BrokenProcessPool as error:
             raise MISError(f"{root}: a process was killed (out of memory?); run it again") from error
         finally:

@@ -18,7 +18,12 @@ from mis_dataset.files import sha256_of, write_json
 
 NAME = "MANIFEST.json"
 CROISSANT = "croissant.json"
-"""What `croissant` writes beside the dataset: about it, not of it."""
+"""What `croissant` writes beside the dataset."""
+CARD = "README.md"
+ABOUT = (CROISSANT, CARD, "rows.png", "words.png", ".gitattributes")
+"""Documents about a dataset that lie beside it on the Hub: not of it."""
+_NOTES = ".cache"
+"""Where huggingface_hub notes what it fetched into a folder."""
 KIND = "mis_dataset build"
 _LIBRARIES = ("datasets", "pyarrow", "pillow")
 
@@ -171,6 +176,6 @@ def _is_ours(held: Any) -> bool:
 
 
 def files_in(folder: Path) -> list[str]:
-    """All files of a folder but its manifest and Croissant file, as sorted POSIX paths relative to it."""
-    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(name for path in paths if (name := path.relative_to(folder).as_posix()) not in (NAME, CROISSANT))
+    """The files of a dataset: all of a folder but its manifest and what is `ABOUT` it, as sorted POSIX paths."""
+    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.as_posix() for path in paths if path.parts[0] != _NOTES and str(path) not in (NAME, *ABOUT))

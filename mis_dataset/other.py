@@ -151,7 +151,7 @@ def _column(
     if column not in features:
         raise UsageError(f"{where} has no column {shown(column)}; it has {_listed(features)}")
     if column not in fitting:
-        raise UsageError(f"{where}: column {shown(column)} is {shown(features[column])}; name one of {kind}")
+        raise UsageError(f"{where}: column {shown(column)} is {shown(features[column])}, not of {kind}; name another")
     return column
 
 
@@ -205,4 +205,5 @@ def _read(row_id: str, path: str, folder: Path) -> bytes:
             encoded: bytes = stream.read(MAX_BYTES + 1)
             return encoded
     except _READ_ERRORS as error:
-        raise DatasetError(f"{row_id}: picture {shown(path)} cannot be read ({type(error).__name__})") from error
+        reason = type(error).__name__
+        raise DatasetError(f"{row_id}: picture {shown(path)} cannot be read ({reason}); mend it") from error

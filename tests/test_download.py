@@ -221,6 +221,7 @@ def test_a_file_that_was_spoilt_on_disk_is_found_although_it_was_noted_as_fetche
     assert told.startswith("Tuwhy/MIS_Test at c147ae2: mis_easy.json has ")
     assert word in told
     assert told.endswith(AGAIN)
+    assert not (tmp_path / "raw" / "SOURCE.json").exists()
     assert download(hub, tmp_path / "raw").returncode == 0
     assert path.read_bytes() == hub.files[TEST]["mis_easy.json"]
 
@@ -268,7 +269,9 @@ def test_files_of_an_earlier_revision_are_named_and_stay(hub: LoopbackHub, tmp_p
     out = tmp_path / "raw"
     hub.files[TEST] |= {"gone.zip": b"1", "hard_image/9/object1.png": b"2"}
     assert download(hub, out).returncode == 0
-    (out / "twins.jsonl").touch()  # a user's own
+    # A user's own, and what `hf download` would have fetched.
+    for path in ("twins.jsonl", "README.md", ".cache/huggingface/download/README.md.metadata"):
+        (out / path).touch()
     hub.commits[TEST] = "c147ae2" + "3" * 33
     del hub.files[TEST]["gone.zip"], hub.files[TEST]["hard_image/9/object1.png"]
     hub.files[TEST]["mis_hard.json"] += b" "

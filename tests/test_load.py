@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from pathlib import Path
 
 import datasets
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from mis_dataset.build import build
 from mis_dataset.schema import COLUMNS
+from tests.made_published import make_published
 from tests.made_release import make_release
 
 HARD = "data/test_hard-00000-of-00001.parquet"
@@ -26,6 +28,25 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds `MIS`."""
     folder = tmp_path_factory.mktemp("load")
     build(make_release(folder / "raw"), folder / "MIS")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a `MIS` whose train rows lie in shards of four."""
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", 700)
+        build(make_release(folder / "raw", rows=9), folder / "MIS")
+    assert len(list((folder / "MIS" / "data").glob("train-*-of-00003.parquet"))) == 3
+    return folder
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that holds a `MIS` of exactly the published counts."""
+    folder = tmp_path_factory.mktemp("published")
+    build(make_published(folder / "raw"), folder / "MIS")
     return folder
 
 
@@ -47,6 +68,34 @@ def test_one_split() -> None:
 def test_easy_and_hard_together_as_in_the_paper() -> None:
     ids = datasets.load_dataset("MIS", split="test_easy+test_hard")["id"][:]
     assert ids == ["test_easy/0", "test_easy/1", "test_hard/0", "test_hard/1"]
+
+
+def test_the_published_counts_load_in_every_form(published: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(published)
+    loaded = datasets.load_dataset("MIS")
+    assert {split: rows.num_rows for split, rows in loaded.items()} == {
+        "train": 3927,
+        "test_easy": 1675,
+        "test_hard": 510,
+        "test_real": 100,
+    }
+    assert loaded["train"]["id"][:] == [f"train/{number}" for number in range(1, 3928)]
+    assert loaded["train"][3926]["images"][1].size == (2, 2)
+    assert datasets.load_dataset("MIS", split="test_real")["category"][:] == [None] * 100
+    ids = datasets.load_dataset("MIS", split="test_easy+test_hard")["id"][:]
+    assert ids == [f"test_easy/{n}" for n in range(1675)] + [f"test_hard/{n}" for n in range(510)]
+    assert len(ids) == 2185
+
+
+@pytest.mark.parametrize("columns", [None, ["id", "category"]])
+def test_the_published_counts_stream(
+    published: Path, monkeypatch: pytest.MonkeyPatch, columns: list[str] | None
+) -> None:
+    monkeypatch.chdir(published)
+    rows = list(datasets.load_dataset("MIS", split="test_hard", streaming=True, columns=columns))
+    assert [row["id"] for row in rows] == [f"test_hard/{n}" for n in range(510)]
+    assert Counter(row["category"] for row in rows).most_common(2) == [("Illegal Activity", 338), ("Violent", 78)]
+    assert all(list(row) == (columns or list(COLUMNS)) for row in rows)
 
 
 def test_slices() -> None:
@@ -92,16 +141,44 @@ def test_as_torch_tensors() -> None:
     assert row["raw_id"] == torch.tensor(1)
 
 
-def test_in_two_processes() -> None:
-    loaded = datasets.load_dataset("MIS", num_proc=2)
-    assert loaded["train"].num_rows == 4
+IDS = [f"train/{number}" for number in range(1, 11)]
 
 
-@pytest.mark.parametrize("streaming", [False, True])
-def test_by_the_workers_of_a_data_loader(streaming: bool) -> None:
+def test_several_shards_are_one_split_in_raw_order(several: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(several)
+    assert datasets.load_dataset("MIS", split="train")["id"][:] == IDS
+    assert datasets.load_dataset("MIS", split="train[3:6]")["id"][:] == IDS[3:6]
+    streamed = datasets.load_dataset("MIS", split="train", streaming=True)
+    assert streamed.num_shards == 3
+    assert [row["id"] for row in streamed] == IDS
+    assert [row["id"] for row in streamed.skip(3).take(6)] == IDS[3:9]
+
+
+def test_in_two_processes(several: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(several)
+    loaded = datasets.load_dataset("MIS", split="train", num_proc=2, cache_dir=str(tmp_path))
+    assert len(loaded.cache_files) == 2  # one of each
+    assert loaded["id"][:] == IDS
+    assert loaded[8]["images"][1].size == (8, 8)
+
+
+@pytest.mark.parametrize(
+    ("streaming", "workers", "order"),
+    [
+        (False, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (False, 2, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (True, 1, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]),
+        (True, 2, [1, 5, 2, 6, 3, 7, 4, 8, 9, 10]),  # each has whole shards, and they take turns
+    ],
+)
+def test_by_the_workers_of_a_data_loader(
+    several: Path, monkeypatch: pytest.MonkeyPatch, streaming: bool, workers: int, order: list[int]
+) -> None:
+    monkeypatch.chdir(several)
     loaded = datasets.load_dataset("MIS", split="train", streaming=streaming, columns=["id", "images"])
-    loader = DataLoader(loaded.with_format("torch"), batch_size=1, num_workers=1)
-    assert [row["id"] for row in loader] == [["train/1"], ["train/2"], ["train/3"], ["train/4"]]
+    rows = list(DataLoader(loaded.with_format("torch"), batch_size=1, num_workers=workers))
+    assert [row["id"] for row in rows] == [[f"train/{number}"] for number in order]
+    assert {tuple(row["images"].shape) for row in rows} == {(1, 2, 3, 8, 8)}
 
 
 def test_by_pandas() -> None:

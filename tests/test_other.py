@@ -123,11 +123,11 @@ def test_a_row_without_text_or_pictures_is_one_with_none(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        ({"text": "number"}, ": split train: column 'number' is Value('int64'); name one of strings"),
-        ({"text": "raw"}, ": split train: column 'raw' is Value('binary'); name one of strings"),
-        ({"image": "raw"}, ": split train: column 'raw' is Value('binary'); name one of pictures"),
-        ({"image": "text"}, ": split train: column 'text' is Value('string'); name one of pictures"),
-        ({"image": "tags"}, ": split train: column 'tags' is List(Value('string')); name one of pictures"),
+        ({"text": "number"}, ": split train: column 'number' is Value('int64'), not of strings; name another"),
+        ({"text": "raw"}, ": split train: column 'raw' is Value('binary'), not of strings; name another"),
+        ({"image": "raw"}, ": split train: column 'raw' is Value('binary'), not of pictures; name another"),
+        ({"image": "text"}, ": split train: column 'text' is Value('string'), not of pictures; name another"),
+        ({"image": "tags"}, ": split train: column 'tags' is List(Value('string')), not of pictures; name another"),
         ({"image": "picture"}, ": split train has no column 'picture'; it has text, number, raw, tags, image"),
     ],
 )

@@ -34,14 +34,24 @@ def test_what_was_built_verifies(built: Path) -> None:
     assert verify(built) == []
 
 
+def test_documents_about_it_are_not_of_it(built: Path) -> None:
+    for name in ("README.md", "rows.png", "words.png", ".gitattributes", "croissant.json"):
+        (built / name).write_text("about it")
+    (built / ".cache" / "huggingface").mkdir(parents=True)
+    (built / ".cache" / "huggingface" / "notes").write_text("about it")
+    assert verify(built) == []
+    (built / "data" / "README.md").write_text("in its folder")
+    assert verify(built) == ["data/README.md: was added"]
+
+
 def test_changed_missing_and_added_files_are_named(built: Path) -> None:
-    (built / "README.md").write_text("mine")
+    (built / "notes.md").write_text("mine")
     (built / "data" / "test_real-00000-of-00001.parquet").unlink()
     (built / "data" / "test_easy-00000-of-00001.parquet").write_bytes(b"PAR1 and no more")
     assert verify(built) == [
-        "README.md: was added",
         "data/test_easy-00000-of-00001.parquet: was changed",
         "data/test_real-00000-of-00001.parquet: is missing",
+        "notes.md: was added",
         "test_easy: its rows cannot be told",
         "test_real/0: the row is missing",
         "test_real/1: the row is missing",

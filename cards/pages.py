@@ -1,0 +1,104 @@
+"""What all cards share: a template and facts -> the text of a card; texts and plots -> files.
+
+Only what the same verb wrote is replaced: a card has a line that says who wrote it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cards.facts import CardError
+from cards.tables import escape, per_cent, settings_table
+
+TEMPLATES = Path(__file__).parent
+CARD = "README.md"
+PAPER = "arxiv:2501.18533"
+SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
+
+
+def size_category(rows: int) -> str:
+    """The Hub's word for a number of rows.
+
+    >>> size_category(6212)
+    '1K<n<10K'
+    """
+    return next((name for limit, name in SIZES if rows < limit), "100K<n<1M")
+
+
+def mark(verb: str) -> str:
+    """The line by which a card of a verb is known again."""
+    return f"<!-- written by python -m cards {verb} -->"
+
+
+def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
+    """Text of a card.
+
+    Args:
+        template: its path in `cards/`; it has a line `{{ mark }}`.
+        verb: the one that writes it.
+        facts: what else the template names.
+
+    Raises:
+        CardError: the template names what `facts` has not.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
+    try:
+        return environment.get_template(template).render({"mark": mark(verb), **facts})
+    except jinja2.UndefinedError as error:
+        raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
+
+
+def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) -> None:
+    """Write cards and the plots beside them, each whole or not at all; what stands there already is left alone.
+
+    Args:
+        verb: the one that writes them.
+        cards: a card's path -> its text.
+        plots: path of a copy, beside a card -> the plot.
+
+    Raises:
+        CardError: at one of these names lies what this verb did not write; nothing was written.
+        OSError: a plot cannot be read, or a file cannot be written.
+    """
+    contents = {path: text.encode() for path, text in cards.items()}
+    contents |= {path: plot.read_bytes() for path, plot in plots.items()}
+    changed = {path: content for path, content in contents.items() if not _holds(path, content)}
+    for path in changed:
+        # A plot says nothing of who drew it: it is ours where the card beside it is.
+        if os.path.lexists(path) and not _is_ours(path.with_name(CARD), verb):
+            raise CardError(
+                f"{path}: was not written by `python -m cards {verb}`; move it away, or name another folder"
+            )
+    for path, content in changed.items():
+        _replace(path, content)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == content
+
+
+def _is_ours(card: Path, verb: str) -> bool:
+    return card.is_file() and mark(verb).encode() in card.read_bytes().splitlines()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

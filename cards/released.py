@@ -1,0 +1,221 @@
+"""A dataset built from the authors' release -> the dataset card of MIS proper.
+
+What the card says of this build comes from its manifest, its Parquet, and what `stats` and `leaks` found in it; what it
+says of the release in words is that of `mis_dataset/croissant.toml`. It shows no row, no question and no picture.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cards.audit import audit_of, plots_of
+from cards.facts import CardError, Dataset, Split, read_dataset, read_json, sha256_of
+from cards.pages import CARD, PAPER, fill, publish, size_category
+from cards.tables import by_split, share, size, table
+from mis_dataset.schema import BENIGN, TRAIN
+
+VERB = "dataset"
+_KIND = "mis_dataset build"
+_CONFIG = re.compile(r"default|max[1-9][0-9]*")
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """What became of proposed twins.
+
+    Attributes:
+        proposed: how many there were.
+        kept: of these, rows of test_benign.
+        rejected: of these, refused by a reviewer.
+        reviewers: names of those who kept or rejected.
+    """
+
+    proposed: int
+    kept: int
+    rejected: int
+    reviewers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Built:
+    """What the manifest of a dataset says of how it was built.
+
+    Attributes:
+        config: "default", or "max<N>" where pictures were made smaller.
+        source: Hub repository -> commit; empty where none is recorded.
+        inputs: what was read -> its sha256.
+        files: what was written -> its sha256.
+        versions: library -> version that wrote it.
+        reviews: of proposed twins; None where none were proposed.
+    """
+
+    config: str
+    source: Mapping[str, str]
+    inputs: Mapping[str, str]
+    files: Mapping[str, str]
+    versions: Mapping[str, str]
+    reviews: Reviews | None
+
+    @property
+    def max_side(self) -> str | None:
+        """Pixels of the longer side at most; None where pictures are as the release has them."""
+        return self.config.removeprefix("max") if self.config != "default" else None
+
+
+def released(
+    folder: Path, out: Path, dataset_id: str = "MIS", stats: Path | None = None, leaks: Path | None = None
+) -> dict[str, Path]:
+    """Write the card of a built dataset, and the plots of `stats` beside it; what stands there already is left alone.
+
+    Args:
+        folder: of the dataset, as `python -m mis_dataset build` wrote it from the authors' release.
+        out: folder for `README.md` and the plots.
+        dataset_id: the dataset's id on the Hub, or its folder.
+        stats: folder that `python -m mis_dataset stats` wrote; its tables and plots are left out where None.
+        leaks: file that `python -m mis_dataset leaks` wrote; what tests share with train is left out where None.
+
+    Returns:
+        "card" -> its path.
+
+    Raises:
+        CardError: the dataset is a trial, is MIS-mini or is not as it was built; `stats` or `leaks` are of another; or
+            what lies in `out` was not written by this verb. Nothing was written.
+        OSError: a file cannot be read or written.
+    """
+    built = read_built(folder)
+    dataset = read_dataset(folder, built.config if built.max_side else "data")
+    if any(level is not None for split in dataset.splits for level in split.levels):
+        raise CardError(f"{folder}: is MIS-mini; its card is written by `python -m cards render RUN OUT`")
+    _check_files(folder, built, dataset)
+    measured = stats / "stats.json" if stats else None
+    plots = plots_of(measured)
+    facts = {
+        "header": _header(dataset, built),
+        "dataset_id": dataset_id,
+        "built": built,
+        "plots": plots,
+        **_told(dataset, built),
+        **audit_of(folder, measured, leaks),
+    }
+    card = out / CARD
+    text = fill("dataset/released.md.j2", VERB, facts)
+    publish(VERB, {card: text}, {out / plot.path.name: plot.path for plot in plots})
+    return {"card": card}
+
+
+def read_built(folder: Path) -> Built:
+    """Read how a dataset was built.
+
+    Args:
+        folder: of the dataset.
+
+    Raises:
+        CardError: there is no manifest, it is not one of `build`, or it is that of a trial.
+    """
+    path = folder / "MANIFEST.json"
+    told = read_json(path)
+    if told.get("kind") != _KIND or "limit" not in told:
+        raise CardError(f"{path}: was not written by `python -m {_KIND}` as it is now; build the dataset again")
+    if told["limit"] is not None:
+        raise CardError(f"{path}: is of a trial, `build --limit`; a card is written for a whole dataset only")
+    if not isinstance(told.get("config"), str) or not _CONFIG.fullmatch(told["config"]):
+        raise CardError(f"{path}: config is neither default nor max<N>; build the dataset again")
+    source, inputs, files, versions = (_texts(path, told, name) for name in ("source", "inputs", "files", "versions"))
+    return Built(told["config"], source, inputs, files, versions, _reviews(path, told))
+
+
+def _texts(path: Path, told: Mapping[str, Any], field: str) -> dict[str, str]:
+    found = told.get(field)
+    if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
+        raise CardError(f"{path}: {field} is not an object of texts; build the dataset again")
+    return found
+
+
+def _reviews(path: Path, told: Mapping[str, Any]) -> Reviews | None:
+    found = told.get("reviews")
+    if found == {}:
+        return None
+    try:
+        reviews = Reviews(found["proposed"], found["kept"], found["rejected"], tuple(found["reviewers"]))  # type: ignore[index]
+    except (TypeError, KeyError) as error:
+        raise CardError(f"{path}: reviews is not as `build` writes it ({error!r}); build the dataset again") from error
+    counts = (reviews.kept, reviews.rejected, reviews.proposed)
+    whole = all(type(count) is int and count >= 0 for count in counts) and sum(counts[:2]) <= counts[2]
+    rows = told["rows"].get(BENIGN, 0) if isinstance(told.get("rows"), dict) else 0
+    if not whole or reviews.kept > rows or bool(reviews.reviewers) != any(counts[:2]):
+        raise CardError(f"{path}: reviews contradicts itself or the rows of {BENIGN}; build the dataset again")
+    return reviews
+
+
+def _check_files(folder: Path, built: Built, dataset: Dataset) -> None:
+    """Holds the Parquet against the manifest: the card gives the manifest's sha256 for all of it."""
+    found = {path.relative_to(folder).as_posix() for split in dataset.splits for path in folder.glob(split.pattern)}
+    for name in sorted(found | {name for name in built.files if name.endswith(".parquet")}):
+        if name not in found or sha256_of(folder / name) != built.files.get(name):
+            raise CardError(
+                f"{folder / name}: is not as it was built; `python -m mis_dataset verify {folder}` lists all"
+            )
+
+
+def _header(dataset: Dataset, built: Built) -> str:
+    from huggingface_hub import DatasetCardData
+
+    twins = ["benign-twins", "over-refusal"] if any(split.twins for split in dataset.splits) else []
+    files = [{"split": split.name, "path": split.pattern} for split in dataset.splits]
+    return DatasetCardData(
+        language="en",
+        license="apache-2.0",
+        task_categories=["image-text-to-text", "visual-question-answering"],
+        size_categories=size_category(sum(split.rows for split in dataset.splits)),
+        pretty_name="MIS",
+        configs=[{"config_name": built.config, "data_files": files}],
+        tags=["safety", "multimodal", "multi-image", "not-for-all-audiences", *twins, PAPER],
+    ).to_yaml()
+
+
+def _told(dataset: Dataset, built: Built) -> dict[str, Any]:
+    """What manifest and Parquet tell, as numbers and tables."""
+    splits = {split.name: split for split in dataset.splits}
+    benign, kept = splits.get(BENIGN), built.reviews.kept if built.reviews else 0
+    head = ["split", "rows", "of which twins", "with a response", "size"]
+    return {
+        "dataset": dataset,
+        "splits": table(head, [_line(split) for split in dataset.splits]),
+        "categories": by_split("category", {name: split.categories for name, split in splits.items()}),
+        "largest": _largest(dataset),
+        "twins": benign.rows if benign else 0,
+        "train_twins": splits[TRAIN].twins if TRAIN in splits else 0,
+        "given_twins": (benign.rows if benign else 0) - kept,
+        "reviewed": _reviewed(built.reviews) if built.reviews else "",
+        "source": table(["repository", "commit"], list(built.source.items())) if built.source else "",
+        "inputs": table(["read", "sha256"], list(built.inputs.items())),
+        "versions": ", ".join(f"{name} {version}" for name, version in built.versions.items()),
+    }
+
+
+def _line(split: Split) -> list[object]:
+    return [f"`{split.name}`", split.rows, split.twins, split.responses, size(split.bytes)]
+
+
+def _largest(dataset: Dataset) -> tuple[str, str] | None:
+    """The largest category of easy and hard, and its share of their rows that have one."""
+    counts: Counter[str] = Counter()
+    for split in dataset.splits:
+        if split.name in ("test_easy", "test_hard"):
+            counts.update({name: rows for name, rows in split.categories.items() if name is not None})
+    if not counts:
+        return None
+    name, rows = counts.most_common(1)[0]
+    return name, share(rows / counts.total())
+
+
+def _reviewed(reviews: Reviews) -> str:
+    left = reviews.proposed - reviews.kept - reviews.rejected
+    names = ", ".join(map(str, reviews.reviewers)) or "nobody yet"
+    head = ["proposed", "kept", "rejected", "not yet decided", "reviewers"]
+    return table(head, [[reviews.proposed, reviews.kept, reviews.rejected, left, names]])
