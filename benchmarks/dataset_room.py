@@ -29,7 +29,7 @@ from PIL import Image
 from tests.made_release import write
 
 BARS = Path(__file__).with_name("dataset_bars.toml")
-ROUNDS = 2
+ROUNDS = 3
 _ALONE = {**os.environ, "USE_TORCH": "0"}
 """`datasets` streams through torch where that is installed, and takes seconds to load it; this room needs no torch."""
 _PICTURES = 60

@@ -89,9 +89,9 @@ class Job(NamedTuple):
 
 
 def plan_shards(release: Release, pictures: Pictures, max_side: int | None) -> list[Shard]:
-    """Deals the rows out to files of one row group each, at most as large as `datasets` makes one.
+    """Deals the rows out to files of one row group each, at most half as large as `datasets` makes one.
 
-    Whoever streams a file of more row groups and stops early has a process that never ends, with the pyarrow of today:
+    The first row that is streamed waits for its whole row group. Whoever streams a file of more row groups and stops early has a process that never ends, with the pyarrow of today:
     https://github.com/apache/arrow/issues/45214.
 
     Args:
@@ -105,7 +105,7 @@ def plan_shards(release: Release, pictures: Pictures, max_side: int | None) -> l
     Raises:
         PictureError: a picture is missing or cannot be told unread.
     """
-    limit = convert_file_size_to_int(datasets.config.MAX_ROW_GROUP_SIZE)
+    limit = convert_file_size_to_int(datasets.config.MAX_ROW_GROUP_SIZE) // 2
     planned = []
     for split in release.counts():
         parts: list[list[tuple[Record, int, list[int]]]] = [[]]

@@ -134,7 +134,7 @@ def test_a_changed_release_or_a_changed_file_is_built_anew(tmp_path: Path) -> No
 
 
 def test_a_large_split_is_numbered_and_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "1KB")
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "2KB")
     build(make_release(tmp_path / "raw", twins=False, rows=250), tmp_path / "MIS")
     names = [path.name for path in sorted((tmp_path / "MIS" / "data").glob("train-*"))]
     assert len(names) > 9
@@ -303,7 +303,7 @@ def test_a_build_killed_again_and_again_ends_with_the_same_bytes(tmp_path: Path,
     # Shards of ten rows: the kills fall before, between and after them.
     code = (
         "import sys, datasets; from pathlib import Path; from mis_dataset.build import Options, build\n"
-        "datasets.config.MAX_ROW_GROUP_SIZE = '2KB'\n"
+        "datasets.config.MAX_ROW_GROUP_SIZE = '4KB'\n"
         "if __name__ == '__main__': build(Path(sys.argv[1]), Path(sys.argv[2]), Options(num_proc=int(sys.argv[3])))\n"
     )
     (tmp_path / "run.py").write_text(code)
@@ -340,7 +340,7 @@ def test_what_a_stopped_build_left_of_another_release_or_half_written_is_not_use
 
 
 def test_two_processes_write_the_bytes_of_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "1KB")
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "2KB")
     raw = make_release(tmp_path / "raw", rows=30)
     build(raw, tmp_path / "one")
     build(raw, tmp_path / "two", Options(num_proc=2))

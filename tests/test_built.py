@@ -97,7 +97,7 @@ def test_some_columns_leave_the_bytes_of_pictures_untouched(folder: Path, tmp_pa
 
 
 def test_rows_of_several_files_keep_the_order_of_the_release(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "2KB")
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "4KB")
     build(make_release(tmp_path / "raw", twins=False, rows=250), tmp_path / "MIS")
     paths = files_of(tmp_path / "MIS")["train"]
     assert len(paths) > 10  # of two digits, which sort as texts do

@@ -36,7 +36,7 @@ def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds a `MIS` whose train rows lie in shards of four."""
     folder = tmp_path_factory.mktemp("several")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", 700)
+        patch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", 1400)
         build(make_release(folder / "raw", rows=9), folder / "MIS")
     assert len(list((folder / "MIS" / "data").glob("train-*-of-00003.parquet"))) == 3
     return folder

@@ -25,7 +25,7 @@ from tests.made_release import write as write_json
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Row groups of 1,000 bytes."""
-    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "1KB")
+    monkeypatch.setattr(datasets.config, "MAX_ROW_GROUP_SIZE", "2KB")
 
 
 def planned(raw: Path, max_side: int | None = None) -> list[Shard]:
