@@ -91,8 +91,8 @@ class Job(NamedTuple):
 def plan_shards(release: Release, pictures: Pictures, max_side: int | None) -> list[Shard]:
     """Deals the rows out to files of one row group each, at most half as large as `datasets` makes one.
 
-    The first row that is streamed waits for its whole row group. Whoever streams a file of more row groups and stops early has a process that never ends, with the pyarrow of today:
-    https://github.com/apache/arrow/issues/45214.
+    The first row that is streamed waits for its whole row group. Whoever streams a file of more row groups and stops
+    early has a process that never ends, with the pyarrow of today: https://github.com/apache/arrow/issues/45214.
 
     Args:
         release: without problems.
