@@ -46,7 +46,7 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
         Rows; `images` as ``[{"bytes": b"...", "path": "object1.png"}, ...]``.
 
     Raises:
-        DatasetError: a file is no Parquet file with these columns.
+        DatasetError: a file is no Parquet file with these columns, or a picture's bytes are not in it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -58,9 +58,20 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
                 if missing:
                     raise DatasetError(f"{path}: has no column {missing[0]}; build the dataset again")
                 for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
-                    yield from batch.to_pylist()
+                    rows = batch.to_pylist()
+                    _refuse_hollow(path, rows)
+                    yield from rows
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a text that is no UTF-8
             raise DatasetError(f"{path}: cannot be read as Parquet; build the dataset again") from error
+
+
+def _refuse_hollow(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    """Refuses rows whose pictures are not in the file, as ours always are."""
+    for row in rows:
+        if "images" in row and not all(picture and picture["bytes"] for picture in row["images"] or [None]):
+            raise DatasetError(
+                f"{path}: {row.get('id')}: a picture's bytes are not in the file; build the dataset again"
+            )
 
 
 def read_things(path: Path) -> dict[str, list[str]]:

@@ -127,6 +127,19 @@ def test_a_file_that_is_cut_is_named(folder: Path, tmp_path: Path, cut: int) -> 
         list(rows_of([tmp_path / TRAIN]))
 
 
+@pytest.mark.parametrize("images", [None, [], [None, None], [{"bytes": None, "path": "x.png"}] * 2])
+def test_pictures_that_are_not_in_the_file_are_told_with_their_row(tmp_path: Path, images: object) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    path = files_of(tmp_path / "MIS")["test_hard"][0]
+    table = pq.read_table(path)
+    rows = table.to_pylist()
+    rows[1]["images"] = images
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    with pytest.raises(DatasetError, match=r"test_hard/1: a picture's bytes are not in the file; build the dataset"):
+        list(rows_of([path]))
+    assert len(list(rows_of([path], ["id"]))) == 2
+
+
 def test_a_folder_of_two_configs_is_refused(tmp_path: Path) -> None:
     raw = make_release(tmp_path / "raw")
     build(raw, tmp_path / "MIS")
