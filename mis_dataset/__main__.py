@@ -15,6 +15,8 @@ from typing import Any
 
 from mis_dataset.arguments import limit, positive, seed
 from mis_dataset.errors import MISError, UsageError
+from mis_dataset.record import shown
+from mis_dataset.schema import LEAKS
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -106,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KIND=N",
-        help="test rows that may share that (default 0 of same_image and same_things)",
+        help=f"test rows that may share that (default 0 of same_image and same_things); kinds: {', '.join(LEAKS)}",
         type=limit,
     )
     leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
@@ -149,7 +151,13 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
         word: [problem._asdict() for problem in found] if arguments.json else len(found)
         for word, found in lists.items()
     }
-    summary = {"raw": str(arguments.raw), "passed": passed, "rows": release.counts(), **parts}
+    summary = {
+        "raw": str(arguments.raw),
+        "passed": passed,
+        "limit": arguments.limit,
+        "rows": release.counts(),
+        **parts,
+    }
     return summary, 0 if passed else 1
 
 
@@ -162,7 +170,7 @@ def _build(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     built = build(arguments.raw, arguments.out, options)
     if not built.written:
         print(f"{arguments.out}: up to date, nothing to do", file=sys.stderr)
-    return {"out": str(arguments.out), "written": built.written, "rows": built.rows}, 0
+    return {"out": str(arguments.out), "written": built.written, "limit": arguments.limit, "rows": built.rows}, 0
 
 
 def _verify(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -187,18 +195,18 @@ def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
     measured = write(arguments.dataset, arguments.out, arguments.limit)
     rows = {split: told["rows"] for split, told in measured["splits"].items()}
-    return {"out": str(arguments.out), "rows": rows}, 0
+    return {"out": str(arguments.out), "limit": arguments.limit, "rows": rows}, 0
 
 
 def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.built import read_things
-    from mis_dataset.leaks import FORBIDDEN, KIND, KINDS, find_leaks, read_rows, summary, table, too_many
+    from mis_dataset.leaks import FORBIDDEN, KIND, find_leaks, read_rows, summary, table, too_many
     from mis_dataset.manifest import refuse_other, write_about
 
     limits = FORBIDDEN | dict(arguments.max)
-    unknown = sorted(set(limits) - set(KINDS))
+    unknown = sorted(set(limits) - set(LEAKS))
     if unknown:
-        raise UsageError(f"--max {unknown[0]}: is none of {', '.join(KINDS)}")
+        raise UsageError(f"--max {unknown[0]}: is none of {', '.join(LEAKS)}")
     refuse_other(arguments.out, KIND)
     things = read_things(arguments.things) if arguments.things else None
     rows = read_rows(arguments.dataset, things, arguments.limit)
@@ -207,15 +215,21 @@ def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
         from mis_dataset.other import read_other
 
         columns = arguments.text_column, arguments.image_column
-        other = arguments.against, read_other(arguments.against, *columns, config=arguments.config)
+        against = read_other(arguments.against, *columns, config=arguments.config)
+        for split, read in against.columns.items():
+            print(f"{arguments.against}/{split}: read {', '.join(map(shown, read))}", file=sys.stderr)
+        other = arguments.against, against.rows
     found = find_leaks(rows, other)
     write_about(arguments.dataset, arguments.out, KIND, summary(found, rows, arguments.limit))
     print(table(found), file=sys.stderr)
+    if not things:
+        print("same_things: not compared without --things", file=sys.stderr)
     above = too_many(found, limits)
     for text in above:
         print(f"problem: {text}", file=sys.stderr)
-    counts = {f"{leaks.one}/{leaks.two}": leaks.rows() for leaks in found}
-    return {"out": str(arguments.out), "passed": not above, "rows": counts}, 1 if above else 0
+    counts = {f"{leaks.one}/{leaks.two}": {kind: n for kind, n in leaks.rows().items() if n} for leaks in found}
+    summed = {"out": str(arguments.out), "passed": not above, "limit": arguments.limit, "rows": counts}
+    return summed, 1 if above else 0
 
 
 def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:

@@ -114,7 +114,7 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     raw, out, options = raw.resolve(), out.resolve(), options or Options()
     if int(datasets.__version__.split(".")[0]) < _DATASETS:
         raise UsageError(f"build needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
-    _refuse_foreign(raw, out, options.config)
+    _refuse_foreign(raw, out, options)
     release = (
         check_release(raw, num_proc=options.num_proc, progress=options.progress) if options.decode else survey(raw)
     )
@@ -129,7 +129,7 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     return Built(release.counts(), written)
 
 
-def _refuse_foreign(raw: Path, out: Path, config: str) -> None:
+def _refuse_foreign(raw: Path, out: Path, options: Options) -> None:
     """Refuses a target that `build` did not make, or that holds what it did not write."""
     if out.is_relative_to(raw) or raw.is_relative_to(out):
         raise UsageError(f"{out}: release and target lie inside one another; choose another target")
@@ -140,11 +140,15 @@ def _refuse_foreign(raw: Path, out: Path, config: str) -> None:
     if not out.is_dir() or not any(out.iterdir()):
         return
     try:
-        held = read_manifest(out).config
+        held = read_manifest(out)
     except ManifestError as error:
         raise UsageError(f"{out}: is not empty and not a built dataset; name a new folder") from error
-    if held != config:
-        raise UsageError(f"{out}: holds the config {held}, not {config}; name another folder, or remove it first")
+    if held.config != options.config:
+        raise UsageError(
+            f"{out}: holds the config {held.config}, not {options.config}; name another folder, or remove it first"
+        )
+    if options.limit and held.limit is None:
+        raise UsageError(f"{out}: holds all records, which a trial must not replace; name another folder")
 
 
 def _is_current(out: Path, release: Release, config: str) -> bool:

@@ -89,10 +89,10 @@ def read_things(path: Path) -> dict[str, list[str]]:
     try:
         held = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"{path}: cannot be read as JSON; name RAW/mini/objects.json") from error
+        raise DatasetError(f"{path}: cannot be read as JSON; correct it") from error
     if not isinstance(held, dict) or not all(
         isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)
         for names in held.values()
     ):
-        raise DatasetError(f"{path}: does not name two objects for every row; name RAW/mini/objects.json")
+        raise DatasetError(f"{path}: is no object of row ids, each with the names of its two objects; correct it")
     return held

@@ -34,16 +34,6 @@ from mis_dataset.errors import DatasetError
 from mis_dataset.pictures import UNREADABLE, open_picture, strict_pillow
 from mis_dataset.schema import BENIGN, TRAIN
 
-KINDS: tuple[str, ...] = (
-    "same_text",
-    "near_text",
-    "same_image",
-    "twin_image",
-    "near_image",
-    "same_pair",
-    "same_pair_other_question",
-    "same_things",
-)
 FORBIDDEN: dict[str, int] = {"same_image": 0, "same_things": 0}
 """Kind -> how many test rows may share that with train rows, unless told otherwise."""
 NEAR_TEXT = 0.8

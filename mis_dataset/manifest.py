@@ -153,9 +153,12 @@ def read_manifest(folder: Path) -> Manifest:
         The manifest.
 
     Raises:
-        ManifestError: there is none, or it is not one of ours.
+        UsageError: `folder` is none.
+        ManifestError: there is no manifest, or it is not one of ours.
     """
     path = folder / NAME
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: not a folder; name the one that `build` wrote")
     try:
         held: Any = json.loads(path.read_bytes())
     except OSError as error:

@@ -11,7 +11,7 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -64,17 +64,30 @@ _LOAD_ERRORS = (
 """How `datasets` fails on what it did not expect; there is no common root."""
 
 
-def read_other(name: str, text: str | None = None, image: str | None = None, config: str | None = None) -> list[Row]:
-    """Reads all splits of a dataset that has a column of texts and one of pictures.
+class Other(NamedTuple):
+    """Another dataset.
+
+    Attributes:
+        rows: of all splits.
+        columns: split -> the columns that were read.
+    """
+
+    rows: list[Row]
+    columns: dict[str, list[str]]
+
+
+def read_other(name: str, text: str | None = None, image: str | None = None, config: str | None = None) -> Other:
+    """Reads all splits of a dataset that has a column of texts, columns of pictures, or both.
 
     Args:
         name: folder, or repository on the Hub as ``OWNER/NAME``.
         text: column of the texts; None: the first of the usual names, else the first column of strings.
-        image: column of the pictures, one or a list of them a row; None: the first of that kind.
+        image: column of the pictures, one or a list of them a row; None: all of that kind.
         config: one of its configs; None: the only one, or the one that it calls its default.
 
     Returns:
-        Its rows; ids are ``<name>/<split>/<number>``, counted from 0. A row without a text has an empty one.
+        Its rows and what was read of it; ids are ``<name>/<split>/<number>``, counted from 0. A row without a text has
+        an empty one.
 
     Raises:
         UsageError: it is neither a folder nor such a name, has no such columns or configs, or several configs of which
@@ -84,17 +97,23 @@ def read_other(name: str, text: str | None = None, image: str | None = None, con
     if int(datasets.__version__.split(".")[0]) < _DATASETS:
         raise UsageError(f"{name}: needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
     place = _place(name)
-    rows = []
+    rows: list[Row] = []
+    columns: dict[str, list[str]] = {}
     with strict_pillow():
         for split, table in _load(name, place, config).items():
             where = f"{name}: split {split}"
-            texts = _column(where, table.features, text, "strings", _is_text, _TEXT_NAMES)
-            pictures = _column(where, table.features, image, "pictures", _holds_pictures)
-            for number, row in enumerate(_undecoded(where, table.select_columns([texts, pictures]), pictures)):
+            texts = _columns(where, table.features, text, "strings", _is_text, _TEXT_NAMES)[:1]
+            pictures = _columns(where, table.features, image, "pictures", _holds_pictures)
+            columns[split] = texts + pictures
+            if not columns[split]:
+                types = ", ".join(f"{_listed([one])} {shown(feature)}" for one, feature in table.features.items())
+                raise UsageError(f"{where} has columns neither of strings nor of pictures; it has {types}")
+            for number, row in enumerate(_undecoded(where, table.select_columns(columns[split]), pictures)):
                 row_id = f"{name}/{split}/{number}"
-                held = row[pictures] if isinstance(row[pictures], list) else [row[pictures]]
-                rows.append(make_row(row_id, row[texts] or "", _bytes_of(row_id, held, place.folder)))
-    return rows
+                held = [one for column in pictures for one in _as_list(row[column])]
+                said = " ".join(row[column] or "" for column in texts)
+                rows.append(make_row(row_id, said, _bytes_of(row_id, held, place.folder)))
+    return Other(rows, columns)
 
 
 class _Place(NamedTuple):
@@ -134,25 +153,23 @@ def _reason(error: BaseException) -> str:
     return f"{kinds}: {shown(words)}" if words and not isinstance(error, _HTTP_ERROR) else kinds
 
 
-def _column(
+def _columns(
     where: str,
     features: datasets.Features,
     named: str | None,
     kind: str,
     fits: Callable[[Any], bool],
-    usual: Iterable[str] = (),
-) -> str:
-    """The column that is named, or else the first that fits."""
+    usual: Sequence[str] = (),
+) -> list[str]:
+    """The column that is named, or else all that fit, those of usual names first."""
     fitting = [column for column, feature in features.items() if fits(feature)]
-    column = named or next((one for one in (*usual, *fitting) if one in fitting), None)
-    if column is None:
-        types = ", ".join(f"{_listed([one])} {shown(feature)}" for one, feature in features.items())
-        raise UsageError(f"{where} has no column of {kind}; it has {types}")
-    if column not in features:
-        raise UsageError(f"{where} has no column {shown(column)}; it has {_listed(features)}")
-    if column not in fitting:
-        raise UsageError(f"{where}: column {shown(column)} is {shown(features[column])}, not of {kind}; name another")
-    return column
+    if named is None:
+        return [*(one for one in usual if one in fitting), *(one for one in fitting if one not in usual)]
+    if named not in features:
+        raise UsageError(f"{where} has no column {shown(named)}; it has {_listed(features)}")
+    if named not in fitting:
+        raise UsageError(f"{where}: column {shown(named)} is {shown(features[named])}, not of {kind}; name another")
+    return [named]
 
 
 def _listed(names: Iterable[str]) -> str:
@@ -169,15 +186,21 @@ def _holds_pictures(feature: Any) -> bool:
     return isinstance(getattr(feature, "feature", feature), datasets.Image)
 
 
-def _undecoded(where: str, table: datasets.Dataset, column: str) -> Iterator[dict[str, Any]]:
+def _undecoded(where: str, table: datasets.Dataset, pictures: Iterable[str]) -> Iterator[dict[str, Any]]:
     """Rows with pictures as ``{"bytes": ..., "path": ...}``."""
-    feature, plain = table.features[column], datasets.Image(decode=False)
+    plain = datasets.Image(decode=False)
     try:
-        yield from table.cast_column(
-            column, plain if isinstance(feature, datasets.Image) else replace(feature, feature=plain)
-        )
+        for column in pictures:
+            feature = table.features[column]
+            bare = plain if isinstance(feature, datasets.Image) else replace(feature, feature=plain)
+            table = table.cast_column(column, bare)
+        yield from table
     except _READ_ERRORS as error:  # such as a string that is no UTF-8
         raise DatasetError(f"{where}: a row cannot be read: {type(error).__name__}; mend the file") from error
+
+
+def _as_list(pictures: Any) -> list[Any]:
+    return pictures if isinstance(pictures, list) else [pictures]
 
 
 def _bytes_of(row_id: str, pictures: Iterable[dict[str, Any] | None], folder: Path) -> list[bytes]:

@@ -162,8 +162,8 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
         root: folder of the release.
 
     Returns:
-        Id -> its line: `id`, `pair` (see `pair_hash`), `status` (one of `STATUSES`) and `reviewer`; empty where there
-        is no such file.
+        Id -> its line: `id`, `pair` (see `pair_hash`), `status` (one of `STATUSES`) and `reviewer`, and what else
+        stands there; empty where there is no such file.
 
     Raises:
         ReleaseError: a line is none, or says kept or rejected without a reviewer's name; all such lines are listed.
@@ -199,7 +199,7 @@ def pair_hash(record: Record) -> str:
 
 
 def _review_fault(held: Any) -> str | None:
-    if not isinstance(held, dict) or set(held) != {"id", "pair", "status", "reviewer"}:
+    if not isinstance(held, dict) or not {"id", "pair", "status", "reviewer"} <= set(held):
         return "is no object with id, pair, status and reviewer"
     if not isinstance(held["id"], str) or not isinstance(held["pair"], str):
         return "id and pair are texts"

@@ -46,6 +46,19 @@ SUB_CATEGORIES: dict[str, str] = {
 "Altercations". Source: arXiv 2501.18533, Table 3; the raw strings are VLSBench's."""
 
 
+LEAKS: tuple[str, ...] = (
+    "same_text",
+    "near_text",
+    "same_image",
+    "twin_image",
+    "near_image",
+    "same_pair",
+    "same_pair_other_question",
+    "same_things",
+)
+"""Kinds of what rows may share; see `mis_dataset.leaks`."""
+
+
 class Source(NamedTuple):
     """One JSON file of a raw release.
 

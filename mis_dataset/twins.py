@@ -7,8 +7,9 @@ question and pictures, so that a review holds for what was seen. A proposal, and
 
     mis_benign_proposed.json  {..., "image_path1": "hard_image/7/object1.png", "id": 0,
                                "twin_of": "test_hard/3", "changed_image": 1}
-    twins.jsonl               {"id": "test_benign/0", "pair": "0f3a...", "status": "proposed", "reviewer": null}
-                              {"id": "test_benign/0", "pair": "0f3a...", "status": "kept", "reviewer": "A. N. Other"}
+    twins.jsonl               {"id": "test_benign/0", "twin_of": "test_hard/3", "changed_image": 1, "images": [...],
+                               "pair": "0f3a...", "status": "proposed", "reviewer": null}
+                              {..., "pair": "0f3a...", "status": "kept", "reviewer": "A. N. Other"}
 
 `build` takes what was kept, by a reviewer who has a name, and nothing else.
 """
@@ -22,11 +23,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mis_dataset.errors import ReleaseError, UsageError
+from mis_dataset.errors import Problem, ReleaseError, UsageError
 from mis_dataset.files import write_json, write_lines
 from mis_dataset.record import Record
 from mis_dataset.release import PROPOSED, REVIEW, Release, pair_hash, read_reviews, survey
-from mis_dataset.schema import BENIGN, TRAIN
+from mis_dataset.schema import BENIGN, SOURCES, TRAIN
 
 EVERYDAY: frozenset[str] = frozenset(
     "apple ball balloon banana carrot cookie crayon cup daisy doll flower fruit guitar hat kite mitten mug orange pear "
@@ -82,7 +83,8 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
 
     Raises:
         ReleaseError: the release has problems, or a line of its review file is none.
-        UsageError: `root` is no folder, or no picture of an everyday thing is described.
+        UsageError: `root` is no folder, or twins that were reviewed would no longer be proposed; nothing was written.
+        ReleaseError: no picture of an everyday thing is described.
         OSError: a file cannot be written.
     """
     release = survey(root)
@@ -93,20 +95,45 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     release.records.pop(PROPOSED, None)
     pool = everyday_pictures(release, things or {})
     if not pool:
-        raise UsageError(f"{root}: neither names nor train responses say that a picture shows an everyday thing")
+        text = "no picture is said to show an everyday thing, by names or by train responses; give names with --things"
+        raise ReleaseError([Problem(SOURCES[0].file, None, text)])
     known = {(line["id"], line["pair"]): line for line in read_reviews(root).values()}
     ready = [twin for held in release.records.values() for twin in held if twin.twin_of]
     twinned = {twin.twin_of for twin in ready}
     rows = [row for row in _test_rows(release) if row.id not in twinned]
     first = 1 + max((twin.raw_id for twin in ready if twin.split == BENIGN), default=-1)
     made = list(_proposals(rows, pool, first, things or {}))
-    new = [{"id": twin.id, "pair": pair_hash(twin), "status": "proposed", "reviewer": None} for twin in made]
+    if not made:
+        return Proposal(0, 0, len(rows), len(pool))
+    new = [_line(twin) for twin in made]
     lines = [known.get((line["id"], line["pair"]), line) for line in new]
+    _refuse_lost(root, [line for line in known.values() if line not in lines])
     # The review first: a proposal without its line would be a problem.
     write_lines(root / REVIEW, lines)
     write_json(root / PROPOSED, [_raw(row) for row in made])
     reviewed = sum(line["status"] != "proposed" for line in lines)
     return Proposal(len(made), reviewed, len(rows) - len(made), len(pool))
+
+
+def _line(twin: Record) -> dict[str, Any]:
+    """What a reviewer is to look at and to decide."""
+    return {
+        "id": twin.id,
+        "twin_of": twin.twin_of,
+        "changed_image": twin.changed_image,
+        "images": list(twin.images),
+        "pair": pair_hash(twin),
+        "status": "proposed",
+        "reviewer": None,
+    }
+
+
+def _refuse_lost(root: Path, lines: Iterable[Mapping[str, Any]]) -> None:
+    """Refuses to write over what somebody has decided about twins that are no longer proposed."""
+    lost = [line["id"] for line in lines if line["status"] != "proposed"]
+    if lost:
+        text = f"{len(lost)} reviewed twins are no longer proposed (first: {lost[0]})"
+        raise UsageError(f"{root / REVIEW}: {text}; give the --things of before, or move the file away to begin anew")
 
 
 def everyday_pictures(release: Release, things: Mapping[str, Sequence[str]]) -> list[str]:

@@ -90,6 +90,8 @@ def test_a_trial_builds_the_first_records_of_each_file_and_says_so(
     assert not build(raw, out, Options(limit=1)).written
     assert build(raw, out).written
     assert read_manifest(out).limit is None
+    with pytest.raises(UsageError, match="MIS: holds all records, which a trial must not replace"):
+        build(raw, out, Options(limit=1))
     capsys.readouterr()
 
 

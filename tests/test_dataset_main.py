@@ -24,6 +24,7 @@ def test_check_prints_one_line_of_json_for_a_good_release(tmp_path: Path, capsys
         "verb": "check",
         "raw": str(tmp_path),
         "passed": True,
+        "limit": None,
         "rows": {"train": 3, "test_easy": 2, "test_hard": 2, "test_real": 2},
         "problems": 0,
         "warnings": 7,

@@ -14,11 +14,12 @@ from PIL import Image
 from mis_dataset.__main__ import main
 from mis_dataset.build import build
 from mis_dataset.errors import DatasetError, UsageError
-from mis_dataset.leaks import KINDS, Row, compare, find_leaks, make_row, read_rows, summary, too_many
+from mis_dataset.leaks import Row, compare, find_leaks, make_row, read_rows, summary, too_many
 from mis_dataset.other import read_other
+from mis_dataset.schema import LEAKS
 from tests.made_release import change, make_release
 
-NOTHING = dict.fromkeys((kind for kind in KINDS if kind != "same_things"), 0)
+NOTHING = dict.fromkeys((kind for kind in LEAKS if kind != "same_things"), 0)
 BARE = Row("", "", (), (), "")
 
 
@@ -170,7 +171,7 @@ def test_another_dataset_is_compared_with_every_split(tmp_path: Path, monkeypatc
     (tmp_path / "other").mkdir()
     made.to_parquet(tmp_path / "other" / "train.parquet")
     monkeypatch.chdir(tmp_path)
-    other = read_other("other")
+    other = read_other("other").rows
     leaks = {(one.one, one.two): one for one in find_leaks(read_rows(tmp_path / "MIS"), ("other", other))}
     assert leaks["against other", "train"].pairs["same_image"] == [
         ("other/train/0", "train/1"),

@@ -92,7 +92,15 @@ def test_every_test_row_gets_one_proposal_with_one_picture_exchanged(raw: Path) 
     first = hashlib.sha256(
         "\n".join((proposed[0]["question"], proposed[0]["image_path1"], proposed[0]["image_path2"])).encode()
     ).hexdigest()
-    assert lines(raw)[0] == {"id": "test_benign/0", "pair": first, "status": "proposed", "reviewer": None}
+    images = [proposed[0]["image_path1"], proposed[0]["image_path2"]]
+    shown = {"twin_of": proposed[0]["twin_of"], "changed_image": proposed[0]["changed_image"], "images": images}
+    assert lines(raw)[0] == {
+        "id": "test_benign/0",
+        **shown,
+        "pair": first,
+        "status": "proposed",
+        "reviewer": None,
+    }
 
 
 def test_nothing_is_built_of_what_nobody_kept(raw: Path, tmp_path: Path) -> None:
@@ -158,7 +166,22 @@ def test_a_wrong_review_is_a_problem_that_stops_a_build(raw: Path, tmp_path: Pat
 def test_a_review_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> None:
     propose(raw)
     review(raw, ("kept", "A. N. Other"))
-    assert propose(raw, {"test_real/1": ["a red ball", "teddy"]}).reviewed == 0
+    held = (raw / REVIEW).read_bytes()
+    other = {"test_real/1": ["a red ball", "teddy"]}
+    with pytest.raises(UsageError, match=r"1 reviewed twins are no longer proposed \(first: test_benign/0\)"):
+        propose(raw, other)
+    assert (raw / REVIEW).read_bytes() == held
+    assert read_release(raw).problems == ()
+    (raw / REVIEW).rename(raw / "twins.before.jsonl")
+    assert propose(raw, other).reviewed == 0
+
+
+def test_where_every_row_has_a_twin_nothing_is_written(tmp_path: Path) -> None:
+    write_release(tmp_path, 0, zipped=False, smoke=True)
+    assert propose(tmp_path, read_things(tmp_path / "mini" / "objects.json")).proposed == 0
+    assert not (tmp_path / PROPOSED).exists()
+    assert not (tmp_path / REVIEW).exists()
+    assert read_release(tmp_path).problems == ()
 
 
 def test_a_review_may_have_a_byte_order_mark_and_empty_lines(raw: Path) -> None:
@@ -181,7 +204,9 @@ def test_a_release_that_describes_nothing_everyday_is_refused(tmp_path: Path) ->
     raw = make_release(tmp_path / "raw", twins=False)
     for number in range(3):
         change(raw, "mis_train.json", number, conversations=[CALM[0], {"from": "gpt", "value": "No."}])
-    with pytest.raises(UsageError, match="neither names nor train responses"):
+    with pytest.raises(
+        ReleaseError, match=r"no picture is said to show an everyday thing, .*; give names with --things"
+    ):
         propose(raw)
 
 
