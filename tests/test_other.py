@@ -105,19 +105,15 @@ def test_a_folder_of_pictures_is_read_and_a_zip_of_one(tmp_path: Path, metadata:
 def test_named_columns_are_taken_before_the_usual_ones(tmp_path: Path) -> None:
     columns = {"question": ["a"], "caption": ["b"], "one": held(1), "two": held(2)}
     name = made(tmp_path / "a", columns, question=TEXT, caption=TEXT, one=PICTURE, two=PICTURE)
-    found = read_other(name)
-    assert [(row.text, row.images) for row in found.rows] == [("a", sha(1, 2))]
-    assert found.columns == {"train": ["question", "one", "two"]}
-    found = read_other(name, "caption", "two")
-    assert [(row.text, row.images) for row in found.rows] == [("b", sha(2))]
-    assert found.columns == {"train": ["caption", "two"]}
+    ((row,), columns) = read_other(name)
+    assert (row.text, row.images, columns) == ("a", sha(1, 2), {"train": ["question", "one", "two"]})
+    assert [(row.text, row.images) for row in read_other(name, "caption", "two").rows] == [("b", sha(2))]
 
 
 def test_texts_alone_and_pictures_alone_are_compared_too(tmp_path: Path) -> None:
-    texts = read_other(made(tmp_path / "a", {"prompt": ["a"]}, prompt=TEXT))
-    assert [(row.text, row.images) for row in texts.rows] == [("a", ())]
-    pictures = read_other(made(tmp_path / "b", {"photo": held(1)}, photo=PICTURE))
-    assert [(row.text, row.images) for row in pictures.rows] == [("", sha(1))]
+    (text,) = read_other(made(tmp_path / "a", {"prompt": ["a"]}, prompt=TEXT)).rows
+    (picture,) = read_other(made(tmp_path / "b", {"photo": held(1)}, photo=PICTURE)).rows
+    assert (text.text, text.images, picture.text, picture.images) == ("a", (), "", sha(1))
 
 
 def test_a_row_without_text_or_pictures_is_one_with_none(tmp_path: Path) -> None:

@@ -204,9 +204,7 @@ def test_a_release_that_describes_nothing_everyday_is_refused(tmp_path: Path) ->
     raw = make_release(tmp_path / "raw", twins=False)
     for number in range(3):
         change(raw, "mis_train.json", number, conversations=[CALM[0], {"from": "gpt", "value": "No."}])
-    with pytest.raises(
-        ReleaseError, match=r"no picture is said to show an everyday thing, .*; give names with --things"
-    ):
+    with pytest.raises(ReleaseError, match=r"no picture is said to show .*; give names with --things"):
         propose(raw)
 
 
