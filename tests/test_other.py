@@ -105,8 +105,8 @@ def test_a_folder_of_pictures_is_read_and_a_zip_of_one(tmp_path: Path, metadata:
 def test_named_columns_are_taken_before_the_usual_ones(tmp_path: Path) -> None:
     columns = {"question": ["a"], "caption": ["b"], "one": held(1), "two": held(2)}
     name = made(tmp_path / "a", columns, question=TEXT, caption=TEXT, one=PICTURE, two=PICTURE)
-    ((row,), columns) = read_other(name)
-    assert (row.text, row.images, columns) == ("a", sha(1, 2), {"train": ["question", "one", "two"]})
+    ((row,), read) = read_other(name)
+    assert (row.text, row.images, read) == ("a", sha(1, 2), {"train": ["question", "one", "two"]})
     assert [(row.text, row.images) for row in read_other(name, "caption", "two").rows] == [("b", sha(2))]
 
 
