@@ -62,12 +62,12 @@ def test_possible_counts_are_those_that_trying_finds(n: int, decimals: int) -> N
         assert list(possible(rate, n)) == both.get(text, []), text
 
 
-def test_half_even_alone_and_a_binary_float_are_taken_for_rounded() -> None:
-    assert f"{100 * 3 / 2000:.1f}" == "0.1"
-    assert brought_to(3, 2000, 1, decimal.ROUND_HALF_EVEN) == "0.2"
+def test_a_tie_that_half_even_or_a_binary_float_brought_down_is_taken_for_rounded() -> None:
+    assert f"{100 * 7 / 4000:.2f}" == "0.17"
+    assert brought_to(7, 4000, 2, decimal.ROUND_HALF_UP) == brought_to(7, 4000, 2, decimal.ROUND_HALF_EVEN) == "0.18"
     assert brought_to(1, 800, 2, decimal.ROUND_HALF_EVEN) == "0.12"
-    assert 3 in rounded(read_rate("0.1"), 2000)
-    assert 3 in rounded(read_rate("0.2"), 2000)
+    assert list(rounded(read_rate("0.17"), 4000)) == [7]
+    assert list(rounded(read_rate("0.18"), 4000)) == [7]
     assert 1 in rounded(read_rate("0.12"), 800)
     assert 1 in rounded(read_rate("0.13"), 800)
 

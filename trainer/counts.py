@@ -2,8 +2,8 @@
 
 A rate of k out of n rows, 100 k / n per cent, is printed with some decimals. A table does not say how it came to them,
 so two ways are tried: it was rounded, or truncated. Of two neighbours equally near, half up takes the greater and half
-even the even one; a binary float, printed, may take either (0.15 becomes 0.1). So a tie counts as rounded whichever way
-it went.
+even the even one; a binary float, printed, may take either (0.175 becomes 0.17). So a tie counts as rounded whichever
+way it went.
 """
 
 from __future__ import annotations
