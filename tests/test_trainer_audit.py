@@ -201,6 +201,22 @@ def test_a_table_in_which_all_is_possible_is_exit_code_0(tmp_path: Path) -> None
     assert json.loads(line)["passed"] is True
 
 
+@pytest.mark.parametrize(("row", "cells", "rows"), [("52.00,0,50.00,0", 1, 0), ("60,50,0,0", 0, 1)])
+def test_a_cell_alone_or_a_row_alone_that_cannot_be_is_exit_code_1(
+    tmp_path: Path, row: str, cells: int, rows: int
+) -> None:
+    code, line, errors = attempt("audit", table(tmp_path, f"A,easy,10,{row}"))
+    found = json.loads(line)
+    assert (code, found["cells"]["impossible"], found["rows"]["impossible"]) == (1, cells, rows)
+    assert errors.count("line 2: 'A', 'easy': ") == 1
+
+
+def test_a_truncated_cell_alone_is_exit_code_0_and_told(tmp_path: Path) -> None:
+    code, line, errors = attempt("audit", table(tmp_path, "A,hard,510,,,,0.19"))
+    assert (code, json.loads(line)["cells"]["truncated"]) == (0, 1)
+    assert "rr 0.19 is 1 of 510 only if truncated; rounded it is 0.20" in errors
+
+
 def test_a_huge_n_takes_no_time_and_no_list(tmp_path: Path) -> None:
     found = audited(f"A,easy,{LARGEST_N},50,50.000000000000000,0.00,0", folder=tmp_path)
     assert found["counts"][0]["asr"] == {"least": 495 * 10**12, "most": 51 * 10**13 - 1, "k": None}

@@ -54,9 +54,9 @@ def read_rate(text: str) -> Printed:
     whole, part = found["whole"].lstrip("0"), found["part"] or ""
     if len(part) > MOST_DECIMALS:
         raise ValueError(f"has {len(part)} decimals, at most {MOST_DECIMALS} can be read")
-    # Looked at before it is made a number: Python makes none of more than 4,300 digits.
+    # Four digits tell as well that it is too much; of more than 4,300 Python makes no number.
     rate = Printed(text, int("0" + whole[:4] + part), len(part))
-    if len(whole) > 3 or rate.digits > rate.hundred:
+    if rate.digits > rate.hundred:
         raise ValueError("lies outside 0 to 100")
     return rate
 
