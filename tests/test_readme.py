@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from mis_dataset.mini.write import BLOCKS
+from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
 from trainer.sft import CONFIGS
 
@@ -59,6 +60,26 @@ def speed_table() -> str:
     return "\n".join(lines)
 
 
+def audit_table(found: dict[str, Any]) -> str:
+    """What `audit` found: the cells, then the rows."""
+    lines = [row("model", "split", "n", "printed", "counts"), row(*["---"] * 5)]
+    for one in found["impossible_cells"]:
+        near = ", ".join(f"{count['k']} is {count['printed']}" for count in one["nearest"])
+        lines.append(audit_row(one, f"{one['column'].upper()} {one['printed']}", f"none: {near}"))
+    for one in found["truncated_cells"]:
+        counts = f"{one['k']}, truncated; rounded it is {one['rounded']}"
+        lines.append(audit_row(one, f"{one['column'].upper()} {one['printed']}", counts))
+    for one in found["impossible_rows"]:
+        ends = dict.fromkeys(map(str, one["counts_sum"].values()))
+        lines.append(audit_row(one, f"sum {one['printed_sum']}", f"{' to '.join(ends)} in all"))
+    return "\n".join(lines)
+
+
+def audit_row(one: dict[str, Any], printed: str, counts: str) -> str:
+    """One finding of `audit`."""
+    return row(one["model"], one["split"], str(one["n"]), printed, counts)
+
+
 def row(*cells: str) -> str:
     """A row of a Markdown table."""
     return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
@@ -72,6 +93,17 @@ def test_the_readme_shows_what_was_measured() -> None:
 def test_the_readme_shows_how_fast_the_dataset_room_is() -> None:
     table = speed_table()
     assert table in README, f"README.md should show:\n{table}"
+
+
+def test_the_readme_shows_what_the_published_leaderboard_holds() -> None:
+    found = audit(read_table(BENCHMARKS / "published_leaderboard.csv"))
+    table, cells, rows = audit_table(found), found["cells"], found["rows"]
+    assert table in README, f"README.md should show:\n{table}"
+    said = (
+        f"of {cells['checked']} cells {cells['impossible']} are no count of n and {cells['truncated']} only when "
+        f"truncated; the counts of {rows['impossible']} of {rows['checked']} rows cannot add up to n"
+    )
+    assert said in " ".join(README.split())
 
 
 def test_the_readme_shows_the_spread_that_was_measured() -> None:

@@ -23,6 +23,7 @@ VERBS = {
     "report": "a run's rates -> report.json, report.html and plots",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",
+    "audit": "a published table -> rates that no counts can give",
     "reproduce": "the whole walk: MIS-mini -> base -> arms -> report -> cards",
 }
 """verb -> what it does; its module is of the same name, but for `agree`."""
