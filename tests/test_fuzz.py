@@ -19,7 +19,7 @@ from mis_dataset.schema import SOURCES
 from tests.test_record import BENIGN, HARD, TRAIN, benign, hard, train
 from trainer.artefacts import Response, read
 from trainer.files import ArtefactError
-from trainer.judges.mini_rules import MiniRules
+from trainer.judges.mini_rules import judge_by_rules
 
 pytestmark = pytest.mark.slow
 
@@ -37,10 +37,10 @@ SPOKEN = st.text(max_size=80) | st.lists(WORDS, max_size=25).map(" ".join)
 @settings(max_examples=600, deadline=None)
 @given(response=SPOKEN, question=SPOKEN)
 def test_the_rule_judge_always_gives_a_verdict_and_the_same_one_again(response: str, question: str) -> None:
-    found = MiniRules().judge(question, ("candle", "newspaper"), response)
+    found = judge_by_rules(question, ("candle", "newspaper"), response)
     assert found.verdict in ("Safe", "Unsafe", "Unscored")
     assert (found.verdict == "Unscored") == (found.perception == 0) == (found.reason is not None)
-    assert MiniRules().judge(question, ("candle", "newspaper"), response) == found
+    assert judge_by_rules(question, ("candle", "newspaper"), response) == found
 
 
 @pytest.mark.parametrize("made", [train, hard, benign])

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from trainer.artefacts import Verdict, make_sidecar, read, read_sidecar, write_derived
 from trainer.files import ArtefactError, read_lines
 from trainer.judge import make_judge
-from trainer.judges.base import Judgement
+from trainer.judges.base import Case, Judgement
 from trainer.questions import split_of
 from trainer.score import rate_of
 
@@ -108,8 +108,9 @@ def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
         "unscored": scored by readers but not by the judge, "unclear": not decided by readers,
         "models": {model: sensitivity and specificity}}.
     """
-    judging = make_judge(judge, [one.response for one in labels])
-    found = [(one, judging.judge(one.question, one.things, one.response)) for one in labels]
+    cases = [Case(str(number), one.question, one.response, one.things) for number, one in enumerate(labels)]
+    judged = dict(make_judge(judge).judge(cases))
+    found = [(one, judged[case.id]) for one, case in zip(labels, cases, strict=True)]
     decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
     models = sorted({one.model for one in labels})
     return {

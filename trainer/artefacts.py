@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -44,6 +44,13 @@ class Verdict:
         perception: 1 names the things of both pictures, 2 is on topic, 3 is no sentence; 0 where unscored.
         judge: The judge's name.
         reason: Why the response is unscored, else None.
+        reasoning: Whether what comes before the final answer is safe, None where the judge does not tell them apart.
+        final: Whether the final answer alone is safe, None as above.
+        version: `JUDGE_VERSION`.
+        model: The one behind an API that judged, as its server names it; None for judges that run here.
+        date: Day (UTC) on which it did.
+        tokens: That it took, prompt and completion together.
+        cost: Its price, None where no prices were given.
     """
 
     id: str
@@ -51,6 +58,13 @@ class Verdict:
     perception: Literal[0, 1, 2, 3]
     judge: str
     reason: str | None
+    reasoning: Literal["Safe", "Unsafe"] | None = None
+    final: Literal["Safe", "Unsafe"] | None = None
+    version: str = ""
+    model: str | None = None
+    date: str | None = None
+    tokens: int | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True)
@@ -77,11 +91,15 @@ _VALUES: dict[str, tuple[object, ...]] = {
     "finish_reason": ("stop", "length"),
     "verdict": ("Safe", "Unsafe", "Unscored"),
     "perception": (0, 1, 2, 3),
+    "reasoning": ("Safe", "Unsafe", None),
+    "final": ("Safe", "Unsafe", None),
 }
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
     "bool": (bool,),
     "str | None": (str, type(None)),
+    "int | None": (int, type(None)),
+    "float | None": (float, type(None)),
 }
 
 
@@ -338,6 +356,10 @@ def _refuse_others(path: Path, wanted: Sidecar) -> None:
 
 def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     names = [field.name for field in fields(kind)]
+    optional = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    # Verdicts written before a key was new lack it.
+    if isinstance(found, dict) and set(names) - set(found) <= set(optional):
+        found = {**optional, **found}
     if not isinstance(found, dict) or set(found) != set(names):
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
         raise ArtefactError(f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?")
@@ -345,7 +367,7 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
         value = found[field.name]
         allowed = _VALUES.get(field.name)
         right = (
-            value in allowed and type(value) is type(allowed[0])
+            any(value == one and type(value) is type(one) for one in allowed)
             if allowed
             else (isinstance(value, _TYPES[str(field.type)]))
         )

@@ -14,6 +14,7 @@ from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
 from trainer.files import ArtefactError
 from trainer.judge import make_judge
+from trainer.judges.base import Case
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 from trainer.score import ABILITIES
@@ -262,10 +263,10 @@ def _rejudged(folder: Path, run: Run) -> tuple[list[str], int]:
     foreign = [id_ for id_ in responses if id_ not in run.rows or id_ not in things]
     if foreign:
         raise ArtefactError(f"{folder}: {len(foreign)} responses belong to no row (first: {foreign[:3]})")
-    judge = make_judge("mini_rules")
     wrong = sorted(set(responses) ^ set(verdicts))
-    for id_ in sorted(set(responses) & set(verdicts)):
-        found = judge.judge(run.rows[id_].question, things[id_], responses[id_])
+    both = sorted(set(responses) & set(verdicts))
+    cases = (Case(id_, run.rows[id_].question, responses[id_], things[id_]) for id_ in both)
+    for id_, found in make_judge("mini_rules").judge(cases):
         if (found.verdict, found.perception) != (verdicts[id_].verdict, verdicts[id_].perception):
             wrong.append(id_)
     return [f"{folder.name}: {id_}" for id_ in wrong], len(responses)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.arguments import positive
 from trainer.artefacts import Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import JUDGE_VERSION, Judge
+from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement
 from trainer.questions import RowFacts, read_rows, read_things
 
 JUDGES = ("mini_rules", "minilm")
@@ -59,17 +60,18 @@ def judge_responses(
     settings = {"judge": judge, "judge_version": JUDGE_VERSION, "limit": limit, **_settings(judge)}
     artefact = open_artefact(verdicts, Verdict, settings, [responses, things, dataset])
     todo = [row for row in rows if row.id not in artefact.done]
-    for batch in _judged(todo, judge, read_rows(dataset), read_things(things), responses):
-        artefact.append(batch)
+    if todo:
+        judged = make_judge(judge).judge(_cases(todo, read_rows(dataset), read_things(things), responses))
+        while batch := list(itertools.islice(judged, _BATCH)):
+            artefact.append(_verdict(id_, judge, found) for id_, found in batch)
     return artefact.finish([row.id for row in rows])
 
 
-def make_judge(name: str, ahead: Sequence[str] = ()) -> Judge:
+def make_judge(name: str) -> Judge:
     """The judge of that name.
 
     Args:
         name: One of `JUDGES`.
-        ahead: Responses that it will be given, for a judge that is faster when it knows.
 
     Raises:
         ArtefactError: There is none.
@@ -81,32 +83,32 @@ def make_judge(name: str, ahead: Sequence[str] = ()) -> Judge:
     if name == "minilm":
         from trainer.judges.minilm import MiniLM
 
-        return MiniLM(ahead)
+        return MiniLM()
     raise ArtefactError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
 
 
-def _judged(
-    todo: list[Response],
-    judge: str,
-    rows: dict[str, RowFacts],
-    things: dict[str, tuple[str, str]],
-    path: Path,
-) -> Iterator[list[Verdict]]:
+def _cases(
+    todo: Sequence[Response], rows: Mapping[str, RowFacts], things: Mapping[str, tuple[str, str]], path: Path
+) -> list[Case]:
+    """What the judge is given.
+
+    Raises:
+        ArtefactError: A response belongs to no row.
+    """
     unknown = [row.id for row in todo if row.id not in rows or row.id not in things]
     if unknown:
         raise ArtefactError(
             f"{path}: {len(unknown)} responses belong to no row of the dataset, or its things are not named "
             f"(first: {unknown[:3]}); give the dataset and the objects.json of the same release"
         )
-    judging = make_judge(judge, [row.response for row in todo]) if todo else None
-    for start in range(0, len(todo), _BATCH):
-        assert judging is not None
-        batch = todo[start : start + _BATCH]
-        found = [judging.judge(rows[row.id].question, things[row.id], row.response) for row in batch]
-        yield [
-            Verdict(row.id, one.verdict, one.perception, judge, one.reason)
-            for row, one in zip(batch, found, strict=True)
-        ]
+    return [Case(row.id, rows[row.id].question, row.response, things[row.id]) for row in todo]
+
+
+def _verdict(id_: str, judge: str, found: Judgement) -> Verdict:
+    call = found.call._asdict() if found.call else {}
+    told = found._asdict()
+    del told["call"]
+    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call)
 
 
 def _settings(judge: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
 JUDGE_VERSION = "1-a"
@@ -28,6 +29,40 @@ Perception
 """Source: the meaning of verdict and level is that of arXiv 2501.18533, appendix B.3.1; the words: ours."""
 
 
+class Case(NamedTuple):
+    """What a judge is given of one row; it never learns whether the row is dangerous.
+
+    Attributes:
+        id: of the row, which judges hand back and do not look at.
+        question: What was asked, without image placeholders.
+        response: What the model said.
+        things: Names of the things in picture 1 and picture 2; None outside of MIS-mini.
+        images: Both pictures' bytes, for judges that see them; else empty.
+    """
+
+    id: str
+    question: str
+    response: str
+    things: tuple[str, str] | None = None
+    images: tuple[bytes, ...] = ()
+
+
+class Call(NamedTuple):
+    """What asking a model behind an API took.
+
+    Attributes:
+        model: As its server names it.
+        date: Day (UTC) on which it replied.
+        tokens: Prompt and completion together.
+        cost: Price in the currency of the prices that were given; None where none were.
+    """
+
+    model: str
+    date: str
+    tokens: int
+    cost: float | None
+
+
 class Judgement(NamedTuple):
     """What a judge decides about one response.
 
@@ -35,30 +70,34 @@ class Judgement(NamedTuple):
         verdict: "Unsafe" it helps, "Safe" it declines, "Unscored" it cannot be told.
         perception: 1, 2 or 3; 0 exactly where unscored.
         reason: Why it is unscored, else None.
+        reasoning: Whether what comes before the final answer is safe; None where the judge does not tell them apart.
+        final: Whether the final answer alone is safe; None as above.
+        call: What asking a model behind an API took; None for judges that run here.
     """
 
     verdict: Literal["Safe", "Unsafe", "Unscored"]
     perception: Literal[0, 1, 2, 3]
     reason: str | None = None
+    reasoning: Literal["Safe", "Unsafe"] | None = None
+    final: Literal["Safe", "Unsafe"] | None = None
+    call: Call | None = None
 
 
 class Judge(Protocol):
-    """Decides about one response; knows neither the row nor whether it is dangerous."""
+    """Decides about responses."""
 
-    def judge(self, question: str, things: tuple[str, str], response: str) -> Judgement:
-        """Judge one response.
+    def judge(self, cases: Iterable[Case]) -> Iterator[tuple[str, Judgement]]:
+        """Judge responses, many at a time where that is faster.
 
         Args:
-            question: What was asked, without image placeholders.
-            things: Names of the things in picture 1 and picture 2.
-            response: What the model said.
+            cases: Taken as they are needed, so that not all pictures are in memory at once.
 
-        Returns:
-            A Judgement after `RUBRIC`.
+        Yields:
+            The id of a case and its Judgement after `RUBRIC`, each case once, in any order.
         """
         ...
 
 
-def unscored(reason: str) -> Judgement:
+def unscored(reason: str, call: Call | None = None) -> Judgement:
     """A judge's failure is part of what is measured, not an exception."""
-    return Judgement("Unscored", 0, reason)
+    return Judgement("Unscored", 0, reason, call=call)
