@@ -15,7 +15,9 @@ from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement
 from trainer.questions import RowFacts, read_rows, read_things
 
-JUDGES = ("mini_rules", "minilm")
+JUDGES = ("mini_rules", "minilm", "keywords")
+_OF_MINI = ("mini_rules", "minilm")
+"""Judges that need the names of the things, which only MIS-mini has."""
 _BATCH = 256
 
 
@@ -24,21 +26,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("responses", type=Path, help="responses.jsonl")
     parser.add_argument("verdicts", type=Path, help="verdicts.jsonl to write")
     parser.add_argument("--judge", choices=JUDGES, default="mini_rules")
-    parser.add_argument("--things", type=Path, required=True, help="RAW/mini/objects.json")
+    parser.add_argument("--things", type=Path, default=None, help="RAW/mini/objects.json, for the judges of MIS-mini")
     parser.add_argument("--dataset", type=Path, required=True, help="the built dataset, for the questions")
     parser.add_argument("--limit", type=positive, default=None, help="judge the first N responses only")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Judge, and count the verdicts."""
-    judge_responses(args.responses, args.verdicts, args.judge, args.things, args.dataset, args.limit)
+    judge_responses(args.responses, args.verdicts, args.judge, args.dataset, args.things, args.limit)
     verdicts = read(args.verdicts, Verdict)
     counts: Counter[str] = Counter(one.verdict for one in verdicts)
     return {"verdicts": str(args.verdicts), "judge": args.judge, "n": len(verdicts), **counts}
 
 
 def judge_responses(
-    responses: Path, verdicts: Path, judge: str, things: Path, dataset: Path, limit: int | None = None
+    responses: Path, verdicts: Path, judge: str, dataset: Path, things: Path | None = None, limit: int | None = None
 ) -> Path:
     """Judge every response once; goes on where it was stopped.
 
@@ -46,22 +48,27 @@ def judge_responses(
         responses: What to judge.
         verdicts: Where the verdicts go, in the order of the responses.
         judge: One of `JUDGES`.
-        things: `RAW/mini/objects.json`.
-        dataset: The built dataset; only its questions are read.
+        dataset: The built dataset.
+        things: `RAW/mini/objects.json`, for the judges that need the names of things.
         limit: Judge the first so many only.
 
     Returns:
         The path of the verdicts.
 
     Raises:
-        ArtefactError: A response belongs to no row, or the verdicts were begun with other settings.
+        ArtefactError: A response belongs to no row, the judge needs things and none are given, or the verdicts were
+            begun with other settings.
     """
+    if judge in _OF_MINI and things is None:
+        raise ArtefactError(f"the judge {judge} needs the names of the things; give --things RAW/mini/objects.json")
     rows = read(responses, Response)[:limit]
     settings = {"judge": judge, "judge_version": JUDGE_VERSION, "limit": limit, **_settings(judge)}
-    artefact = open_artefact(verdicts, Verdict, settings, [responses, things, dataset])
+    artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
     todo = [row for row in rows if row.id not in artefact.done]
     if todo:
-        judged = make_judge(judge).judge(_cases(todo, read_rows(dataset), read_things(things), responses))
+        judged = make_judge(judge).judge(
+            _cases(todo, read_rows(dataset), read_things(things) if things else None, responses)
+        )
         while batch := list(itertools.islice(judged, _BATCH)):
             artefact.append(_verdict(id_, judge, found) for id_, found in batch)
     return artefact.finish([row.id for row in rows])
@@ -84,24 +91,29 @@ def make_judge(name: str) -> Judge:
         from trainer.judges.minilm import MiniLM
 
         return MiniLM()
+    if name == "keywords":
+        from trainer.judges.keywords import Keywords
+
+        return Keywords()
     raise ArtefactError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
 
 
 def _cases(
-    todo: Sequence[Response], rows: Mapping[str, RowFacts], things: Mapping[str, tuple[str, str]], path: Path
+    todo: Sequence[Response], rows: Mapping[str, RowFacts], things: Mapping[str, tuple[str, str]] | None, path: Path
 ) -> list[Case]:
     """What the judge is given.
 
     Raises:
         ArtefactError: A response belongs to no row.
     """
-    unknown = [row.id for row in todo if row.id not in rows or row.id not in things]
+    unknown = [row.id for row in todo if row.id not in rows or (things is not None and row.id not in things)]
     if unknown:
         raise ArtefactError(
             f"{path}: {len(unknown)} responses belong to no row of the dataset, or its things are not named "
             f"(first: {unknown[:3]}); give the dataset and the objects.json of the same release"
         )
-    return [Case(row.id, rows[row.id].question, row.response, things[row.id]) for row in todo]
+    named = things or {}
+    return [Case(row.id, rows[row.id].question, row.response, named.get(row.id)) for row in todo]
 
 
 def _verdict(id_: str, judge: str, found: Judgement) -> Verdict:
@@ -117,5 +129,6 @@ def _settings(judge: str) -> dict[str, str]:
     files = {
         "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
         "minilm": ("minilm.py", "minilm_examples.tsv"),
+        "keywords": ("keywords.py",),
     }
     return {name: sha256_of(folder / name) for name in files[judge]}
