@@ -313,8 +313,10 @@ def _stream(benchmark: Benchmark, place: Place, config: str | None, where: str) 
         words["data_files"] = benchmark.files.format(config=config)
     builder = datasets.load_dataset_builder(place.path, None if benchmark.files else config, **words)
     _refuse_outside(builder.config.data_files or {}, place, where)
-    found: datasets.IterableDataset = builder.as_streaming_dataset(split=benchmark.split).decode(False)
-    return found
+    table: datasets.IterableDataset = builder.as_streaming_dataset(split=benchmark.split)
+    # Files of JSON and CSV know no pictures, and `decode` refuses a table that does not know its columns yet.
+    plain: Iterable[dict[str, Any]] = table if table.features is None else table.decode(False)
+    return plain
 
 
 def _refuse_outside(files: dict[str, list[str]], place: Place, where: str) -> None:
@@ -326,9 +328,7 @@ def _refuse_outside(files: dict[str, list[str]], place: Place, where: str) -> No
             raise DatasetError(f"{where}: its rows {shown(name)} are in no file of its own folder; put them there")
 
 
-def _made(
-    benchmark: Benchmark, place: Place, id_: str, config: str | None, row: dict[str, Any]
-) -> BenchmarkRow:
+def _made(benchmark: Benchmark, place: Place, id_: str, config: str | None, row: dict[str, Any]) -> BenchmarkRow:
     question = benchmark.question if benchmark.fixed else _first(row[benchmark.question])
     if not isinstance(question, str) or not question.strip():
         raise DatasetError(f"{id_}: {benchmark.question} is no question; mend that row")
