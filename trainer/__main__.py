@@ -19,6 +19,7 @@ VERBS = {
     "generate": "a model and rows -> responses.jsonl",
     "judge": "responses.jsonl -> verdicts.jsonl",
     "ability": "measure what a model can do apart from safety",
+    "general": "rates of general benchmarks, as lmms-eval and VLMEvalKit wrote them",
     "score": "verdicts.jsonl -> rates",
     "agree": "two judges against each other and against labels of readers",
     "report": "a run's rates -> report.json, report.html and plots",

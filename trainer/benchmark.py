@@ -18,6 +18,7 @@ import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,12 +85,11 @@ def write(benchmark: Benchmark, out: Path, path: Path | None = None, limit: int 
         raise UsageError(f"{out}: benchmark and target lie inside one another; choose another target")
     place = out.with_name(f".{out.name}.benchmark")
     try:
-        with alone(place, str(out)):
+        with alone(place, str(out)), _swept(place, out):
             made = _fill(place / "new", benchmark, itertools.islice(load(benchmark, path), limit), limit)
             written = held is None or held.row_hashes != made.row_hashes or bool(verify(out))
             if written:
                 _replace(place, out)
-            shutil.rmtree(place)
     except OSError as error:
         raise BuildError(f"{out}: cannot be written: {error.strerror or error}; nothing was changed there") from error
     return made, written
@@ -120,7 +120,7 @@ def _fill(new: Path, benchmark: Benchmark, rows: Iterable[BenchmarkRow], limit: 
     (new / "data").mkdir(parents=True)
     hashes: dict[str, str] = {}
     pictures = hashlib.sha256()
-    parts = []
+    parts: list[Path] = []
     for shard in _shards(rows):
         for row in shard:
             digests = picture_hashes(row)
@@ -190,12 +190,18 @@ def _write_shard(path: Path, rows: list[dict[str, Any]]) -> Path:
 
 
 def _replace(place: Path, out: Path) -> None:
-    """Moves what is new to its place; what lay there is put back where that fails."""
+    """Moves what is new to its place; what lay there is put back where this is stopped, see `_swept`."""
     if out.exists():
         out.rename(place / "old")
+    (place / "new").rename(out)
+
+
+@contextmanager
+def _swept(place: Path, out: Path) -> Iterator[None]:
+    """Leaves nothing beside the target, however the block ends."""
     try:
-        (place / "new").rename(out)
-    except OSError:
-        if (place / "old").exists():
+        yield
+    finally:
+        if (place / "old").is_dir() and not out.exists():
             (place / "old").rename(out)
-        raise
+        shutil.rmtree(place, ignore_errors=True)

@@ -368,7 +368,12 @@ def _linked(place: Place, id_: str, path: str) -> dict[str, Any]:
         return {"bytes": None, "path": str(local / path)}
     from huggingface_hub import hf_hub_download
 
-    return {"bytes": None, "path": hf_hub_download(place.path, path, repo_type="dataset")}
+    from mis_dataset.other import LOAD_ERRORS, reason_of
+
+    try:
+        return {"bytes": None, "path": hf_hub_download(place.path, path, repo_type="dataset")}
+    except LOAD_ERRORS as error:
+        raise DatasetError(f"{id_}: picture {shown(path)} cannot be fetched: {reason_of(error)}; try again") from error
 
 
 def _as_list(held: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Rates of general benchmarks as lmms-eval and VLMEvalKit wrote them: read, never measured again here.
+"""Verb `general`: rates of general benchmarks as lmms-eval and VLMEvalKit wrote them, read and not measured again.
 
 Q-Bench, MMStar, MMMU, MuirBench and MMT-Bench are the paper's; their questions are asked and marked by those two
 frameworks, whose files this reads. A rate before and after::
@@ -10,9 +10,11 @@ frameworks, whose files this reads. A rate before and after::
 
 from __future__ import annotations
 
+import argparse
 import csv
 import math
 from pathlib import Path
+from statistics import fmean
 from typing import Any, NamedTuple
 
 from mis_dataset.record import shown
@@ -54,6 +56,23 @@ class ResultsError(ArtefactError):
     """A file of lmms-eval or VLMEvalKit cannot be read; the message names it and what was found."""
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb ``general``."""
+    parser.add_argument("path", type=Path, metavar="RESULTS", help="file or folder of one model's results")
+    parser.add_argument("--base", type=Path, metavar="RESULTS", help="those of the model before fine-tuning")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Reads the rates; the mean is plain, as in the paper, and None where one of the five is missing."""
+    rates = read_results(args.path)
+    told: dict[str, Any] = {"rates": rates, "mean": _mean(rates)}
+    if args.base:
+        base = read_results(args.base)
+        told |= {"base": base, "base_mean": _mean(base)}
+        told["change"] = {name: rates[name] - base[name] for name in rates if name in base}
+    return told
+
+
 def read_results(path: Path) -> dict[str, float]:
     """The rates of one model.
 
@@ -80,6 +99,10 @@ def read_results(path: Path) -> dict[str, float]:
             raise ResultsError(f"{file}: has {twice[0]} a second time; leave one file of it")
         found |= rates
     return found
+
+
+def _mean(rates: dict[str, float]) -> float | None:
+    return fmean(rates.values()) if len(rates) == len(TASKS) else None
 
 
 def _read_lmms(file: Path) -> dict[str, float]:
