@@ -95,11 +95,12 @@ def test_what_is_not_its_own_is_not_touched(tmp_path: Path) -> None:
         verb.write(benchmark_of("siuo"), out, root)
 
 
+@pytest.mark.filterwarnings("ignore:.*the paper has:UserWarning")
 def test_a_picture_that_is_none_leaves_what_was_there(tmp_path: Path) -> None:
     root, out = look_alike("siuo", tmp_path / "raw"), tmp_path / "out"
     verb.write(benchmark_of("siuo"), out, root, limit=1)
     (root / "images" / "1.png").write_text("no picture")
-    with pytest.raises(DatasetError, match="siuo/1: a picture .*; mend that row"):
+    with pytest.raises(DatasetError, match=r"siuo/1: a picture .*; mend that row"):
         verb.write(benchmark_of("siuo"), out, root)
     (root / "siuo_gen.json").write_text("[]")
     with pytest.raises(DatasetError, match="siuo"):

@@ -119,9 +119,7 @@ def _lmms_rate(file: Path, task: Task, scores: dict[str, Any]) -> float:
     """The metric, whatever filter it went through."""
     named = [key for key in scores if key.split(",")[0] == task.lmms_metric]
     if len(named) != 1:
-        raise ResultsError(
-            f"{file}: {task.lmms_task} has {len(named)} of {task.lmms_metric}, not one; name another file"
-        )
+        raise ResultsError(f"{file}: {task.lmms_task} has {len(named)} of {task.lmms_metric}, not one; name another")
     return _rate(f"{file}: {task.lmms_task}", scores[named[0]], task.lmms_whole)
 
 
@@ -141,7 +139,7 @@ def _read_kit(file: Path) -> dict[str, float]:
     wanted = rows if len(rows) == 1 else [row for row in rows if row.get("split") == task.kit_split]
     if len(wanted) != 1:
         raise ResultsError(
-            f"{file}: has {len(rows)} rows, {len(wanted)} of split {task.kit_split}, not one; leave that"
+            f"{file}: has {len(wanted)} of {len(rows)} rows of split {task.kit_split}, not one; leave one"
         )
     return {task.name: _rate(str(file), wanted[0]["Overall"], 1)}
 
