@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Mapping, Sequence
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +21,7 @@ import pytest
 
 from mis_dataset.errors import DatasetError, UsageError
 from tests.made_release import png
+from tests.test_other import ROOT, hub
 from trainer.benchmarks import BENCHMARKS, NAMES, Benchmark, BenchmarkRow, benchmark_of, load
 
 TEXT, PICTURE = datasets.Value("string"), datasets.Image()
@@ -91,6 +98,18 @@ def _parquet(path: Path, **columns: Any) -> None:
     kinds = {"image": PICTURE, "images": datasets.List(PICTURE)}
     features = datasets.Features({name: kinds.get(name, TEXT) for name in columns})
     pq.write_table(datasets.Dataset.from_dict(columns, features=features).data.table, path)
+
+
+@contextmanager
+def served(files: dict[str, dict[str, bytes]]) -> Iterator[str]:
+    """A Hub on loopback with these repositories; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), hub(files))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
 def rows_of(benchmark: Benchmark, folder: Path) -> list[BenchmarkRow]:
@@ -231,3 +250,34 @@ def test_a_folder_that_is_none_and_a_broken_file_are_told(tmp_path: Path) -> Non
         next(load(benchmark_of("figstep")))
     with pytest.raises(UsageError, match="no benchmark 'xstest'; there are figstep, "):
         benchmark_of("xstest")
+
+
+# On the Hub
+
+
+def test_rows_and_pictures_of_the_hub_are_read_and_no_path_leads_out_of_it(tmp_path: Path) -> None:
+    rows = [{"question": "a", "image": "1.png", "category": "b"}, {"question": "a", "image": "../x", "category": "b"}]
+    files = {
+        "sinwang/SIUO": {"siuo_gen.json": json.dumps(rows).encode(), "images/1.png": SHOWN[0], "x": SHOWN[1]},
+        "AIcell/MOSSBench": {"README.md": _card("train.parquet").encode()},
+    }
+    _parquet(tmp_path / "train.parquet", question=ASKED, image=_held())
+    files["AIcell/MOSSBench"]["train.parquet"] = (tmp_path / "train.parquet").read_bytes()
+    code = (
+        "from mis_dataset.errors import DatasetError\nfrom trainer.benchmarks import benchmark_of, load\n"
+        "for name in ('mossbench', 'siuo'):\n"
+        "    try:\n        for row in load(benchmark_of(name)):\n            print(row.id, len(row.images[0]))\n"
+        "    except DatasetError as error:\n        print(error)\n"
+    )
+    with served(files) as url:
+        settings = {"HF_ENDPOINT": url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+        settings |= {"HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+        command, environment = [sys.executable, "-c", code], os.environ | settings
+        ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    size = len(SHOWN[0])
+    assert ended.stdout.splitlines() == [
+        f"mossbench/0 {size}",
+        f"mossbench/1 {size}",
+        f"siuo/0 {size}",
+        "siuo/1: picture 'images/../x' is no path in the dataset's own folder; mend that row",
+    ]
