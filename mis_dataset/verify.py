@@ -10,6 +10,9 @@ from mis_dataset.errors import DatasetError
 from mis_dataset.files import sha256_of
 from mis_dataset.manifest import files_in, picture_hashes, read_manifest, row_hash
 
+_NAMED = 20
+"""Rows of a split that are named at most, of one fault each."""
+
 
 def verify(folder: Path) -> list[str]:
     """Finds what is no longer as it was built.
@@ -54,11 +57,10 @@ def _row_faults(folder: Path, split: str, expected: dict[str, str], found: list[
     except (DatasetError, TypeError, KeyError):  # not Parquet, or not of our columns' types
         return [f"{split}: its rows cannot be told"]
     held = dict(rows)
-    texts = [f"{row_id}: the row is missing" for row_id in expected if row_id not in held]
-    texts += [f"{row_id}: the row was added" for row_id in held if row_id not in expected]
-    texts += [
-        f"{row_id}: the row was changed" for row_id in expected if row_id in held and held[row_id] != expected[row_id]
-    ]
+    texts = _told(split, "is missing", [row_id for row_id in expected if row_id not in held])
+    texts += _told(split, "was added", [row_id for row_id in held if row_id not in expected])
+    changed = [row_id for row_id in expected if row_id in held and held[row_id] != expected[row_id]]
+    texts += _told(split, "was changed", changed)
     seen: set[str] = set()
     for row_id, _ in rows:
         texts += [f"{row_id}: the row occurs twice"] if row_id in seen else []
@@ -70,6 +72,12 @@ def _row_faults(folder: Path, split: str, expected: dict[str, str], found: list[
         )
         texts.append(f"{moved}: the rows of {split} are in another order from here on")
     return texts
+
+
+def _told(split: str, what: str, ids: list[str]) -> list[str]:
+    """A line a row; a whole file that is missing would have thousands."""
+    texts = [f"{row_id}: the row {what}" for row_id in ids[:_NAMED]]
+    return texts + ([f"{split}: of {len(ids) - _NAMED} more the row {what}"] if len(ids) > _NAMED else [])
 
 
 def _hashes(path: Path) -> Iterator[tuple[str, str]]:

@@ -34,6 +34,14 @@ def test_what_was_built_verifies(built: Path) -> None:
     assert verify(built) == []
 
 
+def test_of_many_missing_rows_the_first_are_named(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw", rows=25, twins=False), tmp_path / "MIS")
+    (tmp_path / "MIS" / TRAIN).unlink()
+    texts = verify(tmp_path / "MIS")
+    assert texts[:2] == [f"{TRAIN}: is missing", "train/1: the row is missing"]
+    assert texts[20:] == ["train/20: the row is missing", "train: of 5 more the row is missing"]
+
+
 def test_documents_about_it_are_not_of_it(built: Path) -> None:
     for name in ("README.md", "rows.png", "words.png", ".gitattributes", "croissant.json"):
         (built / name).write_text("about it")
