@@ -232,7 +232,7 @@ def _check_length(name: str, column: Any, rows: int | None = None) -> Sequence[A
 
 def _check_columns(columns: dict[str, Sequence[str | None]], rows: int) -> None:
     if rows == 0:
-        raise ValueError("predictions is empty: there is nothing to rate; pass one verdict a row.")
+        raise ValueError("no row was given, so there is nothing to rate; pass one verdict a row.")
     for name, column in columns.items():
         known = _check_length(name, column, rows)
         wrong = [(row, held) for row, held in enumerate(known) if not isinstance(held, str | None)]
