@@ -86,6 +86,7 @@ def test_one_cluster_counts_as_one_row() -> None:
 def test_rows_that_differ_within_clusters_count_as_independent_at_most() -> None:
     clusters = [str(row // 2) for row in range(40)]
     assert asr(["Safe", "Unsafe"] * 20, clusters)["n_effective"] == 40.0
+    assert asr(["Safe", "Unsafe"] * 18 + ["Safe"] * 2 + ["Unsafe"] * 2, clusters)["n_effective"] == 40.0
     assert asr((["Safe"] * 2 + ["Unsafe"] * 2) * 10, clusters)["n_effective"] < 20.0
 
 
