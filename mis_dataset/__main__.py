@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KIND=N",
-        help=f"test rows that may share that (default 0 of same_image and same_things); kinds: {', '.join(LEAKS)}",
+        help=f"test rows that may share that (default 0 of same_image, twin_image, same_things); of {', '.join(LEAKS)}",
         type=limit,
     )
     leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
@@ -201,9 +201,11 @@ def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.built import read_things
     from mis_dataset.leaks import FORBIDDEN, KIND, find_leaks, read_rows, summary, table, too_many
-    from mis_dataset.manifest import refuse_other, write_about
+    from mis_dataset.manifest import read_manifest, refuse_other, write_about
 
     limits = FORBIDDEN | dict(arguments.max)
+    if read_manifest(arguments.dataset).reviews.get("kept") and "twin_image" not in dict(arguments.max):
+        del limits["twin_image"]
     unknown = sorted(set(limits) - set(LEAKS))
     if unknown:
         raise UsageError(f"--max {unknown[0]}: is none of {', '.join(LEAKS)}")
