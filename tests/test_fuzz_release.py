@@ -24,7 +24,7 @@ from tests.made_release import make_release, zip_images
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 600
+ROUNDS = 700
 FILES = [source.file for source in SOURCES]
 PATHS = ["../../up.png", "/etc/hostname", "C:\\x.png", "http://a/b.png", "images/1/object1.png"]
 WILD: list[Any] = [
@@ -191,7 +191,7 @@ def test_a_broken_release_is_a_faithful_build_or_one_typed_error(tmp_path: Path,
         shutil.copytree(source, raw)
         if random.random() < 0.3:
             zip_images(raw)
-        for mutate in sorted(random.sample(MUTATORS, random.randint(1, 2)), key=MUTATORS.index):
+        for mutate in sorted(random.sample(MUTATORS, random.choice([0, 1, 1, 1, 2, 2])), key=MUTATORS.index):
             mutate(raw, random)
         with within(30):
             ended[outcome(raw, out, decode=random.random() < 0.5)] += 1
