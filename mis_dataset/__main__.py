@@ -79,7 +79,13 @@ def _parser() -> argparse.ArgumentParser:
     build.add_argument("raw", type=Path, metavar="RAW", help="folder of the release")
     build.add_argument("out", type=Path, metavar="OUT", help="folder of the dataset, e.g. MIS")
     build.add_argument("--check", action="store_true", help="decode every picture first")
-    build.add_argument("--num-proc", type=positive, default=1, metavar="N", help="processes that write (default 1)")
+    build.add_argument(
+        "--num-proc",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that write, each with memory of its own (default 1, which writes two files at a time)",
+    )
     build.add_argument(
         "--image-max-side", type=positive, metavar="N", help="make pictures smaller, as the config max<N>; loses detail"
     )
