@@ -101,6 +101,15 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
+    _add_leaks(verbs)
+    croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
+    croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
+    shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
+    shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
+    return parser
+
+
+def _add_leaks(verbs: Any) -> None:
     leaks = verbs.add_parser("leaks", help="find what train and tests share -> leaks.json; exits 1 above a limit")
     leaks.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     leaks.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
@@ -118,11 +127,6 @@ def _parser() -> argparse.ArgumentParser:
         type=limit,
     )
     leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
-    croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
-    croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
-    shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
-    shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
-    return parser
 
 
 def _mini(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
