@@ -25,9 +25,10 @@ from datasets.utils.file_utils import xopen
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 
+from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import DatasetError, UsageError
 from mis_dataset.leaks import Row, make_row
-from mis_dataset.pictures import MAX_BYTES, strict_pillow
+from mis_dataset.pictures import MAX_BYTES
 from mis_dataset.record import shown
 
 _DATASETS = 5

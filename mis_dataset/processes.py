@@ -7,14 +7,12 @@ import multiprocessing
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from PIL.Image import DecompressionBombWarning
-
+from mis_dataset.decoding import refuse_huge_pictures
 from mis_dataset.errors import UsageError
 
 
@@ -70,8 +68,7 @@ def _lies_at(folder: Path, handle: int) -> bool:
 def begin_process() -> None:
     """For a process of a pool: leaves Ctrl-C to the parent, does not outlive it, and refuses huge pictures."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As `strict_pillow` does it, for good.
-    warnings.simplefilter("error", DecompressionBombWarning)
+    refuse_huge_pictures()
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 

@@ -140,9 +140,10 @@ EXPECTED: Mapping[str, tuple[str | None, bool]] = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_look_alike_loads(name: str, tmp_path: Path) -> None:
-    rows = rows_of(benchmark_of(name), look_alike(name, tmp_path / "a"))
+    benchmark = replace(benchmark_of(name), question="What is listed?") if name == "figstep" else benchmark_of(name)
+    rows = rows_of(benchmark, look_alike(name, tmp_path / "a"))
     category, harmful = EXPECTED[name]
-    asked = [benchmark_of(name).question] * 2 if name == "figstep" else ASKED
+    asked = ["What is listed?"] * 2 if name == "figstep" else ASKED
     shown = SHOWN[::-1] if name == "mssbench_unsafe" else SHOWN
     assert rows == [BenchmarkRow(f"{name}/{n}", asked[n], (shown[n],), category, harmful) for n in (0, 1)]
 
@@ -246,8 +247,10 @@ def test_a_folder_that_is_none_and_a_broken_file_are_told(tmp_path: Path) -> Non
     assert "is no folder" in refused("siuo", tmp_path / "none", UsageError)
     _write(tmp_path / "a" / "siuo_gen.json", '[{"question": "a"')
     assert refused("siuo", tmp_path / "a").startswith("siuo: the default config: cannot be read: ")
+    with pytest.raises(UsageError, match="figstep: asks one question of all pictures; give it with --question"):
+        next(load(benchmark_of("figstep"), tmp_path))
     with pytest.raises(UsageError, match="figstep: is not on the Hub"):
-        next(load(benchmark_of("figstep")))
+        next(load(replace(benchmark_of("figstep"), question="What is listed?")))
     with pytest.raises(UsageError, match="no benchmark 'xstest'; there are figstep, "):
         benchmark_of("xstest")
 

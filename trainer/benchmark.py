@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +41,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("name", choices=NAMES, metavar="NAME", help=f"one of {', '.join(NAMES)}")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     parser.add_argument("--path", type=Path, metavar="FOLDER", help="where it lies already; else it is read on the Hub")
+    parser.add_argument("--question", help="for benchmarks that ask one question of all pictures: that question")
     parser.add_argument("--limit", type=positive, help="the first N rows, for a trial")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the dataset, or find that OUT is it; tell stderr where the paper counts other rows."""
     benchmark = benchmark_of(args.name)
+    if args.question and not benchmark.fixed:
+        raise UsageError(f"{benchmark.name}: has questions of its own; leave --question out")
+    benchmark = replace(benchmark, question=args.question) if args.question else benchmark
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         manifest, written = write(benchmark, args.out, args.path, args.limit)
@@ -151,7 +156,7 @@ def _fill(new: Path, benchmark: Benchmark, rows: Iterable[BenchmarkRow], limit: 
 
 def _shards(rows: Iterable[BenchmarkRow]) -> Iterator[list[dict[str, Any]]]:
     """Rows as MIS has them, so many together as one file holds."""
-    from mis_dataset.pictures import strict_pillow
+    from mis_dataset.decoding import strict_pillow
 
     shard: list[dict[str, Any]] = []
     held = 0
@@ -168,7 +173,7 @@ def _shards(rows: Iterable[BenchmarkRow]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _as_mis(row: BenchmarkRow, number: int) -> dict[str, Any]:
-    from mis_dataset.pictures import header_fault
+    from mis_dataset.decoding import header_fault
 
     for encoded in row.images:
         fault = header_fault(encoded)
