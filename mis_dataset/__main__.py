@@ -223,7 +223,7 @@ def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     things = read_things(arguments.things) if arguments.things else None
     rows = read_rows(arguments.dataset, things, arguments.limit)
     other = None
-    if arguments.against:
+    if arguments.against is not None:
         from mis_dataset.other import read_other
 
         columns = arguments.text_column, arguments.image_column

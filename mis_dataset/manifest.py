@@ -159,6 +159,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder; name the one that `build` wrote")
+    if path.exists() and not path.is_file():
+        raise ManifestError(f"{path}: is no file; remove the folder and build again")
     try:
         held: Any = json.loads(path.read_bytes())
     except OSError as error:

@@ -43,10 +43,13 @@ def _held(folder: Path) -> int | None:
         # Whoever held it before may remove it at any moment, and others would then lock a new one of its name.
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder, os.O_RDONLY)
-        except (FileExistsError, FileNotFoundError):
+        except FileExistsError:
             if os.path.lexists(folder) and not folder.is_dir():
                 raise
+            continue
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

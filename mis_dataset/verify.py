@@ -65,7 +65,11 @@ def _file_fault(folder: Path, name: str, expected: str | None, found: bool) -> s
         return "is missing"
     if expected is None:
         return "was added"
+    if not (folder / name).is_file() and not (folder / name).is_symlink():
+        return "is no file"  # a pipe, which would never end
     try:
+        if (folder / name).exists() and not (folder / name).is_file():
+            return "is a link to what is no file"
         return None if sha256_of(folder / name) == expected else "was changed"
     except OSError as error:
         return f"cannot be read: {error.strerror}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,16 @@ def test_a_config_without_its_card_or_with_another_is_told(tmp_path: Path) -> No
         assert verify(tmp_path / "MIS") == said
     card.unlink()
     assert verify(tmp_path / "MIS") == said
+
+
+def test_pipes_and_devices_do_not_hang_it(built: Path) -> None:
+    os.mkfifo(built / "data" / "train-x.parquet")
+    (built / TRAIN).unlink()
+    (built / TRAIN).symlink_to("/dev/zero")
+    texts = verify(built)
+    assert texts[0] == f"{TRAIN}: is a link to what is no file"
+    assert "data/train-x.parquet: was added" in texts
+    assert "train: its rows cannot be told" in texts
 
 
 def test_a_link_that_leads_nowhere_is_told(built: Path) -> None:
