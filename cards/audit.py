@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, read_json, sha256_of
+from cards.facts import CardError, read_json
 from cards.tables import by_split, share, table
+from mis_dataset.files import sha256_of
 from mis_dataset.schema import BENIGN, TRAIN
 
 STATS = "stats/stats.json"
@@ -78,7 +79,7 @@ def audit_of(dataset: Path, stats: Path | None, leaks: Path | None) -> dict[str,
         if path is not None:
             try:
                 found |= told(_of_this(dataset, path))
-            except (LookupError, TypeError, AttributeError, ValueError) as error:
+            except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as error:
                 raise CardError(f"{path}: is not as its verb writes it ({error!r}); make it anew") from error
     return found
 

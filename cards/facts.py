@@ -11,15 +11,16 @@ What a card needs and no file holds is an error that names the file and the fiel
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from mis_dataset.errors import refuse_constant
+from mis_dataset.files import sha256_of
 from mis_dataset.schema import SPLITS
 
 RATE_FIELDS = ("rate", "k", "n", "low", "high")
@@ -175,7 +176,7 @@ def read_json(path: Path) -> dict[str, Any]:
         CardError: no such file, no JSON, as with NaN in it, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such file; run the verb that writes it first") from error
     except (ValueError, RecursionError) as error:
@@ -183,10 +184,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CardError(f"{path} holds a {type(content).__name__}, expected an object")
     return content
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not a number")
 
 
 def read_dataset(folder: Path, inside: str = "data") -> Dataset:
@@ -235,12 +232,6 @@ def check_unchanged(run: Path, report: Report, model: str) -> None:
                 f"{path}: {'is no longer what' if path.is_file() else 'missing, but'} the rates of report.json were "
                 "measured on; run `python -m trainer reproduce` on the run again"
             )
-
-
-def sha256_of(path: Path) -> str:
-    """sha256 of a file, 64 hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_sidecars(run: Path, stem: str) -> list[Sidecar]:

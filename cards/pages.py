@@ -12,6 +12,7 @@ from typing import Any
 
 from cards.facts import CardError
 from cards.tables import escape, per_cent, settings_table
+from mis_dataset.files import replace_file
 
 TEMPLATES = Path(__file__).parent
 CARD = "README.md"
@@ -73,7 +74,10 @@ def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) ->
         CardError: at one of these names lies what this verb did not write; nothing was written.
         OSError: a plot cannot be read, or a file cannot be written.
     """
-    contents = {path: text.encode() for path, text in cards.items()}
+    try:
+        contents = {path: text.encode() for path, text in cards.items()}
+    except UnicodeEncodeError as error:
+        raise CardError(f"a file that a card is made from holds half of a surrogate pair ({error.reason})") from error
     contents |= {path: plot.read_bytes() for path, plot in plots.items()}
     changed = {path: content for path, content in contents.items() if not _holds(path, content)}
     for path in changed:
@@ -83,7 +87,8 @@ def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) ->
                 f"{path}: was not written by `python -m cards {verb}`; move it away, or name another folder"
             )
     for path, content in changed.items():
-        _replace(path, content)
+        with replace_file(path) as temporary:
+            temporary.write_bytes(content)
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -92,13 +97,3 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _is_ours(card: Path, verb: str) -> bool:
     return card.is_file() and mark(verb).encode() in card.read_bytes().splitlines()
-
-
-def _replace(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from cards.audit import audit_of, plots_of
-from cards.facts import CardError, Dataset, Split, read_dataset, read_json, sha256_of
+from cards.facts import CardError, Dataset, Split, read_dataset, read_json
 from cards.pages import CARD, PAPER, fill, publish, size_category
 from cards.tables import by_split, share, size, table
+from mis_dataset.files import sha256_of
 from mis_dataset.schema import BENIGN, TRAIN
 
 VERB = "dataset"

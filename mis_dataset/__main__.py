@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.arguments import limit, positive, seed
-from mis_dataset.errors import MISError, UsageError
+from mis_dataset.errors import MISError, UsageError, plain
 from mis_dataset.record import shown
 from mis_dataset.schema import LEAKS
 
@@ -117,7 +117,7 @@ def _add_leaks(verbs: Any) -> None:
     leaks.add_argument("--against", metavar="OTHER", help="another dataset, a folder or a Hub repository")
     leaks.add_argument("--config", metavar="NAME", help="config of that dataset, where it has several")
     leaks.add_argument("--text-column", metavar="NAME", help="column of its texts (default: found by name)")
-    leaks.add_argument("--image-column", metavar="NAME", help="column of its pictures (default: found by type)")
+    leaks.add_argument("--image-column", metavar="NAME", help="column of its pictures (default: all of that type)")
     leaks.add_argument(
         "--max",
         action="append",
@@ -148,7 +148,7 @@ def _check(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.check import check_release
     from mis_dataset.published import differences
 
-    # Each process takes some 60 MB.
+    # Each process has memory of its own.
     num_proc = arguments.num_proc or min(os.cpu_count() or 1, 8)
     release = check_release(arguments.raw, arguments.limit, num_proc, progress=True)
     passed = not release.problems
@@ -188,7 +188,8 @@ def _verify(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
     texts = verify(arguments.out)
     for text in texts:
-        print(f"problem: {text}", file=sys.stderr)
+        # A file may have any name.
+        print(f"problem: {plain(text)}", file=sys.stderr)
     return {"out": str(arguments.out), "passed": not texts, "problems": len(texts)}, 1 if texts else 0
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import DatasetError
-from mis_dataset.schema import COLUMNS, SPLITS
+from mis_dataset.schema import COLUMNS, SPLITS, features
 
 _ROWS_AT_ONCE = 4
+_ID = re.compile(r"[a-z0-9_]+/[0-9]+")
 
 
 def files_of(folder: Path) -> dict[str, list[Path]]:
@@ -46,38 +48,39 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
         Rows; `images` as ``[{"bytes": b"...", "path": "object1.png"}, ...]``.
 
     Raises:
-        DatasetError: a file is no Parquet file with these columns, or a picture's bytes are not in it.
+        DatasetError: a file is no Parquet file with these columns of our types, a row has no id of ours or no question,
+            or a picture's bytes are not in it.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    types = {field.name: field.type for field in features().arrow_schema}
     for path in paths:
         if path.exists() and not path.is_file():
             raise DatasetError(f"{path}: is no file; build the dataset again")
         try:
             with pq.ParquetFile(path) as file:
-                missing = [column for column in columns if column not in file.schema_arrow.names]
-                if missing:
-                    raise DatasetError(f"{path}: has no column {missing[0]}; build the dataset again")
+                held = {field.name: field.type for field in file.schema_arrow}
+                other = [column for column in columns if held.get(column) != types[column]]
+                if other:
+                    raise DatasetError(f"{path}: has no column {other[0]} of our type; build the dataset again")
                 for batch in file.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(columns)):
                     rows = batch.to_pylist()
-                    _refuse_hollow(path, rows)
+                    for row in rows:
+                        _refuse_hollow(path, row)
                     yield from rows
         except (pa.ArrowException, OSError, ValueError) as error:  # ValueError: a text that is no UTF-8
             raise DatasetError(f"{path}: cannot be read as Parquet; build the dataset again") from error
 
 
-def _refuse_hollow(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Refuses rows whose pictures are not in the file, as ours always are, or that have no id or question."""
-    for row in rows:
-        if not all(isinstance(row[key], str) for key in ("id", "question") if key in row):
-            raise DatasetError(f"{path}: a row has no text as its id or question; build the dataset again")
-        if "images" in row and not all(
-            isinstance(picture, dict) and picture["bytes"] for picture in row["images"] or [None]
-        ):
-            raise DatasetError(
-                f"{path}: {row.get('id')}: a picture's bytes are not in the file; build the dataset again"
-            )
+def _refuse_hollow(path: Path, row: dict[str, Any]) -> None:
+    """Refuses a row of which something is null, or that names itself in another way than ours do."""
+    if "id" in row and not _ID.fullmatch(row["id"] or ""):
+        raise DatasetError(f"{path}: a row has no id of ours; build the dataset again")
+    if row.get("question", "") is None:
+        raise DatasetError(f"{path}: {row.get('id')}: has no question; build the dataset again")
+    if "images" in row and not all(picture and picture["bytes"] for picture in row["images"] or [None]):
+        raise DatasetError(f"{path}: {row.get('id')}: a picture's bytes are not in the file; build it again")
 
 
 def read_things(path: Path) -> dict[str, list[str]]:

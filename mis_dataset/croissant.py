@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import os
 import tomllib
 from collections.abc import Mapping
 from importlib.resources import files
@@ -17,7 +18,7 @@ from typing import Any
 import mlcroissant as mlc
 
 from mis_dataset.built import files_of, rows_of
-from mis_dataset.errors import DatasetError
+from mis_dataset.errors import DatasetError, UsageError
 from mis_dataset.files import write_json
 from mis_dataset.manifest import CROISSANT, Manifest, read_manifest
 from mis_dataset.schema import COLUMNS
@@ -80,10 +81,23 @@ def write(folder: Path) -> Path:
 
     Raises:
         DatasetError: as `describe`.
+        ManifestError: as `describe`.
+        UsageError: a file of another lies there.
     """
     path = folder / CROISSANT
-    write_json(path, describe(folder))
+    described = describe(folder)
+    if os.path.lexists(path) and not _is_ours(path):
+        raise UsageError(f"{path}: was not written by `croissant`; move it away")
+    write_json(path, described)
     return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        held = json.loads(path.read_bytes()) if path.is_file() else None
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(held, dict) and held.get("citeAs") == _PAPER
 
 
 def _is_mini(folder: Path) -> bool:

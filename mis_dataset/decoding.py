@@ -124,7 +124,7 @@ def shrink(encoded: bytes, side: int) -> bytes:
         A picture file.
 
     Raises:
-        PictureError: it cannot be decoded.
+        PictureError: it cannot be decoded, or Pillow cannot make such a one smaller.
     """
     try:
         with open_picture(encoded) as picture:
@@ -142,7 +142,8 @@ def shrink(encoded: bytes, side: int) -> bytes:
             plain.save(stream, picture.format, quality=90)
             return stream.getvalue()
     except UNREADABLE as error:
-        raise PictureError(_broken(error)) from error
+        fault = decode(encoded, "").fault or f"cannot be made smaller ({_reason(error)}); put another there"
+        raise PictureError(fault) from error
 
 
 @contextmanager
@@ -164,6 +165,9 @@ def refuse_huge_pictures() -> None:
 
 
 def _broken(error: BaseException) -> str:
+    return f"is not an intact picture ({_reason(error)}); put the original file there"
+
+
+def _reason(error: BaseException) -> str:
     # Pillow's own text for unknown bytes names a BytesIO object: of no use to a reader.
-    reason = "format unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
-    return f"is not an intact picture ({reason}); put the original file there"
+    return "format unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__

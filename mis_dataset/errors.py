@@ -51,7 +51,7 @@ class Problem(NamedTuple):
     text: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in self if part)
+        return plain(": ".join(part for part in self if part))
 
 
 class ProblemsError(MISError):
@@ -95,6 +95,15 @@ class DownloadError(MISError):
 
 class BuildError(MISError):
     """The dataset could not be written."""
+
+
+def plain(text: str) -> str:
+    r"""A text for a terminal: what is no letter, sign or space stands there as its code, so that no name can act.
+
+    >>> plain("a\nb\x1b[2Jü")
+    'a\\nb\\x1b[2Jü'
+    """
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def refuse_constant(name: str) -> NoReturn:

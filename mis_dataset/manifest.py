@@ -177,7 +177,10 @@ def _is_ours(held: Any) -> bool:
         return False
     tables = [held[name] for name in ("source", "inputs", "reviews", "rows", "files", "versions", "row_hashes")]
     tables += held["row_hashes"].values() if isinstance(held["row_hashes"], dict) else []
-    return held["kind"] == KIND and all(isinstance(table, dict) for table in tables)
+    texts = [held["data_version"], held["config"]]
+    plain = all(isinstance(text, str) and text.isprintable() for text in texts)
+    counted = held["limit"] is None or type(held["limit"]) is int
+    return held["kind"] == KIND and plain and counted and all(isinstance(table, dict) for table in tables)
 
 
 def files_in(folder: Path) -> list[str]:

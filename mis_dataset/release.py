@@ -69,8 +69,8 @@ class Release:
     def first(self, limit: int) -> Release:
         """The first records of each file, less twins whose row is not among them; for a trial."""
         some = {file: held[:limit] for file, held in self.records.items()}
-        ids = {record.id for held in some.values() for record in held}
-        whole = {file: tuple(one for one in held if one.twin_of in (None, *ids)) for file, held in some.items()}
+        there = {None, *(record.id for held in some.values() for record in held)}
+        whole = {file: tuple(one for one in held if one.twin_of in there) for file, held in some.items()}
         return replace(self, records=whole, limit=limit)
 
 
@@ -190,7 +190,7 @@ def read_reviews(root: Path) -> dict[str, dict[str, Any]]:
             held = None
         fault = _review_fault(held)
         if fault is None and held["id"] in found:
-            fault = f"{held['id']} stands there twice; drop one"
+            fault = f"{shown(held['id'])} stands there twice; drop one"
         problems += [Problem(REVIEW, None, f"line {number}: {fault}")] if fault else []
         found |= {held["id"]: held} if fault is None else {}
     if problems:
@@ -211,7 +211,7 @@ def _review_fault(held: Any) -> str | None:
     if held["status"] not in STATUSES:
         return f"status of {shown(held['id'])} is none of {', '.join(STATUSES)}"
     name = held["reviewer"]
-    if held["status"] != "proposed" and not (isinstance(name, str) and name.strip()):
+    if held["status"] != "proposed" and not (isinstance(name, str) and name.strip() and name.isprintable()):
         return f"{shown(held['id'])} is {held['status']} by nobody; write a reviewer's name"
     return None
 
@@ -224,7 +224,7 @@ def _kept(root: Path, proposed: tuple[Record, ...]) -> tuple[tuple[Record, ...],
         return (), {}, list(error.problems)
     unknown = sorted(set(reviews) - {record.id for record in proposed})
     if unknown or not (root / REVIEW).is_file():
-        text = f"{unknown[0]} was not proposed" if unknown else "is missing"
+        text = f"{shown(unknown[0])} was not proposed" if unknown else "is missing"
         return (), {}, [Problem(REVIEW, None, f"{text}; run `python -m mis_dataset twins` again")]
     kept = [one for one in proposed if reviews.get(one.id, {}).get("status") == "kept"]
     other = [one.id for one in kept if reviews[one.id]["pair"] != pair_hash(one)]

@@ -221,9 +221,8 @@ def _writer(stream: _Hashing, made: datasets.Features) -> pq.ParquetWriter:
 
     Finding them takes as long as all else, and what is found is too long to be kept.
     """
-    from datasets.arrow_writer import (
-        get_parquet_column_options,  # not in version 3, with which `build` says what it needs
-    )
+    # Not in version 3, with which `build` says what it needs.
+    from datasets.arrow_writer import get_parquet_column_options
 
     schema, chunking = made.arrow_schema, datasets.config.DEFAULT_CDC_OPTIONS
     columns = get_parquet_column_options(made, schema)

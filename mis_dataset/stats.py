@@ -68,7 +68,7 @@ def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
     left = [0] * len(splits)
     for name in names:
         counts = [split["categories"].get(name, 0) for split in splits.values()]
-        axes.barh(list(splits), counts, left=left, label=name)
+        axes.barh(list(splits), counts, left=left, label=name.replace("$", r"\$"))
         left = [one + two for one, two in zip(left, counts, strict=True)]
     axes.invert_yaxis()
     axes.set_xlabel("rows")

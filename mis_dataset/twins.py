@@ -82,9 +82,9 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
         What was proposed.
 
     Raises:
-        ReleaseError: the release has problems, or a line of its review file is none.
+        ReleaseError: the release has problems, a line of its review file is none, or no picture is said to show an
+            everyday thing.
         UsageError: `root` is no folder, or twins that were reviewed would no longer be proposed; nothing was written.
-        ReleaseError: no picture of an everyday thing is described.
         OSError: a file cannot be written.
     """
     release = survey(root)
@@ -92,7 +92,8 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     problems = [problem for problem in release.problems if problem.file not in (PROPOSED, REVIEW)]
     if problems:
         raise ReleaseError(problems)
-    release.records.pop(PROPOSED, None)
+    others = {file: held for file, held in release.records.items() if file != PROPOSED}
+    release = replace(release, records=others)
     pool = everyday_pictures(release, things or {})
     if not pool:
         text = "no picture is said to show an everyday thing, by names or by train responses; give names with --things"
@@ -104,12 +105,13 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     rows = [row for row in _test_rows(release) if row.id not in twinned]
     first = 1 + max((twin.raw_id for twin in ready if twin.split == BENIGN), default=-1)
     made = list(_proposals(rows, pool, first, things or {}))
-    if not made:
-        return Proposal(0, 0, len(rows), len(pool))
-    new = [_line(twin) for twin in made]
-    lines = [_reviewed(line, known.pop((line["twin_of"], line["pair"]), None)) for line in new]
+    lines = [_reviewed(line, known.pop((line["twin_of"], line["pair"]), None)) for line in map(_line, made)]
     # What was decided of a row that has got a twin by hand is of no use any more.
     _refuse_lost(root, [line for (row, _), line in known.items() if row not in twinned])
+    if not made:
+        # Reviews without proposals are not read.
+        (root / PROPOSED).unlink(missing_ok=True)
+        return Proposal(0, 0, len(rows), len(pool))
     # The review first: a proposal without its line would be a problem.
     write_lines(root / REVIEW, lines)
     write_json(root / PROPOSED, [_raw(row) for row in made])

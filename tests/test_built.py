@@ -115,7 +115,7 @@ def test_rows_that_are_not_asked_for_are_not_read(folder: Path, tmp_path: Path) 
 def test_a_column_that_is_missing_is_named(folder: Path, tmp_path: Path) -> None:
     table = pq.read_table(folder / "MIS" / "data" / TRAIN)
     pq.write_table(table.drop_columns(["level", "twin_of"]), tmp_path / TRAIN)
-    with pytest.raises(DatasetError, match=r"00001\.parquet: has no column level; build the dataset again"):
+    with pytest.raises(DatasetError, match=r"00001\.parquet: has no column level of our type; build the dataset again"):
         next(rows_of([tmp_path / TRAIN]))
     assert len(list(rows_of([tmp_path / TRAIN], ("id", "question")))) == 4
 
@@ -127,6 +127,26 @@ def test_a_file_that_is_cut_is_named(folder: Path, tmp_path: Path, cut: int) -> 
         list(rows_of([tmp_path / TRAIN]))
 
 
+@pytest.mark.parametrize(
+    ("column", "held", "said"),
+    [
+        ("question", pa.array([1, 2]), "has no column question of our type"),
+        ("category", pa.array([["a"], ["b"]]), "has no column category of our type"),
+        ("images", pa.array(["a", "b"]), "has no column images of our type"),
+        ("id", pa.array([None, "test_hard/1"], pa.string()), "a row has no id of ours"),
+        ("id", pa.array(["How do I?\x1b[2J", "test_hard/1"]), "a row has no id of ours"),
+        ("question", pa.array(["a", None], pa.string()), "test_hard/1: has no question"),
+    ],
+)
+def test_what_is_not_of_our_types_or_null_is_one_error(tmp_path: Path, column: str, held: pa.Array, said: str) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    path = files_of(tmp_path / "MIS")["test_hard"][0]
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, held), path)
+    with pytest.raises(DatasetError, match=said):
+        list(rows_of([path]))
+
+
 @pytest.mark.parametrize("images", [None, [], [None, None], [{"bytes": None, "path": "x.png"}] * 2])
 def test_pictures_that_are_not_in_the_file_are_told_with_their_row(tmp_path: Path, images: object) -> None:
     build(make_release(tmp_path / "raw"), tmp_path / "MIS")
@@ -135,7 +155,7 @@ def test_pictures_that_are_not_in_the_file_are_told_with_their_row(tmp_path: Pat
     rows = table.to_pylist()
     rows[1]["images"] = images
     pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
-    with pytest.raises(DatasetError, match=r"test_hard/1: a picture's bytes are not in the file; build the dataset"):
+    with pytest.raises(DatasetError, match=r"test_hard/1: a picture's bytes are not in the file; build it"):
         list(rows_of([path]))
     assert len(list(rows_of([path], ["id"]))) == 2
 

@@ -86,6 +86,17 @@ def test_a_trial_is_not_described(tmp_path: Path) -> None:
         describe(tmp_path / "MIS")
 
 
+def test_a_file_of_another_is_left_alone_and_ours_is_replaced(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    path = tmp_path / "MIS" / "croissant.json"
+    path.write_text('{"name": "mine"}')
+    assert main(["croissant", str(tmp_path / "MIS")]) == 2
+    assert path.read_text() == '{"name": "mine"}'
+    path.write_text(json.dumps({**describe(tmp_path / "MIS"), "name": "old"}))
+    assert main(["croissant", str(tmp_path / "MIS")]) == 0
+    assert json.loads(path.read_text())["name"] == "MIS"
+
+
 def test_what_has_no_manifest_or_is_not_in_it_is_refused(tmp_path: Path) -> None:
     build(make_release(tmp_path / "raw"), tmp_path / "MIS")
     assert main(["croissant", str(tmp_path / "MIS")]) == 0

@@ -26,7 +26,7 @@ from tests.made_release import make_release
 
 ROOT = Path(__file__).parents[1]
 KEPT, REJECTED = ("kept", "A. N. Other"), ("rejected", "B. Second")
-HOSTILE = "<script>alert(1)</script> | a [b](c)\n# d"
+HOSTILE = "<script>alert(1)</script> | a [b](c) # d"
 ROWS = {"train": 3, "test_easy": 2, "test_hard": 2, "test_real": 2}
 
 

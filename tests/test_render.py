@@ -15,9 +15,10 @@ import pytest
 import yaml
 
 from cards.__main__ import main
-from cards.facts import CardError, sha256_of
+from cards.facts import CardError
 from cards.render import render
 from mis_dataset.chat import prompt
+from mis_dataset.files import sha256_of
 from mis_dataset.mini.grammar import EASY_HAZARDS, HARD_HAZARDS
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, GENERAL_FAMILIES
 from mis_dataset.mini.plan import REAL_PAIRS, TRAINED_PAIRS, plan_test

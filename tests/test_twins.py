@@ -141,12 +141,16 @@ def test_rows_that_have_a_twin_get_no_other(tmp_path: Path) -> None:
             "'test_benign/0' is kept by nobody",
         ),
         (
+            '{"id": "test_benign/0", "pair": "0", "status": "kept", "reviewer": "A\\ud800"}',
+            "'test_benign/0' is kept by nobody",
+        ),
+        (
             '{"id": "test_benign/0", "pair": "0", "status": "kept", "reviewer": "A"}',
             "was reviewed with another question",
         ),
         (
             '{"id": "test_benign/77", "pair": "0", "status": "kept", "reviewer": "A"}',
-            "test_benign/77 was not proposed",
+            "'test_benign/77' was not proposed",
         ),
     ],
 )
@@ -197,6 +201,18 @@ def test_where_every_row_has_a_twin_nothing_is_written(tmp_path: Path) -> None:
     assert not (tmp_path / PROPOSED).exists()
     assert not (tmp_path / REVIEW).exists()
     assert read_release(tmp_path).problems == ()
+
+
+def test_proposals_go_where_every_row_has_got_a_twin_by_hand(raw: Path) -> None:
+    propose(raw)
+    review(raw, ("kept", "A. N. Other"))
+    (raw / PROPOSED).rename(raw / "mis_benign.json")
+    (raw / PROPOSED).write_bytes((raw / "mis_benign.json").read_bytes())
+    rows = {row["twin_of"] for row in json.loads((raw / PROPOSED).read_text("utf-8"))}
+    found = propose(raw)
+    assert (found.proposed, len(rows) + found.without) == (0, 6)
+    assert not (raw / PROPOSED).exists()
+    assert len(read_release(raw).rows("test_benign")) == len(rows)
 
 
 def test_a_review_may_have_a_byte_order_mark_and_empty_lines(raw: Path) -> None:

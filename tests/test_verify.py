@@ -75,7 +75,7 @@ def test_pipes_and_devices_do_not_hang_it(built: Path) -> None:
     (built / TRAIN).unlink()
     (built / TRAIN).symlink_to("/dev/zero")
     texts = verify(built)
-    assert texts[0] == f"{TRAIN}: is a link to what is no file"
+    assert texts[0] == f"{TRAIN}: is no file"
     assert "data/train-x.parquet: was added" in texts
     assert "train: its rows cannot be told" in texts
 
@@ -83,7 +83,7 @@ def test_pipes_and_devices_do_not_hang_it(built: Path) -> None:
 def test_a_link_that_leads_nowhere_is_told(built: Path) -> None:
     (built / TRAIN).unlink()
     (built / TRAIN).symlink_to("nowhere")
-    assert verify(built)[0] == f"{TRAIN}: cannot be read: No such file or directory"
+    assert verify(built)[0] == f"{TRAIN}: is no file"
 
 
 def test_changed_missing_and_added_files_are_named(built: Path) -> None:

@@ -133,7 +133,10 @@ class _Metrics:
     def benchmark(
         self, benchmark: Benchmark, rows: Mapping[str, RowFacts], found: Mapping[str, Verdict]
     ) -> dict[str, Any]:
-        """Rates of one of the paper's other benchmarks: attacks that succeed, or what is refused without need."""
+        """Rates of one of the paper's other benchmarks: attacks that succeed, or what is refused without need.
+
+        Rows count as independent, as in the paper: most of these benchmarks ask the same of many pictures.
+        """
         judged = [row for row in rows.values() if split_of(row.id) == benchmark.name and row.id in found]
         verdicts = [found[row.id] for row in judged]
         groups = {

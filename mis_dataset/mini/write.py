@@ -27,6 +27,7 @@ from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES, draw, png
 from mis_dataset.mini.grammar import harmless_label, unsafe_label
 from mis_dataset.mini.objects import THINGS, Thing
 from mis_dataset.mini.plan import Pair, plan_test, plan_train
+from mis_dataset.processes import alone
 from mis_dataset.schema import BENIGN, CATEGORIES, TRAIN
 
 BLOCKS: dict[str, int] = {"train": 60, "easy": 80, "hard": 32, "real": 16}
@@ -95,7 +96,7 @@ def write_release(folder: Path, seed: int, zipped: bool, smoke: bool) -> dict[st
         Rows by split, twins of train rows counted in ``train``.
 
     Raises:
-        UsageError: `folder` holds something else; nothing was touched.
+        UsageError: `folder` holds something else, or another process draws it; nothing was touched.
     """
     files = _plan_files(seed, SMOKE_BLOCKS if smoke else BLOCKS)
     texts = _texts(files)
@@ -230,17 +231,27 @@ def _write_whole(folder: Path, settings: dict[str, object], rows: list[_Row], te
     """Writes into a folder beside the target, which gets the target's name when all is in it."""
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(temporary, ignore_errors=True)  # what a killed run left
     zipped = bool(settings["zipped"])
-    try:
-        for name, text in texts.items():
-            _write(temporary / name, text.encode())
-        _write_pictures(temporary, _draw_all(rows, settings["seed"]), zipped)
-        digest = _digest(temporary, _names(rows, texts, zipped))
-        _write(temporary / SETTINGS, _json(settings | {"files": digest}).encode())
-        temporary.replace(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    with alone(temporary, str(folder)):
+        _empty(temporary)  # what a killed run left
+        try:
+            for name, text in texts.items():
+                _write(temporary / name, text.encode())
+            _write_pictures(temporary, _draw_all(rows, settings["seed"]), zipped)
+            digest = _digest(temporary, _names(rows, texts, zipped))
+            _write(temporary / SETTINGS, _json(settings | {"files": digest}).encode())
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _empty(folder: Path) -> None:
+    """Not the folder itself, which is kept by a lock on it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _write(path: Path, content: bytes) -> None:
