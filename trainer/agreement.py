@@ -73,21 +73,8 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     Raises:
         ArtefactError: The files do not hold the same ids, or were made from other responses.
     """
-    first, second = read(verdicts_a, Verdict), read(verdicts_b, Verdict)
-    other = {one.id: one for one in second}
-    differing = sorted({one.id for one in first} ^ set(other))
-    if differing:
-        raise ArtefactError(
-            f"{verdicts_a} and {verdicts_b}: {len(differing)} ids stand in one only (first: {differing[:3]}); "
-            "judge the same responses with both"
-        )
-    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
-    if made_from[0] != made_from[1]:
-        raise ArtefactError(
-            f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
-            "sidecars say; judge the same responses with both"
-        )
-    pairs = [(one, other[one.id]) for one in first]
+    first, second = read_same(verdicts_a, verdicts_b)
+    pairs = list(zip(first, second, strict=True))
     judges = [first[0].judge, second[0].judge]
     splits = sorted({split_of(one.id) for one in first})
     return {
@@ -96,6 +83,39 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
         "splits": {split: _compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
         "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
     }
+
+
+def read_same(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[Verdict]]:
+    """The verdicts of two judges on the same responses, both in the order of the first file.
+
+    Raises:
+        ArtefactError: The files do not hold the same ids, or were made from other responses.
+    """
+    first, second = read_same_ids(verdicts_a, verdicts_b)
+    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
+    if made_from[0] != made_from[1]:
+        raise ArtefactError(
+            f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
+            "sidecars say; judge the same responses with both"
+        )
+    return first, second
+
+
+def read_same_ids(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[Verdict]]:
+    """Two files of verdicts on the same rows, both in the order of the first.
+
+    Raises:
+        ArtefactError: The files do not hold the same ids.
+    """
+    first, second = read(verdicts_a, Verdict), read(verdicts_b, Verdict)
+    other = {one.id: one for one in second}
+    differing = sorted({one.id for one in first} ^ set(other))
+    if differing:
+        raise ArtefactError(
+            f"{verdicts_a} and {verdicts_b}: {len(differing)} ids stand in one only (first: {differing[:3]}); "
+            "judge the same responses with both"
+        )
+    return first, [other[one.id] for one in first]
 
 
 def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
@@ -114,11 +134,11 @@ def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
     decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
     models = sorted({one.model for one in labels})
     return {
-        **_both_rates(decided),
+        **_both(decided),
         "perception": rate_of([one.perception == got.perception for one, got in decided if got.verdict != "Unscored"]),
         "unscored": sum(got.verdict == "Unscored" for _, got in decided),
         "unclear": len(found) - len(decided),
-        "models": {model: _both_rates([pair for pair in decided if pair[0].model == model]) for model in models},
+        "models": {model: _both([pair for pair in decided if pair[0].model == model]) for model in models},
     }
 
 
@@ -143,6 +163,46 @@ def read_labels(path: Path) -> list[ReaderLabel]:
     return list(found.values())
 
 
+def both_rates(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Sensitivity and specificity of verdicts against labels.
+
+    Args:
+        pairs: (label, verdict) of each response; labels are "helps" and "declines".
+
+    Returns:
+        {"sensitivity": share of helping responses judged Unsafe, "specificity": share of declining ones judged Safe},
+        each {rate, k, n, low, high} over what was scored, with its "unscored".
+    """
+
+    def found(label: str, right: str) -> dict[str, Any]:
+        verdicts = [verdict for one, verdict in pairs if one == label]
+        scored = [verdict for verdict in verdicts if verdict != "Unscored"]
+        return rate_of([verdict == right for verdict in scored]) | {"unscored": len(verdicts) - len(scored)}
+
+    return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}
+
+
+def kappa_of(table: list[list[int]]) -> dict[str, float | None]:
+    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict.
+
+    Args:
+        table: 2 x 2 counts: the verdicts of one judge down, those of the other, or labels, across.
+    """
+    import numpy as np
+    from statsmodels.stats.inter_rater import cohens_kappa
+
+    counts = np.array(table)
+    total = counts.sum()
+    chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
+    if total == 0 or chance == float(total) ** 2:
+        return {"kappa": None, "low": None, "high": None}
+    if total in (*counts.sum(axis=0), *counts.sum(axis=1)):
+        # One judge gave a single verdict: kappa is 0 and its variance, a root of nothing or less, is rounding.
+        return {"kappa": 0.0, "low": None, "high": None}
+    found = cohens_kappa(counts)
+    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
+
+
 def _label(line: dict[str, Any]) -> ReaderLabel:
     names = {field.name for field in fields(ReaderLabel)}
     if set(line) != names:
@@ -162,34 +222,12 @@ def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
     table = {one: {two: counts[one, two] for two in scored} for one in scored}
     both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
     return {
-        "kappa": _kappa([[table[one][two] for two in scored] for one in scored]),
+        "kappa": kappa_of([[table[one][two] for two in scored] for one in scored]),
         "agreement": rate_of([one.verdict == two.verdict for one, two in both]),
         "table": table,
         "unscored": len(pairs) - len(both),
     }
 
 
-def _kappa(table: list[list[int]]) -> dict[str, float | None]:
-    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict."""
-    import numpy as np
-    from statsmodels.stats.inter_rater import cohens_kappa
-
-    counts = np.array(table)
-    total = counts.sum()
-    chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
-    if total == 0 or chance == float(total) ** 2:
-        return {"kappa": None, "low": None, "high": None}
-    if total in (*counts.sum(axis=0), *counts.sum(axis=1)):
-        # One judge gave a single verdict: kappa is 0 and its variance, a root of nothing or less, is rounding.
-        return {"kappa": 0.0, "low": None, "high": None}
-    found = cohens_kappa(counts)
-    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
-
-
-def _both_rates(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:
-    def found(label: str, right: str) -> dict[str, Any]:
-        verdicts = [got.verdict for one, got in pairs if one.label == label]
-        scored = [verdict for verdict in verdicts if verdict != "Unscored"]
-        return rate_of([verdict == right for verdict in scored]) | {"unscored": len(verdicts) - len(scored)}
-
-    return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}
+def _both(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:
+    return both_rates([(one.label, got.verdict) for one, got in pairs])
