@@ -20,6 +20,7 @@ VERBS = {
     "ability": "measure what a model can do apart from safety",
     "score": "verdicts.jsonl -> rates",
     "agree": "two judges against each other and against labels of readers",
+    "calibrate": "a judge against labelled responses -> how far it can be trusted",
     "report": "a run's rates -> report.json, report.html and plots",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",
