@@ -21,6 +21,8 @@ VERBS = {
     "score": "verdicts.jsonl -> rates",
     "agree": "two judges against each other and against labels of readers",
     "calibrate": "a judge against labelled responses -> how far it can be trusted",
+    "matrix": "any number of judges on the same responses",
+    "canary": "do a judge's verdicts hang on the pictures?",
     "report": "a run's rates -> report.json, report.html and plots",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",

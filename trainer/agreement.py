@@ -79,8 +79,8 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     splits = sorted({split_of(one.id) for one in first})
     return {
         "judges": judges,
-        "all": _compare(pairs),
-        "splits": {split: _compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
+        "all": compare(pairs),
+        "splits": {split: compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
         "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
     }
 
@@ -163,6 +163,28 @@ def read_labels(path: Path) -> list[ReaderLabel]:
     return list(found.values())
 
 
+def compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
+    """Two judges on the same responses.
+
+    Args:
+        pairs: Both verdicts of each response.
+
+    Returns:
+        {"kappa": `kappa_of`, "agreement": share of equal verdicts where both scored, {rate, k, n, low, high}, "table":
+        {first verdict: {second verdict: count}}, "unscored": by either}.
+    """
+    counts: Counter[tuple[str, str]] = Counter((one.verdict, two.verdict) for one, two in pairs)
+    scored = ("Safe", "Unsafe")
+    table = {one: {two: counts[one, two] for two in scored} for one in scored}
+    both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
+    return {
+        "kappa": kappa_of([[table[one][two] for two in scored] for one in scored]),
+        "agreement": rate_of([one.verdict == two.verdict for one, two in both]),
+        "table": table,
+        "unscored": len(pairs) - len(both),
+    }
+
+
 def both_rates(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """Sensitivity and specificity of verdicts against labels.
 
@@ -214,19 +236,6 @@ def _label(line: dict[str, Any]) -> ReaderLabel:
         raise ValueError(f"{', '.join(sorted(texts))} are texts")
     first, second = line["things"]
     return ReaderLabel(**{**line, "things": (str(first), str(second))})
-
-
-def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
-    counts: Counter[tuple[str, str]] = Counter((one.verdict, two.verdict) for one, two in pairs)
-    scored = ("Safe", "Unsafe")
-    table = {one: {two: counts[one, two] for two in scored} for one in scored}
-    both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
-    return {
-        "kappa": kappa_of([[table[one][two] for two in scored] for one in scored]),
-        "agreement": rate_of([one.verdict == two.verdict for one, two in both]),
-        "table": table,
-        "unscored": len(pairs) - len(both),
-    }
 
 
 def _both(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:

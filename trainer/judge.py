@@ -18,6 +18,8 @@ from trainer.questions import RowFacts, read_rows, read_things
 JUDGES = ("mini_rules", "minilm", "keywords")
 OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
+TEXT_ONLY = ("mini_rules", "minilm", "keywords")
+"""Judges that read words and see no picture."""
 _BATCH = 256
 
 
