@@ -67,7 +67,8 @@ def test_what_one_judge_alone_scored_is_not_in_alpha() -> None:
     full, holes = ([WORDS[one] for one in text] for text in ("UUSSS", "US-S-"))
     found = alpha([full, holes])
     # 3 units: one apart, 3 Unsafe and 3 Safe of 6: 1 - (2/6) / (2*3*3/30).
-    assert (found["alpha"], found["n"]) == (pytest.approx(1 - 10 / 18), 3)
+    assert found["alpha"] == pytest.approx(1 - 10 / 18)
+    assert found["n"] == 3
 
 
 def test_alpha_of_a_single_verdict_is_none() -> None:
@@ -91,11 +92,11 @@ def test_other_rows_other_responses_and_a_judge_twice_are_refused(tmp_path: Path
 
 
 def test_the_verb_writes_once_and_names_every_share(tmp_path: Path) -> None:
-    out = tmp_path / "matrix.json"
-    code, line, error = attempt("matrix", out, *three(tmp_path))
+    out, verdicts = tmp_path / "matrix.json", three(tmp_path)
+    code, line, error = attempt("matrix", out, *verdicts)
     assert (code, error) == (0, "")
     assert json.loads(line)["unsafe"] == {"mini_rules": 0.5, "minilm": 0.25, "keywords": 1.0}
     before = {file: file.stat().st_mtime_ns for file in (out, sidecar_path(out))}
-    assert attempt("matrix", out, *three(tmp_path))[0] == 0
+    assert attempt("matrix", out, *verdicts)[0] == 0
     assert {file: file.stat().st_mtime_ns for file in before} == before
-    assert attempt("matrix", out, tmp_path / "rules.jsonl")[0] == 2
+    assert attempt("matrix", out, verdicts[0])[0] == 2

@@ -14,11 +14,11 @@ from typing import Any
 
 from trainer.agreement import read_same_ids
 from trainer.artefacts import Sidecar, Verdict, make_sidecar, read_sidecar, write_derived
+from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
 from trainer.judge import TEXT_ONLY
 from trainer.score import rate_of
 
-VERDICTS = ("Unsafe", "Safe", "Unscored")
 MARGIN = 0.05
 """Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
 
@@ -94,7 +94,7 @@ def _responses(sidecar: Sidecar) -> list[str]:
 
 def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict]) -> dict[str, Any]:
     pairs = [(one.verdict, two.verdict) for one, two in zip(own, other, strict=True)]
-    counts = Counter(pairs)
+    counts: Counter[tuple[str, str]] = Counter(pairs)
     return {
         "file": probe.name,
         "moved": rate_of([one != two for one, two in pairs]),
