@@ -11,10 +11,11 @@ import pytest
 from tests.made_gold import NO, YES, gold_line, write_gold, write_wheel
 from tests.made_runs import DECLINE, HELP
 from tests.tiny import attempt
+from trainer.agreement import read_labels
 from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.calibrate import calibrate, measure
 from trainer.files import ArtefactError, sha256_of
-from trainer.gold import Gold, read_gold
+from trainer.gold import Gold, GoldResponse, read_gold
 
 LINES = [
     gold_line(0, YES, "helps"),
@@ -65,6 +66,23 @@ def test_a_judge_of_mini_judges_what_has_names_and_refuses_what_has_none(tmp_pat
     bare = read_gold(write_gold(tmp_path / "gold.jsonl", [lines[0], {**lines[1], "things": None}]))
     with pytest.raises(ArtefactError, match=r"which 1 responses have not; .* another judge \(keywords\)"):
         calibrate("mini_rules", gold, {"gold": bare})
+
+
+def test_the_rule_judge_on_a_hundred_real_responses_is_as_agree_finds_it() -> None:
+    labels = read_labels(Path(__file__).parent / "fixtures" / "reader_labels.jsonl")
+    gold = [
+        GoldResponse(f"{one.model}/{one.id}", one.question, one.things, one.response, one.label, one.model)
+        for one in labels
+        if one.label != "unclear"
+    ]
+    found = calibrate("mini_rules", Gold("reader_labels.jsonl", None, "0"), {"gold": gold})["sets"]["gold"]
+    assert rates(found) == {
+        "sensitivity": (77, 77),
+        "specificity": (23, 23),
+        "accuracy": (100, 100),
+        "coverage": (100, 100),
+    }
+    assert list(found["kinds"]) == ["base", "contrast"]
 
 
 def test_the_verb_writes_figures_where_they_come_from_and_no_word_of_a_response(tmp_path: Path) -> None:

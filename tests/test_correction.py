@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import doctest
+
 import numpy as np
 import pytest
 
+from trainer import correction
 from trainer.calibrate import measure
 from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
 
@@ -159,3 +162,8 @@ def _holds(found: Corrected, rate: float) -> bool:
     assert found.low is not None
     assert found.high is not None
     return found.low <= rate <= found.high
+
+
+def test_the_example_runs() -> None:
+    ran = doctest.testmod(correction)
+    assert (ran.failed, ran.attempted) == (0, 1)
