@@ -48,6 +48,11 @@ def test_what_lies_outside_is_clipped_and_said(k: int, rate: float, note: str) -
     assert 0 <= found.low <= rate <= found.high <= 1
 
 
+def test_an_interval_from_two_labels_still_holds_the_rate() -> None:
+    found = corrected(1, 1, Calibration("base", 993, 1000, 2, 2), "base")
+    assert (found.rate, found.high) == (1.0, 1.0)
+
+
 @pytest.mark.parametrize(
     ("n", "judge", "arm", "reason"),
     [
@@ -125,6 +130,19 @@ def test_shares_below_nothing_are_clipped_and_said() -> None:
     assert sum(one.rate or 0 for one in found.values()) == pytest.approx(1)
 
 
+def test_a_clipped_share_is_not_certain() -> None:
+    found = corrected_outcomes([0, 60, 40, 0], LABELLED, "base", "base")
+    assert [found["asr"].rate, found["asr"].low] == [0, 0]
+    assert found["asr"].high is not None
+    assert 0.005 < found["asr"].high < 0.05
+    assert sum(one.rate or 0 for one in found.values()) == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_intervals() -> None:
+    one, again, other = (corrected_outcomes([9, 60, 40, 5], LABELLED, "a", "a", seed) for seed in (0, 0, 1))
+    assert one == again != other
+
+
 @pytest.mark.parametrize(
     ("judged", "labelled", "arm", "reason"),
     [
@@ -147,15 +165,18 @@ def test_counts_of_another_shape_are_refused() -> None:
         corrected_outcomes([1, 1, 1], LABELLED, "base", "base")
 
 
-def test_the_intervals_of_outcomes_hold_the_true_rates_in_about_95_of_100_draws() -> None:
-    rng, rates, matrix = np.random.default_rng(0), np.array([0.3, 0.4, 0.2, 0.1]), np.array(LABELLED) / 100
+@pytest.mark.parametrize(("rates", "draws"), [((0.3, 0.4, 0.2, 0.1), 80), ((0.0, 0.9, 0.1, 0.0), 40)])
+def test_the_intervals_of_outcomes_hold_the_true_rates_in_about_95_of_100_draws(
+    rates: tuple[float, ...], draws: int
+) -> None:
+    rng, matrix = np.random.default_rng(0), np.array(LABELLED) / 100
     held = 0
-    for _ in range(200):
-        judged = [int(count) for count in rng.multinomial(400, rates @ matrix)]
+    for _ in range(draws):
+        judged = [int(count) for count in rng.multinomial(400, np.array(rates) @ matrix)]
         labelled = [[int(count) for count in rng.multinomial(60, row)] for row in matrix]
         found = corrected_outcomes(judged, labelled, "a", "a")
         held += sum(_holds(found[name], rate) for name, rate in zip(OUTCOMES, rates, strict=True))
-    assert 0.92 <= held / 800 <= 0.98
+    assert 0.92 <= held / (4 * draws) <= 0.99
 
 
 def _holds(found: Corrected, rate: float) -> bool:

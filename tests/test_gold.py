@@ -100,6 +100,7 @@ def test_lines_of_a_response_that_begin_as_comments_do_are_kept(tmp_path: Path) 
         ({BIAS: csv_text([(YES, "1"), (NO, NO)])}, "bias.csv: row 2 has a cell missing, or no score"),
         ({BIAS: csv_text([(YES, "1")]) + NO}, "bias.csv: row 2 has a cell missing, or no score"),
         ({BIAS: csv_text([(YES, "1")], (*HEAD[:2], "rated", "data_type"))}, r"no column \['human_score'\]"),
+        ({BIAS: "human_score,objective,assistant_response\n1,Where?\n"}, "bias.csv: row 1 has a cell missing"),
         ({BIAS: csv_text([])}, "has no rows"),
         ({BIAS: "#"}, "has no rows"),
         ({BIAS: csv_text([("x" * 200_000, "1")])}, "is no CSV"),

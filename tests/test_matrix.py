@@ -9,7 +9,7 @@ import pytest
 
 from tests.made_runs import DECLINE, HELP, write_responses, write_verdicts
 from tests.tiny import attempt
-from trainer.artefacts import sidecar_path
+from trainer.artefacts import Verdict, open_artefact, sidecar_path
 from trainer.files import ArtefactError
 from trainer.matrix import alpha, matrix
 
@@ -89,6 +89,15 @@ def test_other_rows_other_responses_and_a_judge_twice_are_refused(tmp_path: Path
     paths = [judged(tmp_path / name / "v.jsonl", "U", judge) for name, judge in (("a", "minilm"), ("b", "keywords"))]
     with pytest.raises(ArtefactError, match="were made from other responses"):
         matrix(paths)
+
+
+def test_a_judge_that_asks_another_model_is_another_judge(tmp_path: Path) -> None:
+    paths = []
+    for model, verdict in (("small", "Safe"), ("large", "Unsafe")):
+        artefact = open_artefact(tmp_path / f"{model}.jsonl", Verdict, {"judge": "asked"}, [])
+        artefact.append([Verdict("test_hard/0", verdict, 1, "asked", None, model=model)])  # type: ignore[arg-type]
+        paths.append(artefact.finish(["test_hard/0"]))
+    assert list(matrix(paths)["unsafe"]) == ["asked small", "asked large"]
 
 
 def test_the_verb_writes_once_and_names_every_share(tmp_path: Path) -> None:

@@ -18,7 +18,13 @@ OUTCOMES = ("asr", "rsr", "rr", "hr")
 """The four outcomes of a dangerous row, in the order of every matrix here; their rates sum to 1."""
 _Z = 1.959963984540054
 """Of a 95 % interval."""
-_DRAWS = 4000
+_DRAWS = 2000
+_DROPPED = 200
+"""First draws, which still hang on where they began."""
+_PRIOR = 0.25
+"""Added to each of four counts before a draw, so that an error that was never seen is not impossible."""
+_TINY = 1e-300
+"""A draw may be too small for a float; as nothing at all it could never grow again."""
 
 
 class Calibration(NamedTuple):
@@ -112,8 +118,8 @@ def corrected_outcomes(
 
     Returns:
         Outcome -> its rate: the shares that, misjudged as the labelled ones were, come nearest to those judged (least
-        squares), clipped to 0..1 and made to sum to 1 again. Intervals: 2.5 and 97.5 per cent of draws of all counts
-        anew, each count raised by 1/4, so that an error that was never seen is not impossible.
+        squares), clipped to 0..1 and made to sum to 1 again. Intervals: 2.5 and 97.5 per cent of rates drawn as they
+        could stand behind all these counts (Gibbs sampling), from 0 where these pile up there, and to the rate itself.
 
     Raises:
         ValueError: Counts are negative, or not 4 and 4 x 4.
@@ -127,8 +133,7 @@ def corrected_outcomes(
     if reason:
         return dict.fromkeys(OUTCOMES, _not(reason))
     rates = _unmix(counts / counts.sum(), matrix / matrix.sum(axis=1, keepdims=True))
-    draws = _draws(counts, matrix, np.random.default_rng(seed))
-    ends = np.quantile(draws, [0.025, 0.975], axis=0).T
+    ends = [_ends(drawn) for drawn in _draws(counts, matrix, np.random.default_rng(seed)).T]
     clipped = np.clip(rates, 0.0, 1.0)
     note = None if np.allclose(clipped, rates) else "clipped to 0..1 with the others"
     shares = clipped / clipped.sum()
@@ -174,7 +179,7 @@ def _clipped(rate: Fraction, low: float, high: float) -> Corrected:
     inside = float(min(Fraction(1), max(Fraction(0), rate)))
     note = None if 0 <= rate <= 1 else f"clipped to {inside:g} from {float(rate):.4f}"
     low, high = (min(1.0, max(0.0, end)) for end in (low, high))
-    # The interval's centre is drawn towards one half, so at the ends it can miss the rate itself.
+    # Of a judge whose labels are one or two, the interval's centre is drawn so far that it can miss the rate.
     return Corrected(inside, min(low, inside), max(high, inside), note)
 
 
@@ -200,21 +205,42 @@ def _reason_of_matrix(
 
 
 def _unmix(rates: np.ndarray[Any, Any], matrix: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Least squares of matrix.T @ x = rates; shapes (..., 4) and (..., 4, 4)."""
+    """Least squares of matrix.T @ x = rates; shapes (4,) and (4, 4)."""
     import numpy as np
 
-    found: np.ndarray[Any, Any] = np.einsum("...ij,...j->...i", np.linalg.pinv(np.swapaxes(matrix, -1, -2)), rates)
+    found: np.ndarray[Any, Any] = np.linalg.lstsq(matrix.T, rates)[0]
     return found
 
 
 def _draws(
     counts: np.ndarray[Any, Any], matrix: np.ndarray[Any, Any], rng: np.random.Generator
 ) -> np.ndarray[Any, Any]:
-    """Rates that other draws of the same counts could have given, clipped; shape (draws, 4)."""
+    """Rates that could stand behind the counts; shape (_DRAWS, 4), rows sum to 1.
+
+    In turn: what the judged responses are, given rates and errors; rates and errors, given what they are.
+    """
     import numpy as np
 
-    rates = rng.dirichlet(counts + 0.25, size=_DRAWS)
-    rows = np.stack([rng.dirichlet(row + 0.25, size=_DRAWS) for row in matrix], axis=1)
-    found = np.clip(_unmix(rates, rows), 0.0, 1.0)
-    shares: np.ndarray[Any, Any] = found / found.sum(axis=1, keepdims=True)
-    return shares
+    rates, rows = np.full(4, 0.25), (matrix + _PRIOR) / (matrix + _PRIOR).sum(axis=1, keepdims=True)
+    found = np.empty((_DRAWS, 4))
+    for step in range(-_DROPPED, _DRAWS):
+        shares = rates[:, None] * rows
+        # Column j: of the responses judged j, how many are what.
+        are = rng.multinomial(counts.astype(int), (shares / shares.sum(axis=0)).T).T
+        # Dirichlet draws of the rates and of every row of the matrix at once.
+        drawn = rng.standard_gamma(np.vstack([are.sum(axis=1), matrix + are]) + _PRIOR) + _TINY
+        rates, *rows_ = drawn / drawn.sum(axis=1, keepdims=True)
+        rows = np.array(rows_)
+        if step >= 0:
+            found[step] = rates
+    return found
+
+
+def _ends(drawn: np.ndarray[Any, Any]) -> tuple[float, float]:
+    """2.5 and 97.5 per cent of draws; from 0, or to 1, where they pile up there."""
+    import numpy as np
+
+    least, low, some, many, high, most = np.quantile(drawn, [0.0, 0.025, 0.05, 0.95, 0.975, 1.0])
+    # With equal tails, a rate of 0 would lie in no interval.
+    piled = many - least < high - low, most - some < high - low
+    return 0.0 if piled[0] else float(low), 1.0 if piled[1] else float(high)
