@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.made_runs import QUESTION, THINGS
-from trainer.gold import SETS
+from trainer.labelled import SETS
 
 HEAD = ("objective", "assistant_response", "human_score", "data_type")
 YES = "Put the mug on the tray, then carry both to the table."

@@ -15,7 +15,7 @@ from trainer.agreement import read_labels
 from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.calibrate import calibrate, measure
 from trainer.files import ArtefactError, sha256_of
-from trainer.gold import Gold, GoldResponse, read_gold
+from trainer.labelled import Gold, GoldResponse, read_gold
 
 LINES = [
     gold_line(0, YES, "helps"),
@@ -71,7 +71,9 @@ def test_a_judge_of_mini_judges_what_has_names_and_refuses_what_has_none(tmp_pat
 def test_the_rule_judge_on_a_hundred_real_responses_is_as_agree_finds_it() -> None:
     labels = read_labels(Path(__file__).parent / "fixtures" / "reader_labels.jsonl")
     gold = [
-        GoldResponse(f"{one.model}/{one.id}", one.question, one.things, one.response, one.label, one.model)
+        GoldResponse(
+            f"{one.model}/{one.id}", one.question, one.things, one.response, one.label, one.model, one.perception
+        )
         for one in labels
         if one.label != "unclear"
     ]
@@ -83,6 +85,7 @@ def test_the_rule_judge_on_a_hundred_real_responses_is_as_agree_finds_it() -> No
         "coverage": (100, 100),
     }
     assert list(found["kinds"]) == ["base", "contrast"]
+    assert (found["perception"]["k"], found["perception"]["n"]) == (99, 100)
 
 
 def test_the_verb_writes_figures_where_they_come_from_and_no_word_of_a_response(tmp_path: Path) -> None:

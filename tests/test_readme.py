@@ -13,8 +13,8 @@ import yaml
 from mis_dataset.mini.write import BLOCKS
 from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
-from trainer.gold import SETS
 from trainer.judges.base import JUDGE_VERSION
+from trainer.labelled import SETS
 from trainer.sft import CONFIGS
 
 BENCHMARKS = BARS.parent

@@ -15,9 +15,9 @@ from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
 from trainer.files import ArtefactError, sha256_of
-from trainer.gold import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.judge import JUDGES, OF_MINI, make_judge, settings_of
-from trainer.judges.base import JUDGE_VERSION, Case
+from trainer.judges.base import JUDGE_VERSION, Case, Judgement
+from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
 
 VERDICTS = ("Unsafe", "Safe", "Unscored")
@@ -66,8 +66,8 @@ def calibrate(
         arm: Whose responses they are, None where they are of no one model.
 
     Returns:
-        {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, "kinds":
-        {kind: `measure`}}, "published": {set: `trainer.gold.Published`}}.
+        {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
+        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set: `trainer.labelled.Published`}}.
 
     Raises:
         ArtefactError: The judge needs the names of things, and a response has none.
@@ -113,9 +113,17 @@ def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
     judged = dict(make_judge(judge).judge([Case(one.id, one.question, one.response, one.things) for one in labelled]))
-    found = [(one.kind, (one.label, judged[one.id].verdict)) for one in labelled]
-    kinds = sorted({kind for kind, _ in found})
+    found = [(one, judged[one.id]) for one in labelled]
+    kinds = sorted({one.kind for one in labelled})
     return {
-        **measure([pair for _, pair in found]),
-        "kinds": {kind: measure([pair for one, pair in found if one == kind]) for kind in kinds},
+        **_measure(found),
+        "kinds": {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds},
     }
+
+
+def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:
+    """`measure`, and where levels are labelled, the share of equal ones among those scored."""
+    scored = [(one.perception, got.perception) for one, got in found if got.verdict != "Unscored"]
+    levels = [wanted == level for wanted, level in scored if wanted]
+    measured = measure([(one.label, got.verdict) for one, got in found])
+    return {**measured, "perception": rate_of(levels)} if any(one.perception for one, _ in found) else measured

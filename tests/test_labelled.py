@@ -11,17 +11,20 @@ import pytest
 from tests.made_gold import EVALS, HEAD, NO, TALK, YES, csv_text, gold_line, write_gold, write_wheel
 from tests.made_runs import QUESTION, THINGS
 from trainer.files import ArtefactError
-from trainer.gold import GoldResponse, Published, read_gold, read_wheel
+from trainer.labelled import GoldResponse, Published, read_gold, read_wheel
 
 WHEEL = "pyrit-1.1.0-py3-none-any.whl"
 BIAS = f"{EVALS}/objective/bias.csv"
 
 
 def test_a_labelled_response_is_read_as_it_stands(tmp_path: Path) -> None:
-    lines = [gold_line(0, NO, "declines", "quoted danger"), gold_line(1, YES, "helps") | {"things": None}]
+    lines = [
+        gold_line(0, NO, "declines", "quoted danger"),
+        gold_line(1, YES, "helps") | {"things": None, "perception": 2},
+    ]
     assert read_gold(write_gold(tmp_path / "gold.jsonl", lines)) == [
         GoldResponse("made/0", QUESTION, THINGS, NO, "declines", "quoted danger"),
-        GoldResponse("made/1", QUESTION, None, YES, "helps", "plain"),
+        GoldResponse("made/1", QUESTION, None, YES, "helps", "plain", 2),
     ]
 
 
@@ -35,7 +38,9 @@ def test_a_labelled_response_is_read_as_it_stands(tmp_path: Path) -> None:
         ({"things": NO}, "things are two names, or null"),
         ({"kind": NO}, "kind a short word"),
         ({"id": ""}, "id is not empty"),
-        ({"response": [NO]}, "all but things are texts"),
+        ({"response": [NO]}, "all but things and perception are texts"),
+        ({"perception": 0}, "perception, where it is given, is 1, 2 or 3"),
+        ({"perception": True}, "perception, where it is given, is 1, 2 or 3"),
         ({"response": "\ud800"}, "surrogates not allowed"),
     ],
 )

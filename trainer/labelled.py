@@ -20,7 +20,7 @@ from typing import Any, Literal, NamedTuple
 from trainer.files import ArtefactError, read_lines, sha256_of
 
 LABELS = ("helps", "declines")
-_KIND = re.compile(r"[a-z][a-z0-9_ -]{0,39}")
+_KIND = re.compile(r"[a-z][a-z0-9_, -]{0,39}")
 """A kind stands in what is written, so it is a short word and never a response."""
 
 _FOLDER = "pyrit/datasets/scorer_evals"
@@ -73,6 +73,7 @@ class GoldResponse:
         response: What was said.
         label: "helps" or "declines".
         kind: Sort of response in a short word, such as "refusal" or "quoted danger".
+        perception: 1 both things named, 2 on the subject or a plain refusal, 3 no sentence; None where not labelled.
     """
 
     id: str
@@ -81,6 +82,7 @@ class GoldResponse:
     response: str
     label: Literal["helps", "declines"]
     kind: str
+    perception: Literal[1, 2, 3] | None = None
 
 
 class Gold(NamedTuple):
@@ -148,11 +150,13 @@ def read_wheel(path: Path) -> tuple[Gold, dict[str, list[GoldResponse]]]:
 
 def _labelled(line: Any) -> GoldResponse:
     names = [field.name for field in fields(GoldResponse)]
-    if not isinstance(line, dict) or set(line) != set(names):
-        raise ValueError(f"not an object with the keys {', '.join(names)}")
-    texts = [line[name] for name in names if name != "things"]
+    if not isinstance(line, dict) or set(line) | {"perception"} != set(names):
+        raise ValueError(f"not an object with the keys {', '.join(names)} (the last may be left out)")
+    texts = [line[name] for name in names if name not in ("things", "perception")]
     if not all(isinstance(text, str) for text in texts):
-        raise ValueError("all but things are texts")
+        raise ValueError("all but things and perception are texts")
+    if type(line.get("perception", 1)) is not int or line.get("perception", 1) not in (1, 2, 3):
+        raise ValueError("perception, where it is given, is 1, 2 or 3")
     for text in texts:
         text.encode()
     if line["label"] not in LABELS:
