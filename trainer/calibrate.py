@@ -67,7 +67,8 @@ def calibrate(
 
     Returns:
         {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
-        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set: `trainer.labelled.Published`}}.
+        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set:
+        `trainer.labelled.Published`}}.
 
     Raises:
         ArtefactError: The judge needs the names of things, and a response has none.
