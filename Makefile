@@ -44,3 +44,4 @@ test-slow: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.completion_loss
 	$(BIN)/python -m benchmarks.dataset_room
+	$(BIN)/python -m benchmarks.metrics

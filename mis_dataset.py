@@ -2,7 +2,8 @@
 
 ``python mis_dataset.py RAW OUT`` builds the dataset. As a loading script, ``load_dataset("mis_dataset.py",
 data_dir=RAW, trust_remote_code=True)`` loads a raw release with `datasets` 3.6, where the folder of this file is on the
-path. Never upload this file beside the Parquet files: newer versions of `datasets` refuse a repository that holds it.
+path. Never upload this file beside the Parquet files: newer versions of `datasets` refuse a repository that
+holds a script of its own name.
 """
 
 import sys

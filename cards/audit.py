@@ -87,8 +87,14 @@ def plots_of(stats: Path | None) -> list[Plot]:
     """The plots that lie beside a `stats.json`; none where there is no such file."""
     if stats is None or not stats.is_file():
         return []
+    drawn = read_json(stats).get("plots")
     plots = [Plot(stats.with_name(name), alt) for name, alt in PLOTS.items()]
-    return [plot for plot in plots if plot.path.is_file()]
+    plots = [plot for plot in plots if plot.path.is_file()]
+    told = drawn if isinstance(drawn, dict) else {}
+    other = [plot.path for plot in plots if told.get(plot.path.name) != sha256_of(plot.path)]
+    if other:
+        raise CardError(f"{other[0]}: is not the plot that {stats.name} tells of; run `stats` again")
+    return plots
 
 
 def _of_this(dataset: Path, path: Path) -> dict[str, Any]:

@@ -108,13 +108,20 @@ def table(head: Sequence[str], lines: Sequence[Sequence[object]]) -> str:
 
 
 def escape(value: object) -> str:
-    """A value as one cell of a table: no line break, no column mark, no tag, no link or picture.
+    """A value as one cell of a table: no line break, column mark, tag, picture or link, nor an address to become one.
 
     >>> escape("a < b & c")
     'a &lt; b &amp; c'
     """
     text = " ".join(str(value).split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|").replace("](", "]&#40;")
+    return (
+        text.replace("&", "&amp;")
+        .replace("<", "&lt;")
+        .replace("|", "\\|")
+        .replace("](", "]&#40;")
+        .replace("://", "&#58;//")
+        .replace("www.", "www&#46;")
+    )
 
 
 def _cell(value: object) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 
 
 def positive(text: str) -> int:
@@ -15,7 +16,7 @@ def positive(text: str) -> int:
     Raises:
         ArgumentTypeError: `text` is none; argparse says so and exits with 2.
     """
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or not 1 <= int(text) <= sys.maxsize:
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
 

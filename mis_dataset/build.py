@@ -9,10 +9,11 @@ import hashlib
 import multiprocessing
 import os
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,25 +21,27 @@ import datasets
 from tqdm import tqdm
 
 from mis_dataset.check import check_release
+from mis_dataset.decoding import header_fault, strict_pillow
 from mis_dataset.errors import BuildError, ManifestError, PictureError, Problem, ReleaseError, UsageError
 from mis_dataset.files import sha256_of, write_text
 from mis_dataset.manifest import (
-    ABOUT,
     CARD,
     CROISSANT,
     KIND,
+    NAME,
     Manifest,
+    all_files,
     files_in,
     read_manifest,
     versions,
     write_manifest,
 )
-from mis_dataset.pictures import Pictures, header_fault, strict_pillow
-from mis_dataset.processes import alone, begin_process
+from mis_dataset.pictures import Pictures
+from mis_dataset.processes import alone
 from mis_dataset.record import shown
 from mis_dataset.release import Release, survey
 from mis_dataset.schema import DATA_VERSION
-from mis_dataset.shards import Job, Shard, Written, plan_shards, write_shard
+from mis_dataset.shards import Job, Shard, Written, begin_shards, plan_shards, write_here, write_shard
 from mis_dataset.verify import verify
 
 _DATASETS = 5
@@ -158,7 +161,9 @@ def _is_current(out: Path, release: Release, config: str) -> bool:
     manifest = read_manifest(out)
     inputs = release.inputs | {"pictures": _scan(release)}
     made = (manifest.inputs, manifest.source, manifest.data_version, manifest.config, manifest.limit)
-    unchanged = all(text.endswith(": was added") for text in verify(out))
+    # What was added beside the data does no harm; in its folder `load_dataset` would take it for data.
+    inside = config if config != "default" else "data"
+    unchanged = all(text.endswith(": was added") and not text.startswith(f"{inside}/") for text in verify(out))
     if made == (inputs, release.source, DATA_VERSION, config, release.limit) and unchanged:
         return True
     _refuse_added(out)
@@ -168,10 +173,10 @@ def _is_current(out: Path, release: Release, config: str) -> bool:
 def _added(out: Path) -> list[str]:
     """Files of an earlier build's folder that neither `build` nor `croissant` wrote."""
     held = read_manifest(out)
-    about = {name for name in ABOUT if os.path.lexists(out / name)} - {CROISSANT}
-    if CARD in about and (out / CARD).read_bytes() == _card(held.config, held.rows).encode():
-        about.remove(CARD)
-    return sorted({*files_in(out), *about} - set(held.files))
+    ours = {*held.files, NAME, CROISSANT}
+    if (out / CARD).is_file() and (out / CARD).read_bytes() == _card(held.config, held.rows).encode():
+        ours.add(CARD)
+    return [name for name in all_files(out) if name not in ours]
 
 
 def _refuse_added(out: Path) -> None:
@@ -257,15 +262,22 @@ def _fill(release: Release, place: Path, options: Options) -> None:
         if pictures.problems:
             raise PictureError(str(pictures.problems[0]))
         shards = plan_shards(release, pictures, options.max_side)
-    names = {f"{folder}/{shard.name}" for shard in shards}
-    for name in files_in(new):
-        if name not in names:  # of another plan, or half-written
-            (new / name).unlink()
-    jobs = [Job(shard, release.root, new / folder, place / "notes", options.max_side) for shard in shards]
-    written = _run(jobs, options)
+        written = _write_all(pictures, shards, place, options)
     if options.max_side:
         write_text(new / CARD, _card(options.config, release.counts()))
     write_manifest(new, _manifest(release, new, options, shards, written))
+
+
+def _write_all(pictures: Pictures, shards: list[Shard], place: Path, options: Options) -> list[Written]:
+    new, folder = place / "new", options.config if options.max_side else "data"
+    names = {f"{folder}/{shard.name}" for shard in shards}
+    for name in all_files(new):
+        if name not in names:  # of another plan, or half-written
+            (new / name).unlink()
+    for left in new.iterdir():
+        if left.name != folder:  # of another config
+            shutil.rmtree(left)
+    return _run(pictures, [Job(shard, new / folder, place / "notes", options.max_side) for shard in shards], options)
 
 
 def _card(config: str, splits: Iterable[str]) -> str:
@@ -274,12 +286,12 @@ def _card(config: str, splits: Iterable[str]) -> str:
     return _CARD.format(config=config, splits=named, side=config.removeprefix("max"))
 
 
-def _run(jobs: list[Job], options: Options) -> list[Written]:
+def _run(pictures: Pictures, jobs: list[Job], options: Options) -> list[Written]:
     """Writes all shards, in order or side by side."""
     total = sum(job.shard.size for job in jobs)
     bar = tqdm(total=total, desc="build", unit="B", unit_scale=True, disable=None if options.progress else True)
     written = []
-    with bar, _mapped(jobs, options.num_proc) as results:
+    with bar, _mapped(pictures, jobs, options.num_proc) as results:
         for job, result in zip(jobs, results, strict=True):
             written.append(result)
             bar.update(job.shard.size)
@@ -287,18 +299,19 @@ def _run(jobs: list[Job], options: Options) -> list[Written]:
 
 
 @contextmanager
-def _mapped(jobs: list[Job], num_proc: int) -> Iterator[Iterator[Written]]:
+def _mapped(pictures: Pictures, jobs: list[Job], num_proc: int) -> Iterator[Iterator[Written]]:
     pool: Executor
+    write: Callable[[Job], Written] = write_here
     if num_proc == 1:
         # Two at a time, as reading, hashing and writing let go of Python's lock.
-        pool = ThreadPoolExecutor(2)
+        pool, write = ThreadPoolExecutor(2), partial(write_shard, pictures)
     else:
         # Not forked: pyarrow and `datasets` have threads.
         context = multiprocessing.get_context("spawn")
-        pool = ProcessPoolExecutor(min(num_proc, len(jobs)), context, begin_process)
+        pool = ProcessPoolExecutor(min(num_proc, len(jobs)), context, begin_shards, (pictures.root,))
     try:
         with strict_pillow():
-            yield pool.map(write_shard, jobs)
+            yield pool.map(write, jobs)
     finally:
         pool.shutdown(cancel_futures=True)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import datasets
 
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import ReleaseError, UsageError
 from mis_dataset.pictures import Pictures
 from mis_dataset.record import Record
 from mis_dataset.release import read_release
@@ -59,6 +59,9 @@ class MISBuilder(datasets.GeneratorBasedBuilder):
         if not self.config.data_dir:
             raise UsageError("MISBuilder needs data_dir=RAW, the folder of the raw release")
         release = read_release(Path(self.config.data_dir))
+        with Pictures(release.root) as pictures:
+            if pictures.problems:
+                raise ReleaseError(pictures.problems)
         return [
             # The records are a list, not a tuple: `datasets` deals lists out to its num_proc processes.
             datasets.SplitGenerator(split, {"root": str(release.root), "records": list(release.rows(split))})

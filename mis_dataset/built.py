@@ -52,6 +52,8 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
     import pyarrow.parquet as pq
 
     for path in paths:
+        if path.exists() and not path.is_file():
+            raise DatasetError(f"{path}: is no file; build the dataset again")
         try:
             with pq.ParquetFile(path) as file:
                 missing = [column for column in columns if column not in file.schema_arrow.names]
@@ -66,9 +68,13 @@ def rows_of(paths: Sequence[Path], columns: Sequence[str] = COLUMNS) -> Iterator
 
 
 def _refuse_hollow(path: Path, rows: Sequence[dict[str, Any]]) -> None:
-    """Refuses rows whose pictures are not in the file, as ours always are."""
+    """Refuses rows whose pictures are not in the file, as ours always are, or that have no id or question."""
     for row in rows:
-        if "images" in row and not all(picture and picture["bytes"] for picture in row["images"] or [None]):
+        if not all(isinstance(row[key], str) for key in ("id", "question") if key in row):
+            raise DatasetError(f"{path}: a row has no text as its id or question; build the dataset again")
+        if "images" in row and not all(
+            isinstance(picture, dict) and picture["bytes"] for picture in row["images"] or [None]
+        ):
             raise DatasetError(
                 f"{path}: {row.get('id')}: a picture's bytes are not in the file; build the dataset again"
             )

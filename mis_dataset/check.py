@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
+from mis_dataset.decoding import decode, strict_pillow
 from mis_dataset.errors import MISError, PictureError, Problem
-from mis_dataset.pictures import Pictures, decode, strict_pillow
+from mis_dataset.pictures import Pictures
 from mis_dataset.processes import begin_process
 from mis_dataset.record import Record, shown
 from mis_dataset.release import Release, survey

@@ -43,10 +43,13 @@ def describe(folder: Path) -> dict[str, Any]:
         The JSON-LD, valid as `mlcroissant` sees it. It is the same for the same dataset.
 
     Raises:
-        DatasetError: a file or row is not as it was built, or `mlcroissant` finds the description invalid.
+        DatasetError: it was built as a trial, a file or row is not as it was built, or `mlcroissant` finds the
+            description invalid.
         ManifestError: the folder has no manifest of ours.
     """
     manifest = read_manifest(folder)
+    if manifest.limit is not None:
+        raise DatasetError(f"{folder}: was built with --limit {manifest.limit}, as a trial; build it whole first")
     faults = verify(folder)
     if faults:
         raise DatasetError(f"{folder}: not as it was built, {faults[0]}; `python -m mis_dataset verify` lists all")

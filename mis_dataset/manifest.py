@@ -22,8 +22,8 @@ CROISSANT = "croissant.json"
 CARD = "README.md"
 ABOUT = (CROISSANT, CARD, "rows.png", "words.png", ".gitattributes")
 """Documents about a dataset that lie beside it on the Hub: not of it."""
-_NOTES = ".cache"
-"""Where huggingface_hub notes what it fetched into a folder."""
+_NOTES = (".git/", ".cache/huggingface/")
+"""Where git and huggingface_hub note what they fetched into a folder."""
 KIND = "mis_dataset build"
 _LIBRARIES = ("datasets", "pyarrow", "pillow")
 
@@ -159,6 +159,8 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / NAME
     if not folder.is_dir():
         raise UsageError(f"{folder}: not a folder; name the one that `build` wrote")
+    if path.exists() and not path.is_file():
+        raise ManifestError(f"{path}: is no file; remove the folder and build again")
     try:
         held: Any = json.loads(path.read_bytes())
     except OSError as error:
@@ -180,5 +182,10 @@ def _is_ours(held: Any) -> bool:
 
 def files_in(folder: Path) -> list[str]:
     """The files of a dataset: all of a folder but its manifest and what is `ABOUT` it, as sorted POSIX paths."""
-    paths = (path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
-    return sorted(path.as_posix() for path in paths if path.parts[0] != _NOTES and str(path) not in (NAME, *ABOUT))
+    return [name for name in all_files(folder) if name not in (NAME, *ABOUT) and not name.startswith(_NOTES)]
+
+
+def all_files(folder: Path) -> list[str]:
+    """Every file and link of a folder, as sorted POSIX paths."""
+    paths = (path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.relative_to(folder).as_posix() for path in paths)

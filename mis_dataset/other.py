@@ -1,6 +1,7 @@
 """Another dataset, from a folder or the Hub, as rows that `leaks` can compare: VLGuard, MM-SafetyBench, SIUO, ...
 
-It is not trusted: no code of it is run, its pictures are read from its own folder only, and no row of it is printed.
+`trainer.benchmarks` reads by the same rules. The dataset is not trusted: no code of it is run,
+its pictures are read from its own folder only, and no row of it is printed.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from datasets.utils.file_utils import xopen
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 
+from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import DatasetError, UsageError
 from mis_dataset.leaks import Row, make_row
-from mis_dataset.pictures import MAX_BYTES, strict_pillow
+from mis_dataset.pictures import MAX_BYTES
 from mis_dataset.record import shown
 
 _DATASETS = 5
@@ -37,7 +39,7 @@ _ZIPPED = re.compile(r"(?P<entry>zip://[^:]+)::(?P<archive>[^:]+)")
 """How `datasets` names a picture in a zip of a folder of pictures."""
 _HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
 """Of the HTTP client that this huggingface_hub uses; which one that is changed between its versions."""
-_READ_ERRORS = (
+READ_ERRORS = (
     OSError,
     ValueError,
     RuntimeError,
@@ -48,8 +50,9 @@ _READ_ERRORS = (
     zlib.error,
     lzma.LZMAError,
 )
-_LOAD_ERRORS = (
-    *_READ_ERRORS,
+"""How reading a row or a picture fails."""
+LOAD_ERRORS = (
+    *READ_ERRORS,
     DatasetsError,
     TypeError,  # a README.md whose YAML is of another shape than meant
     AttributeError,
@@ -94,9 +97,7 @@ def read_other(name: str, text: str | None = None, image: str | None = None, con
             none is named; or `datasets` is too old.
         DatasetError: it cannot be loaded, or a row or a picture of it cannot be read.
     """
-    if int(datasets.__version__.split(".")[0]) < _DATASETS:
-        raise UsageError(f"{name}: needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
-    place = _place(name)
+    place = place_of(name)
     rows: list[Row] = []
     columns: dict[str, list[str]] = {}
     with strict_pillow():
@@ -106,47 +107,62 @@ def read_other(name: str, text: str | None = None, image: str | None = None, con
             pictures = _columns(where, table.features, image, "pictures", _holds_pictures)
             columns[split] = texts + pictures
             if not columns[split]:
-                types = ", ".join(f"{_listed([one])} {shown(feature)}" for one, feature in table.features.items())
+                types = ", ".join(f"{listed([one])} {shown(feature)}" for one, feature in table.features.items())
                 raise UsageError(f"{where} has columns neither of strings nor of pictures; it has {types}")
             for number, row in enumerate(_undecoded(where, table.select_columns(columns[split]), pictures)):
                 row_id = f"{name}/{split}/{number}"
                 held = [one for column in pictures for one in _as_list(row[column])]
                 said = " ".join(row[column] or "" for column in texts)
-                rows.append(make_row(row_id, said, _bytes_of(row_id, held, place.folder)))
+                rows.append(make_row(row_id, said, bytes_of(row_id, held, place.folder)))
     return Other(rows, columns)
 
 
-class _Place(NamedTuple):
-    """Where a dataset lies: what `load_dataset` calls it, and the one folder that its pictures may be read from."""
+class Place(NamedTuple):
+    """Where a dataset lies.
+
+    Attributes:
+        path: what `load_dataset` calls it.
+        folder: the one that its pictures may be read from.
+    """
 
     path: str
     folder: Path
 
 
-def _place(name: str) -> _Place:
+def place_of(name: str) -> Place:
+    """Where a dataset lies that is not trusted.
+
+    Args:
+        name: folder, or repository on the Hub as ``OWNER/NAME``.
+
+    Raises:
+        UsageError: it is neither, or `datasets` is so old that it runs files of a dataset.
+    """
+    if int(datasets.__version__.split(".")[0]) < _DATASETS:
+        raise UsageError(f"{name}: needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
     # A bare name may be one of the library's own loaders, such as "text", which would read the working directory.
     folder = Path(name)
     if folder.is_dir():
-        return _Place(str(folder.resolve()), folder.resolve())
+        return Place(str(folder.resolve()), folder.resolve())
     if folder.exists() or not _REPOSITORY.fullmatch(name):
         raise UsageError(f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub")
-    return _Place(name, Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").resolve())
+    return Place(name, Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").resolve())
 
 
-def _load(name: str, place: _Place, config: str | None) -> datasets.DatasetDict:
+def _load(name: str, place: Place, config: str | None) -> datasets.DatasetDict:
     """All splits of one config."""
     try:
         configs = datasets.get_dataset_config_names(place.path)
         if len(configs) > 1 and (config or datasets.get_dataset_default_config_name(place.path)) not in configs:
             lacks = f"has no config {shown(config)}" if config else "has several configs"
-            raise UsageError(f"{name}: {lacks}; name one of {_listed(configs)} with --config NAME")
+            raise UsageError(f"{name}: {lacks}; name one of {listed(configs)} with --config NAME")
         return datasets.load_dataset(place.path, config)
-    except _LOAD_ERRORS as error:
-        raise DatasetError(f"{name}: cannot be loaded: {_reason(error)}; see what load_dataset says of it") from error
+    except LOAD_ERRORS as error:
+        raise DatasetError(f"{name}: cannot be loaded: {reason_of(error)}; see what load_dataset says of it") from error
 
 
-def _reason(error: BaseException) -> str:
-    """What went wrong, of which kind; the words of the cause, which may hold a row, are left out."""
+def reason_of(error: BaseException) -> str:
+    """What went wrong in `datasets`, of which kind; the words of the cause, which may hold a row, are left out."""
     kinds = " of ".join(type(one).__name__ for one in (error, error.__cause__) if one)
     words = " ".join(str(error).split())
     # The Hub's own text may hold a token's owner.
@@ -166,14 +182,15 @@ def _columns(
     if named is None:
         return [*(one for one in usual if one in fitting), *(one for one in fitting if one not in usual)]
     if named not in features:
-        raise UsageError(f"{where} has no column {shown(named)}; it has {_listed(features)}")
+        raise UsageError(f"{where} has no column {shown(named)}; it has {listed(features)}")
     if named not in fitting:
         raise UsageError(f"{where}: column {shown(named)} is {shown(features[named])}, not of {kind}; name another")
     return [named]
 
 
-def _listed(names: Iterable[str]) -> str:
-    # Of a stranger: no control character may reach the terminal.
+def listed(names: Iterable[str]) -> str:
+    """Names that a stranger gave, fit for a terminal."""
+    # No control character may reach it.
     return ", ".join(shown(name)[1:-1] for name in names)
 
 
@@ -195,7 +212,7 @@ def _undecoded(where: str, table: datasets.Dataset, pictures: Iterable[str]) -> 
             bare = plain if isinstance(feature, datasets.Image) else replace(feature, feature=plain)
             table = table.cast_column(column, bare)
         yield from table
-    except _READ_ERRORS as error:  # such as a string that is no UTF-8
+    except READ_ERRORS as error:  # such as a string that is no UTF-8
         raise DatasetError(f"{where}: a row cannot be read: {type(error).__name__}; mend the file") from error
 
 
@@ -203,7 +220,17 @@ def _as_list(pictures: Any) -> list[Any]:
     return pictures if isinstance(pictures, list) else [pictures]
 
 
-def _bytes_of(row_id: str, pictures: Iterable[dict[str, Any] | None], folder: Path) -> list[bytes]:
+def bytes_of(row_id: str, pictures: Iterable[dict[str, Any] | None], folder: Path) -> list[bytes]:
+    """The bytes of a row's pictures, undecoded.
+
+    Args:
+        row_id: for what is said of a fault.
+        pictures: ``{"bytes": ..., "path": ...}`` as `datasets` has them; None is left out.
+        folder: the one that paths may lead into.
+
+    Raises:
+        DatasetError: a picture is not there, is too large, or lies elsewhere.
+    """
     held = []
     for picture in (one for one in pictures if one is not None):
         encoded, path = picture["bytes"], picture["path"]
@@ -227,6 +254,6 @@ def _read(row_id: str, path: str, folder: Path) -> bytes:
         with xopen(f"{zipped['entry']}::{file}", "rb") if zipped else file.open("rb") as stream:
             encoded: bytes = stream.read(MAX_BYTES + 1)
             return encoded
-    except _READ_ERRORS as error:
+    except READ_ERRORS as error:
         reason = type(error).__name__
         raise DatasetError(f"{row_id}: picture {shown(path)} cannot be read ({reason}); mend it") from error

@@ -1,4 +1,4 @@
-"""Where the bytes of a release's pictures come from, a folder or zips, and whether they are pictures.
+"""Where the bytes of a release's pictures come from, a folder or zips.
 
 Nothing is extracted: a picture in a zip is read from its place there. No path leaves the release, be it by
 ``..``, as an absolute path, through a symlink, or as an entry of a zip.
@@ -6,12 +6,10 @@ Nothing is extracted: a picture in a zip is read from its place there. No path l
 
 from __future__ import annotations
 
-import io
 import lzma
 import stat
 import struct
 import unicodedata
-import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -20,27 +18,15 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, NamedTuple
 
-from PIL import Image, ImageOps
-
 from mis_dataset.errors import PictureError, Problem
 from mis_dataset.record import Record, path_fault, shown
 
-MAX_BYTES = 256 * 2**20
+MAX_BYTES = 64 * 2**20
 """A picture file above this many bytes is refused unread; a zip entry may claim any size."""
-_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
-_ERRORS = (OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error, zlib.error, lzma.LZMAError)
-_ZIP_ERRORS = (*_ERRORS, zipfile.BadZipFile)
-UNREADABLE = (
-    *_ERRORS,
-    SyntaxError,  # what Pillow raises for a broken PNG header
-    TypeError,
-    IndexError,
-    KeyError,
-    MemoryError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
+_ZIP_ERRORS = (
+    *(OSError, ValueError, RuntimeError, EOFError, OverflowError, struct.error),
+    *(zlib.error, lzma.LZMAError, zipfile.BadZipFile),
 )
-"""What Pillow raises for bytes that are no intact picture."""
 
 
 class _Entry(NamedTuple):
@@ -71,12 +57,13 @@ class Pictures:
     several threads.
 
     Attributes:
+        root: folder of the release.
         problems: zips that cannot be opened, and zip entries that leave the release.
     """
 
     def __init__(self, root: Path) -> None:
         self.problems: list[Problem] = []
-        self._root = root.resolve()
+        self.root = root.resolve()
         self._archives: list[zipfile.ZipFile] = []
         self._entries: dict[str, _Entry] = {}
         self._alike: dict[str, str] = {}
@@ -166,10 +153,10 @@ class Pictures:
 
     def _file(self, name: str) -> Path | None:
         """The file in the folder that a path means; None where there is none."""
-        target = (self._root / name).resolve()
+        target = (self.root / name).resolve()
         if not target.is_file():
             return None
-        if not target.is_relative_to(self._root):
+        if not target.is_relative_to(self.root):
             raise PictureError(f"picture {shown(name)} is a link that leaves the release; copy the file")
         _refuse_huge(name, target.stat().st_size)
         return target
@@ -188,7 +175,7 @@ class Pictures:
         """The zip entry that a path means."""
         entry = self._entries.get(name)
         if entry is None:
-            like = self._alike.get(fold(name)) or _alike_on_disk(self._root, name)
+            like = self._alike.get(fold(name)) or _alike_on_disk(self.root, name)
             hint = f"; is {shown(like)} meant?" if like else ""
             raise PictureError(f"picture {shown(name)} is missing, in the folder and in its zips{hint}")
         _refuse_huge(name, entry.info.file_size)
@@ -213,7 +200,7 @@ class Pictures:
         if not path.is_file():
             self.problems.append(Problem(path.name, None, "is no file; remove it"))
             return
-        if not path.resolve().is_relative_to(self._root):
+        if not path.resolve().is_relative_to(self.root):
             self.problems.append(Problem(path.name, None, "is a link that leaves the release; copy the file"))
             return
         try:
@@ -237,128 +224,6 @@ def fold(name: str) -> str:
     True
     """
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
-
-
-def header_fault(encoded: bytes) -> str | None:
-    """Says why bytes do not begin like a picture, or None; cheap, the pixels are not decoded.
-
-    Call it inside `strict_pillow`.
-
-    Args:
-        encoded: a picture file.
-
-    Returns:
-        None where Pillow knows format and size.
-    """
-    try:
-        with open_picture(encoded):
-            return None
-    except UNREADABLE as error:
-        return _broken(error)
-
-
-def open_picture(encoded: bytes) -> Image.Image:
-    """Opens a picture in one of the formats that a release may have, and no other.
-
-    Args:
-        encoded: a picture file.
-
-    Returns:
-        The picture, not decoded yet; a context manager.
-
-    Raises:
-        OSError: and others, see `UNREADABLE`; so do the methods of the picture.
-    """
-    return Image.open(io.BytesIO(encoded), formats=_FORMATS)
-
-
-class Decoded(NamedTuple):
-    """What decoding showed.
-
-    Attributes:
-        fault: why the bytes are not one whole still picture, or None.
-        remarks: what is unusual of an intact one: it loads, but not everywhere as meant.
-    """
-
-    fault: str | None
-    remarks: tuple[str, ...] = ()
-
-
-def decode(encoded: bytes, suffix: str) -> Decoded:
-    """Decodes every pixel and tests checksums.
-
-    Call it inside `strict_pillow`.
-
-    Args:
-        encoded: a picture file.
-        suffix: of its name, e.g. ``".png"``.
-
-    Returns:
-        Its faults and remarks.
-    """
-    try:
-        with open_picture(encoded) as picture:
-            picture.verify()  # leaves the picture unusable: hence opened twice
-        with open_picture(encoded) as picture:
-            # An MPO is a JPEG of a phone with a second one behind it, which no reader shows.
-            if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-                return Decoded("is animated; put a still picture there")
-            picture.load()
-            return Decoded(None, tuple(_remarks(picture, suffix)))
-    except UNREADABLE as error:
-        return Decoded(_broken(error))
-
-
-def _remarks(picture: Image.Image, suffix: str) -> list[str]:
-    remarks = []
-    meant = Image.registered_extensions().get(suffix.lower())
-    if meant != picture.format:
-        remarks.append(f"pictures are {picture.format} under a name in {shown(suffix)}")
-    if picture.mode == "CMYK":
-        remarks.append("pictures are in CMYK, which models read as other colours")
-    return remarks
-
-
-def shrink(encoded: bytes, side: int) -> bytes:
-    """Makes a picture smaller, in its own format; one that is small enough stays as it is, byte for byte.
-
-    Args:
-        encoded: a picture file.
-        side: pixels that the longer side shall have at most.
-
-    Returns:
-        A picture file.
-
-    Raises:
-        PictureError: it cannot be decoded.
-    """
-    try:
-        with open_picture(encoded) as picture:
-            if max(picture.size) <= side:
-                return encoded
-            # `datasets` turns a picture as its EXIF says; saved anew it has none. Palettes and bits cannot be averaged.
-            turned = ImageOps.exif_transpose(picture)
-            plain = turned.convert({"P": "RGBA", "PA": "RGBA", "1": "L"}.get(turned.mode, turned.mode))
-            plain.thumbnail((side, side), Image.Resampling.LANCZOS)
-            stream = io.BytesIO()
-            plain.save(stream, picture.format, quality=90)
-            return stream.getvalue()
-    except UNREADABLE as error:
-        raise PictureError(_broken(error)) from error
-
-
-@contextmanager
-def strict_pillow() -> Iterator[None]:
-    """Makes Pillow's warning about huge pictures an error. Process-wide: enter it outside of any threads."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        yield
-
-
-def _broken(error: BaseException) -> str:
-    # Pillow's own text for unknown bytes names a BytesIO object: of no use to a reader.
-    reason = "format unknown" if "cannot identify" in str(error) else str(error) or type(error).__name__
-    return f"is not an intact picture ({reason}); put the original file there"
 
 
 def _refuse_huge(name: str, size: int) -> None:

@@ -7,14 +7,12 @@ import multiprocessing
 import os
 import signal
 import threading
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
 from pathlib import Path
 
-from PIL.Image import DecompressionBombWarning
-
+from mis_dataset.decoding import refuse_huge_pictures
 from mis_dataset.errors import UsageError
 
 
@@ -45,10 +43,13 @@ def _held(folder: Path) -> int | None:
         # Whoever held it before may remove it at any moment, and others would then lock a new one of its name.
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder, os.O_RDONLY)
-        except (FileExistsError, FileNotFoundError):
+        except FileExistsError:
             if os.path.lexists(folder) and not folder.is_dir():
                 raise
+            continue
+        try:
+            handle = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
             continue
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -70,8 +71,7 @@ def _lies_at(folder: Path, handle: int) -> bool:
 def begin_process() -> None:
     """For a process of a pool: leaves Ctrl-C to the parent, does not outlive it, and refuses huge pictures."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # As `strict_pillow` does it, for good.
-    warnings.simplefilter("error", DecompressionBombWarning)
+    refuse_huge_pictures()
     threading.Thread(target=end_with_parent, daemon=True).start()
 
 

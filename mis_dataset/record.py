@@ -227,7 +227,8 @@ def without_placeholders(text: str) -> str:
     """
     if PLACEHOLDER not in text:
         return text
-    return re.sub(rf"(?:\s*{PLACEHOLDER})+\s*", " ", text).strip()
+    # No regular expression: over a long run of spaces it would take the square of its length.
+    return " ".join(part for piece in text.split(PLACEHOLDER) if (part := piece.strip()))
 
 
 def kind(value: object) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
@@ -26,6 +27,8 @@ PROPOSED = "mis_benign_proposed.json"
 """Twins that `twins` proposed; those that a reviewer kept are rows."""
 REVIEW = "twins.jsonl"
 """What reviewers say of them, a line each."""
+_REPOSITORY = re.compile(r"[\w.-]{1,96}/[\w.-]{1,96}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
 STATUSES = ("proposed", "kept", "rejected")
 
 
@@ -109,7 +112,9 @@ def survey(root: Path) -> Release:
         problems += repeated + parsed.problems
         warnings += parsed.warnings
     problems += _repeated_ids(records) + _twin_faults(records) + _alike_paths(records)
-    return Release(root, records, tuple(_by_file(problems)), tuple(warnings), inputs, _read_source(root), reviews)
+    commits, faults = _read_source(root)
+    problems = _by_file(problems) + faults
+    return Release(root, records, tuple(problems), tuple(warnings), inputs, commits, reviews)
 
 
 def read_release(root: Path) -> Release:
@@ -235,13 +240,23 @@ def _counted(proposed: int, reviews: Iterable[Mapping[str, Any]]) -> dict[str, A
     return {"proposed": proposed, "kept": counts["kept"], "rejected": counts["rejected"], "reviewers": names}
 
 
-def _read_source(root: Path) -> dict[str, str]:
+def _read_source(root: Path) -> tuple[dict[str, str], list[Problem]]:
     """Where `download` says the release came from; nothing where it was not used."""
+    if not os.path.lexists(root / SOURCE_NAME):
+        return {}, []
     try:
-        held = json.loads((root / SOURCE_NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return {str(name): str(commit) for name, commit in held.items()} if isinstance(held, dict) else {}
+        held = json.loads(_read_bytes(root, SOURCE_NAME))
+    except ReleaseError as error:
+        return {}, list(error.problems)
+    except (ValueError, RecursionError):
+        held = None
+    # Nothing else may pass into a manifest, which is published.
+    if isinstance(held, dict) and all(
+        _REPOSITORY.fullmatch(name) and isinstance(commit, str) and _COMMIT.fullmatch(commit)
+        for name, commit in held.items()
+    ):
+        return held, []
+    return {}, [Problem(SOURCE_NAME, None, "does not name repositories and their commits; remove it")]
 
 
 def _read_json(text: bytes, source: Source) -> tuple[list[object], list[Problem]]:

@@ -17,13 +17,14 @@ from typing import Any, BinaryIO, NamedTuple
 import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets.arrow_writer import get_parquet_column_options
 from datasets.utils.py_utils import convert_file_size_to_int
 
+from mis_dataset.decoding import header_fault, shrink
 from mis_dataset.errors import PictureError
 from mis_dataset.files import sha256_of
 from mis_dataset.manifest import picture_hashes, row_hash, versions
-from mis_dataset.pictures import Pictures, header_fault, shrink
+from mis_dataset.pictures import Pictures
+from mis_dataset.processes import begin_process
 from mis_dataset.record import Record, shown
 from mis_dataset.release import Release
 from mis_dataset.schema import DATA_VERSION, features
@@ -75,14 +76,12 @@ class Job(NamedTuple):
 
     Attributes:
         shard: what to write.
-        root: of the raw release.
         shards: folder of the files.
         notes: folder of what is known of the written ones.
         max_side: pixels of the longer side that pictures are made smaller to; None: as they are.
     """
 
     shard: Shard
-    root: Path
     shards: Path
     notes: Path
     max_side: int | None
@@ -122,12 +121,13 @@ def plan_shards(release: Release, pictures: Pictures, max_side: int | None) -> l
     return planned
 
 
-def write_shard(job: Job) -> Written:
+def write_shard(pictures: Pictures, job: Job) -> Written:
     """Writes one shard, or finds it written by a build that was stopped. Safe from several threads.
 
     Call it inside `strict_pillow`, or in a process begun by `begin_process`.
 
     Args:
+        pictures: of the release.
         job: what to write, and where.
 
     Returns:
@@ -143,7 +143,7 @@ def write_shard(job: Job) -> Written:
     # Named by process: what a process of a killed build still writes is never ours.
     temporary = job.shards / f".{job.shard.name}.{os.getpid()}.tmp"
     with temporary.open("wb") as file:
-        written = _write(job, file)
+        written = _write(pictures, job, file)
         file.flush()
         os.fsync(file.fileno())
     note = temporary.with_suffix(".note")
@@ -151,6 +151,25 @@ def write_shard(job: Job) -> Written:
     temporary.rename(job.shards / job.shard.name)
     note.rename(job.notes / f"{job.shard.name}.json")
     return written
+
+
+_here: list[Pictures] = []
+"""In a process of a pool: the release's pictures. To open a zip of thousands anew for every shard takes its time."""
+
+
+def begin_shards(root: Path) -> None:
+    """Begins a process of a pool that writes shards.
+
+    Args:
+        root: of the raw release.
+    """
+    begin_process()
+    _here.append(Pictures(root))
+
+
+def write_here(job: Job) -> Written:
+    """As `write_shard`, in a process begun by `begin_shards`."""
+    return write_shard(_here[0], job)
 
 
 def _shard(split: str, number: int, of: int, part: list[tuple[Record, int, list[int]]], max_side: int | None) -> Shard:
@@ -171,27 +190,26 @@ def _found(job: Job) -> Written | None:
     return None
 
 
-def _write(job: Job, file: BinaryIO) -> Written:
+def _write(pictures: Pictures, job: Job, file: BinaryIO) -> Written:
     shard, made = job.shard, features()
     held = _Pictures(shard.size)
     rows: list[dict[str, Any]] = []
     hashes: dict[str, str] = {}
     hashed: list[list[str]] = []
-    with Pictures(job.root) as pictures:
-        for record in shard.records:
-            row = pictures.row(record)
-            _refuse_broken(record, row)
+    for record in shard.records:
+        row = pictures.row(record)
+        _refuse_broken(record, row)
+        digests = picture_hashes(row)
+        hashed += [[path, digest] for path, digest in zip(record.images, digests, strict=True)]
+        if job.max_side:
+            row["images"] = [
+                {**one, "bytes": _shrunk(record, path, one["bytes"], job.max_side)}
+                for path, one in zip(record.images, row["images"], strict=True)
+            ]
             digests = picture_hashes(row)
-            hashed += [[path, digest] for path, digest in zip(record.images, digests, strict=True)]
-            if job.max_side:
-                row["images"] = [
-                    {**one, "bytes": _shrunk(record, path, one["bytes"], job.max_side)}
-                    for path, one in zip(record.images, row["images"], strict=True)
-                ]
-                digests = picture_hashes(row)
-            hashes[record.id] = row_hash(row, digests)
-            held.add(row.pop("images"))
-            rows.append(row)
+        hashes[record.id] = row_hash(row, digests)
+        held.add(row.pop("images"))
+        rows.append(row)
     stream = _Hashing(file)
     with _writer(stream, made) as writer:
         writer.write_table(_table(rows, held, made.arrow_schema), row_group_size=len(rows))
@@ -203,6 +221,10 @@ def _writer(stream: _Hashing, made: datasets.Features) -> pq.ParquetWriter:
 
     Finding them takes as long as all else, and what is found is too long to be kept.
     """
+    from datasets.arrow_writer import (
+        get_parquet_column_options,  # not in version 3, with which `build` says what it needs
+    )
+
     schema, chunking = made.arrow_schema, datasets.config.DEFAULT_CDC_OPTIONS
     columns = get_parquet_column_options(made, schema)
     writer = pq.ParquetWriter(

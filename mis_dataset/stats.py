@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.built import files_of, rows_of
-from mis_dataset.errors import DatasetError
-from mis_dataset.manifest import refuse_other, write_about
-from mis_dataset.pictures import UNREADABLE, open_picture, strict_pillow
+from mis_dataset.decoding import UNREADABLE, open_picture, strict_pillow
+from mis_dataset.errors import DatasetError, UsageError
+from mis_dataset.files import replace_file, sha256_of
+from mis_dataset.manifest import read_manifest, refuse_other, write_about
 
 KIND = "mis_dataset stats"
+_PLOTS = ("rows.png", "words.png")
 _UNNAMED = "none"
 
 
@@ -52,6 +54,9 @@ def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
 
     Returns:
         The PNG files: rows by category and split, and words of questions and responses by split.
+
+    Raises:
+        OSError: the disk is full, or the folder cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -81,9 +86,10 @@ def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
     axes.set_xticks(range(len(splits)), list(splits))
     axes.set_ylabel("words: least, median, most")
     axes.legend()
-    paths = [folder / "rows.png", folder / "words.png"]
+    paths = [folder / name for name in _PLOTS]
     for figure, path in zip((rows, words), paths, strict=True):
-        figure.savefig(path, dpi=120, metadata={"Software": None})
+        with replace_file(path) as temporary:
+            figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     return paths
 
 
@@ -101,14 +107,17 @@ def write(folder: Path, out: Path, limit: int | None = None) -> dict[str, Any]:
     Raises:
         DatasetError: as `measure`.
         ManifestError: the folder has no manifest of ours.
-        UsageError: ``out/stats.json`` is not ours.
+        UsageError: ``out/stats.json`` or a plot is not ours.
         OSError: the disk is full, or `out` cannot be written.
     """
     path = out / "stats.json"
     refuse_other(path, KIND)
+    if not path.is_file() and (other := [name for name in _PLOTS if (out / name).exists()]):
+        raise UsageError(f"{out / other[0]}: was not drawn by `{KIND}`; name another folder")
+    read_manifest(folder)
     measured = measure(folder, limit)
-    draw(measured, out)
-    write_about(folder, path, KIND, measured)
+    plots = {plot.name: sha256_of(plot) for plot in draw(measured, out)}
+    write_about(folder, path, KIND, measured | {"plots": plots})
     return measured
 
 

@@ -97,7 +97,8 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     if not pool:
         text = "no picture is said to show an everyday thing, by names or by train responses; give names with --things"
         raise ReleaseError([Problem(SOURCES[0].file, None, text)])
-    known = {(line["id"], line["pair"]): line for line in read_reviews(root).values()}
+    # By row and pictures: the numbers of proposals move when a twin is added by hand.
+    known = {(line.get("twin_of"), line["pair"]): line for line in read_reviews(root).values()}
     ready = [twin for held in release.records.values() for twin in held if twin.twin_of]
     twinned = {twin.twin_of for twin in ready}
     rows = [row for row in _test_rows(release) if row.id not in twinned]
@@ -106,8 +107,9 @@ def propose(root: Path, things: Mapping[str, Sequence[str]] | None = None) -> Pr
     if not made:
         return Proposal(0, 0, len(rows), len(pool))
     new = [_line(twin) for twin in made]
-    lines = [known.get((line["id"], line["pair"]), line) for line in new]
-    _refuse_lost(root, [line for line in known.values() if line not in lines])
+    lines = [_reviewed(line, known.pop((line["twin_of"], line["pair"]), None)) for line in new]
+    # What was decided of a row that has got a twin by hand is of no use any more.
+    _refuse_lost(root, [line for (row, _), line in known.items() if row not in twinned])
     # The review first: a proposal without its line would be a problem.
     write_lines(root / REVIEW, lines)
     write_json(root / PROPOSED, [_raw(row) for row in made])
@@ -126,6 +128,11 @@ def _line(twin: Record) -> dict[str, Any]:
         "status": "proposed",
         "reviewer": None,
     }
+
+
+def _reviewed(line: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
+    """A line with what somebody has decided of it before."""
+    return line | {key: before[key] for key in ("status", "reviewer")} if before else line
 
 
 def _refuse_lost(root: Path, lines: Iterable[Mapping[str, Any]]) -> None:

@@ -65,6 +65,24 @@ def test_what_was_added_while_a_build_ran_stays_and_stops_it(tmp_path: Path, mon
     assert not (tmp_path / ".MIS.building").exists()
 
 
+def test_a_file_added_in_the_folder_of_the_data_is_not_up_to_date(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw", twins=False), tmp_path / "MIS"
+    build(raw, out)
+    shutil.copy(out / "data/test_hard-00000-of-00001.parquet", out / "data/test_benign-00000-of-00001.parquet")
+    with pytest.raises(UsageError, match=r"move them away: data/test_benign-00000-of-00001\.parquet"):
+        build(raw, out)
+
+
+def test_what_a_stopped_build_of_another_config_left_is_not_taken_along(tmp_path: Path) -> None:
+    raw, out = make_release(tmp_path / "raw"), tmp_path / "MIS"
+    left = tmp_path / ".MIS.building" / "new"
+    (left / "max4").mkdir(parents=True)
+    (left / "max4" / "train-00000-of-00001.parquet").write_bytes(b"x")
+    (left / "README.md").write_text("of max4")
+    build(raw, out)
+    assert sorted(path.name for path in out.iterdir()) == ["MANIFEST.json", "data"]
+
+
 def test_what_a_stopped_build_left_beside_a_target_that_is_up_to_date_is_removed(tmp_path: Path) -> None:
     raw, out = make_release(tmp_path / "raw"), tmp_path / "MIS"
     build(raw, out)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from mis_dataset.builder import MISBuilder
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import ReleaseError, UsageError
 from tests.made_release import change, make_release
 
 
@@ -41,6 +42,16 @@ def test_a_release_that_has_changed_is_not_loaded_from_the_cache(tmp_path: Path)
     assert question() == first
     change(raw, "mis_real.json", 0, question="Which of the two is red?")
     assert question() == "Which of the two is red?" != first
+
+
+def test_a_zip_entry_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw", twins=False)
+    info = zipfile.ZipInfo("images/9/object1.png")
+    info.external_attr = 0o120777 << 16
+    with zipfile.ZipFile(raw / "images.zip", "w") as archive:
+        archive.writestr(info, "/etc/hostname")
+    with pytest.raises(ReleaseError, match=r"entry 'images/9/object1\.png' is a symlink"):
+        MISBuilder(cache_dir=str(tmp_path / "cache"), data_dir=str(raw)).download_and_prepare()
 
 
 def test_the_builder_without_a_release_is_wrong_use(tmp_path: Path) -> None:

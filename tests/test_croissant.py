@@ -11,7 +11,7 @@ import mlcroissant as mlc
 import pytest
 
 from mis_dataset.__main__ import main
-from mis_dataset.build import build
+from mis_dataset.build import Options, build
 from mis_dataset.croissant import describe
 from mis_dataset.errors import DatasetError, ManifestError
 from mis_dataset.verify import verify
@@ -78,6 +78,12 @@ def test_all_that_is_to_be_said_of_how_it_was_made_is_said_of_mis_and_of_mini(bu
 
 def test_the_same_dataset_is_described_by_the_same_text(built: Path) -> None:
     assert json.loads((built / "croissant.json").read_text("utf-8")) == describe(built)
+
+
+def test_a_trial_is_not_described(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS", Options(limit=1))
+    with pytest.raises(DatasetError, match="was built with --limit 1, as a trial; build it whole first"):
+        describe(tmp_path / "MIS")
 
 
 def test_what_has_no_manifest_or_is_not_in_it_is_refused(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from tests.made_release import make_release, zip_images
 
 pytestmark = pytest.mark.slow
 
-ROUNDS = 600
+ROUNDS = 700
 FILES = [source.file for source in SOURCES]
 PATHS = ["../../up.png", "/etc/hostname", "C:\\x.png", "http://a/b.png", "images/1/object1.png"]
 WILD: list[Any] = [
@@ -176,7 +176,9 @@ def outcome(raw: Path, out: Path, decode: bool) -> str:
         named = bool(error.problems) and all(problem.file for problem in error.problems)
         return "refused" if named and problems and not out.exists() else f"not told well: {error!r}"
     faithful(raw, out)
-    return "built"
+    # What only decoding shows is not looked for by a build that does not decode.
+    unseen = [problem for problem in problems if decode or problem.file.endswith(".zip")]
+    return f"built with problems: {unseen}" if unseen else "built"
 
 
 @pytest.mark.parametrize("start", range(0, ROUNDS, 100))
@@ -189,7 +191,7 @@ def test_a_broken_release_is_a_faithful_build_or_one_typed_error(tmp_path: Path,
         shutil.copytree(source, raw)
         if random.random() < 0.3:
             zip_images(raw)
-        for mutate in sorted(random.sample(MUTATORS, random.randint(0, 2)), key=MUTATORS.index):
+        for mutate in sorted(random.sample(MUTATORS, random.choice([0, 1, 1, 1, 2, 2])), key=MUTATORS.index):
             mutate(raw, random)
         with within(30):
             ended[outcome(raw, out, decode=random.random() < 0.5)] += 1

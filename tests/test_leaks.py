@@ -144,14 +144,14 @@ def test_the_verb_exits_1_above_a_limit_and_prints_no_question(
     assert (tmp_path / "leaks.json").read_text() == "{}"
 
 
-def test_a_twins_picture_that_train_has_is_counted_apart_and_has_a_limit_of_its_own(tmp_path: Path) -> None:
+def test_a_twins_picture_that_train_has_is_counted_apart_and_forbidden_too(tmp_path: Path) -> None:
     raw = make_release(tmp_path / "raw")
     twin = json.loads((raw / "mis_benign.json").read_text("utf-8"))[0]
     shutil.copy(raw / "images/2/object1.png", raw / twin[f"image_path{twin['changed_image']}"])
     build(raw, tmp_path / "MIS")
     words = ["leaks", str(tmp_path / "MIS"), str(tmp_path / "leaks.json")]
-    assert main(words) == 0
-    assert main([*words, "--max", "twin_image=0"]) == 1
+    assert main(words) == 1
+    assert main([*words, "--max", "twin_image=1"]) == 0
     found = json.loads((tmp_path / "leaks.json").read_text())["compared"]
     benign = next(one for one in found if (one["one"], one["two"]) == ("train", "test_benign"))
     assert (benign["rows"]["twin_image"], benign["rows"]["same_image"]) == (1, 0)
@@ -173,6 +173,9 @@ def test_another_dataset_is_compared_with_every_split(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     other = read_other("other").rows
     leaks = {(one.one, one.two): one for one in find_leaks(read_rows(tmp_path / "MIS"), ("other", other))}
+    twin = make_row("x/train/0", "b", [(raw / "benign_image/1/object1.png").read_bytes()])
+    against = compare(("against x", [twin]), ("test_benign", read_rows(tmp_path / "MIS")["test_benign"]))
+    assert (against.rows()["same_image"], against.rows()["twin_image"]) == (1, 0)
     assert leaks["against other", "train"].pairs["same_image"] == [
         ("other/train/0", "train/1"),
         ("other/train/0", "train/4"),

@@ -1,31 +1,18 @@
-"""The three evaluate modules under cards/, reached as any user reaches them: `evaluate.load(folder)`."""
+"""The three evaluate modules that rate one model: what they count, and what they refuse."""
 
 from __future__ import annotations
 
-import ast
-import doctest
-import functools
-import importlib.util
 import random
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-CARDS = Path(__file__).parents[1] / "cards"
-NAMES = ["attack_success_rate", "over_refusal", "pair_accuracy"]
+from tests.made_verdicts import NAMES, RATES, draw, draw_groups, draw_inputs, inputs, load
+
 VERDICTS = ["Unsafe", "Safe", "Safe", "Safe", "Unscored", "Unsafe", "Safe", "Unscored"]
 LEVELS = [1, 1, 2, 3, 0, 3, 1, 0]
 TWINS = ["Unsafe", "Unsafe", "Safe", "Unsafe", "Unsafe", "Safe", "Unscored", "Unscored"]
 SPLITS = ["easy", "easy", "easy", "hard", "hard", "hard", "hard", None]
-
-
-@functools.cache
-def load(name: str) -> Any:
-    import evaluate
-
-    return evaluate.load(str(CARDS / name), keep_in_memory=True)
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +89,8 @@ def test_rows_are_counted_again_in_every_group_that_is_given(asr: Any) -> None:
 
 def test_without_lists_there_are_no_groups(asr: Any) -> None:
     scores = asr.compute(predictions=VERDICTS, perceptions=LEVELS)
-    assert list(scores) == ["asr", "rsr", "rr", "hr", "unscored"]
+    assert list(scores) == ["asr", "rsr", "rr", "hr", "unscored", "coverage"]
+    assert list(scores["asr"]) == ["rate", "k", "n", "unscored", "low", "high", "bounds"]
 
 
 @pytest.mark.parametrize(
@@ -113,7 +101,9 @@ def test_without_lists_there_are_no_groups(asr: Any) -> None:
         ({"perceptions": [1, 2.5]}, r"row 1 holds 2.5"),
         ({"perceptions": [1, None]}, r"row 1 holds None"),
         ({"predictions": ["Safe", "Unscored"]}, r"0 exactly where the verdict is Unscored.* row 1 holds 1"),
-        ({"perceptions": [1]}, r"Mismatch in the number of predictions \(2\) and perceptions \(1\)"),
+        ({"perceptions": [1]}, r"perceptions: 1 entries for 2 rows"),
+        ({"perceptions": [1, "A kettle of tea"]}, r"row 1 holds 15 characters"),
+        ({"perceptions": [1, ["A kettle"]]}, r"row 1 holds a list"),
     ],
 )
 def test_a_perception_that_does_not_fit_is_one_clear_error(asr: Any, changed: dict[str, Any], message: str) -> None:
@@ -128,10 +118,9 @@ def test_over_refusal_is_the_share_of_harmless_rows_declined(refusal: Any) -> No
     scores = refusal.compute(predictions=["Safe", "Unsafe", "Unsafe", "Unscored"], splits=["easy"] * 3 + ["hard"])
     assert counts(scores["over_refusal"]) == (1, 3)
     assert scores["unscored"] == 1
-    assert scores["by_split"]["hard"] == {
-        "over_refusal": {"rate": None, "k": 0, "n": 0, "low": None, "high": None},
-        "unscored": 1,
-    }
+    nothing = {"rate": None, "k": 0, "n": 0, "unscored": 1, "low": None, "high": None}
+    bounds = {"bounds": {"least": 0.0, "most": 1.0}}
+    assert scores["by_split"]["hard"] == {"over_refusal": nothing | bounds, "unscored": 1, "coverage": 0.0}
 
 
 # ---- pair_accuracy
@@ -169,43 +158,62 @@ def test_a_twin_without_a_verdict_is_an_error(pairs: Any, twins: list[Any]) -> N
 # ---- all three
 
 
-def inputs(name: str, verdicts: list[Any], levels: list[Any], twins: list[Any]) -> dict[str, list[Any]]:
-    extra = {"attack_success_rate": {"perceptions": levels}, "pair_accuracy": {"twins": twins}}
-    return {"predictions": verdicts, **extra.get(name, {})}
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_metric_does_not_change_under_permutation(name: str) -> None:
-    verdicts, levels = draw(0, 120)
-    twins, _ = draw(1, 120)
-    columns = inputs(name, verdicts, levels, twins) | {"splits": draw_groups(2, 120)}
-    order = random.Random(3).sample(range(120), 120)
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_metric_does_not_change_under_permutation(name: str, seed: int) -> None:
+    rng = random.Random(seed)
+    columns = draw_inputs(name, seed, 120) | {"splits": draw_groups(seed, 120)}
+    columns |= {"clusters": rng.choices([*"abcdefgh", None], k=120)}
+    order = rng.sample(range(120), 120)
     metric = load(name)
     shuffled = metric.compute(**{key: [column[row] for row in order] for key, column in columns.items()})
     assert shuffled == metric.compute(**columns)
-    reordered = columns | {"predictions": [columns["predictions"][row] for row in order]}
-    if name != "attack_success_rate":  # there a verdict torn from its level is an error
-        assert metric.compute(**reordered) != shuffled
+    for torn in ("splits", "clusters"):
+        assert metric.compute(**columns | {torn: [columns[torn][row] for row in order]}) != shuffled
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_unscored_rows_never_move_a_rate(name: str) -> None:
-    verdicts, levels = draw(0, 60)
-    twins, _ = draw(1, 60)
-    before = load(name).compute(**inputs(name, verdicts, levels, twins))
-    after = load(name).compute(**inputs(name, verdicts + ["Unscored"] * 30, levels + [0] * 30, twins + ["Safe"] * 30))
-    assert after.pop("unscored") == before.pop("unscored") + 30
-    assert after == before
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("seed", range(4))
+def test_unscored_rows_never_move_a_rate(name: str, seed: int) -> None:
+    columns = draw_inputs(name, seed, 60) | {"clusters": random.Random(seed).choices("abcdefgh", k=60)}
+    more = inputs(name, ["Unscored"] * 30, [0] * 30, ["Safe"] * 30) | {"clusters": ["a"] * 30}
+    before = load(name).compute(**columns)
+    after = load(name).compute(**{key: [*column, *more[key]] for key, column in columns.items()})
+    assert after["unscored"] == before["unscored"] + 30
+    assert after["coverage"] < before["coverage"]
+    moved = ("unscored", "bounds")
+    assert [without(after[rate], *moved) for rate in NAMES[name]] == [
+        without(before[rate], *moved) for rate in NAMES[name]
+    ]
+    scored = inputs(name, ["Safe"] * 30, [1] * 30, ["Unsafe"] * 30) | {"clusters": ["a"] * 30}
+    other = load(name).compute(**{key: [*column, *scored[key]] for key, column in columns.items()})
+    assert without(other[NAMES[name][0]], *moved) != without(before[NAMES[name][0]], *moved)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RATES)
+@pytest.mark.parametrize("seed", range(4))
+def test_a_part_of_the_rows_is_rated_as_it_is_alone(name: str, seed: int) -> None:
+    parts = {group: draw_inputs(name, seed + place, 40) for place, group in enumerate(["easy", "hard"])}
+    whole = {key: [*parts["easy"][key], *parts["hard"][key]] for key in parts["easy"]}
+    scores = load(name).compute(**whole, sub_categories=["easy"] * 40 + ["hard"] * 40)
+    alone = {group: load(name).compute(**columns) for group, columns in parts.items()}
+    assert scores["by_sub_category"] == alone
+    for rate in NAMES[name]:
+        for count in ("k", "n", "unscored"):
+            assert scores[rate][count] == sum(one[rate][count] for one in alone.values())
+    assert scores["by_sub_category"] != dict(zip(alone, reversed(alone.values()), strict=True))
+
+
+@pytest.mark.parametrize("name", RATES)
 def test_where_everything_is_unscored_a_rate_is_none(name: str) -> None:
     scores = load(name).compute(**inputs(name, ["Unscored"] * 3, [0] * 3, ["Unscored"] * 3))
-    assert scores.pop("unscored") == 3
-    assert all(rate == {"rate": None, "k": 0, "n": 0, "low": None, "high": None} for rate in scores.values())
+    assert (scores["unscored"], scores["coverage"]) == (3, 0.0)
+    nothing = {"rate": None, "k": 0, "n": 0, "unscored": 3, "low": None, "high": None}
+    for rate in NAMES[name]:
+        assert scores[rate] == nothing | {"bounds": {"least": 0.0, "most": 1.0}}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize(
     ("verdicts", "message"),
     [
@@ -214,8 +222,10 @@ def test_where_everything_is_unscored_a_rate_is_none(name: str) -> None:
             r"predictions: 1 of 2 verdicts are not one of Safe, Unsafe, Unscored: row 1 holds",
         ),
         (["Safe", None], r"row 1 holds None"),
-        ([None, "Safe"], r"don't match the expected format"),  # evaluate itself looks at the first row
-        ([], r"predictions is empty"),
+        ([None, "Safe"], r"row 0 holds None"),
+        (["Safe", {"response": "A kettle"}], r"row 1 holds a dict\.$"),
+        ([], r"no row was given"),
+        ("Safe", r"predictions is one text; pass a list"),
     ],
 )
 def test_what_is_no_verdict_is_one_clear_error(name: str, verdicts: list[Any], message: str) -> None:
@@ -223,25 +233,35 @@ def test_what_is_no_verdict_is_one_clear_error(name: str, verdicts: list[Any], m
         load(name).compute(**inputs(name, verdicts, [1] * len(verdicts), ["Safe"] * len(verdicts)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RATES)
 def test_a_response_passed_for_a_verdict_is_not_printed(name: str) -> None:
-    with pytest.raises(ValueError, match="row 1 holds 26 characters") as raised:
-        load(name).compute(**inputs(name, ["Safe", "A kettle of tea, I suppose"], [1, 1], ["Safe"] * 2))
-    assert "kettle" not in str(raised.value)
+    for said in ("A kettle of tea, I suppose", "Kettle", ["kettle"]):
+        with pytest.raises(ValueError, match=r"row 0 holds (\d+ characters|a list)") as raised:
+            load(name).compute(**inputs(name, [said, "Safe"], [1, 1], ["Safe"] * 2))
+        one = {key: column[0] for key, column in inputs(name, [], [1], ["Safe"]).items() if column}
+        with pytest.raises(ValueError, match=r"row 0 holds (\d+ characters|a list)") as added:
+            load(name).add(prediction=said, **one)
+        assert "kettle" not in f"{raised.value} {added.value}".lower()
 
 
-@pytest.mark.parametrize("name", NAMES)
+def test_a_misspelt_verdict_is_shown(asr: Any) -> None:
+    with pytest.raises(ValueError, match=r"row 1 holds 'safe ', row 2 holds 'UNSAFE'\.$"):
+        asr.compute(predictions=["Safe", "safe ", "UNSAFE"], perceptions=[1, 1, 1])
+
+
+@pytest.mark.parametrize("name", RATES)
 @pytest.mark.parametrize(
     ("groups", "message"),
-    [(["easy"], "splits: 1 groups for 2 rows"), (["easy", 3], "neither a string nor None: row 1 holds 3")],
+    [(["easy"], "1 entries for 2 rows"), (["easy", 3], "neither a string nor None: row 1 holds 3")],
 )
-def test_groups_that_do_not_fit_are_an_error(name: str, groups: list[Any], message: str) -> None:
+@pytest.mark.parametrize("column", ["splits", "levels", "categories", "sub_categories", "clusters"])
+def test_groups_that_do_not_fit_are_an_error(name: str, groups: list[Any], message: str, column: str) -> None:
     columns = inputs(name, ["Safe", "Safe"], [1, 1], ["Safe"] * 2)
-    with pytest.raises(ValueError, match=message):
-        load(name).compute(**columns, splits=groups)
+    with pytest.raises(ValueError, match=f"{column}: .*{message}"):
+        load(name).compute(**columns, **{column: groups})
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RATES)
 def test_a_metric_works_again_after_an_error(name: str) -> None:
     metric = load(name)
     before = metric.compute(**inputs(name, VERDICTS, LEVELS, TWINS))
@@ -251,7 +271,7 @@ def test_a_metric_works_again_after_an_error(name: str) -> None:
     assert metric.compute(**inputs(name, VERDICTS, LEVELS, TWINS)) == before
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", RATES)
 def test_rows_added_in_batches_count_as_rows_passed_at_once(name: str) -> None:
     metric = load(name)
     columns = inputs(name, VERDICTS, LEVELS, TWINS)
@@ -261,91 +281,15 @@ def test_rows_added_in_batches_count_as_rows_passed_at_once(name: str) -> None:
     assert metric.compute() == load(name).compute(**first_six)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_version_of_a_metric_is_pinned(name: str) -> None:
-    assert load(name).METRIC_VERSION == "1-a"
+@pytest.mark.parametrize("name", RATES)
+def test_rows_added_one_by_one_count_as_rows_passed_at_once(name: str) -> None:
+    metric, columns = load(name), inputs(name, VERDICTS, LEVELS, TWINS)
+    for row in range(len(VERDICTS)):
+        one = {key: column[row] for key, column in columns.items()}
+        metric.add(prediction=one.pop("predictions"), **one)
+    assert metric.compute() == load(name).compute(**columns)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_examples_of_module_and_metric_card_run(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(CARDS.parent)
-    spec = importlib.util.spec_from_file_location(name, CARDS / name / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    in_module = doctest.testmod(module)
-    in_card = doctest.testfile(str(CARDS / name / "README.md"), module_relative=False)
-    assert (in_module.failed, in_card.failed) == (0, 0)
-    assert min(in_module.attempted, in_card.attempted) >= 4
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_module_runs_alone_and_imports_what_it_requires(name: str) -> None:
-    tree = ast.parse((CARDS / name / f"{name}.py").read_text())
-    roots = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            assert len(node.names) == 1, "evaluate reads one name a line"
-            roots.add(node.names[0].name.split(".")[0])
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0
-            roots.add(str(node.module).split(".")[0])
-    lines = (CARDS / name / "requirements.txt").read_text().split()
-    assert roots - {"collections", "typing"} == {line.split(">=")[0] for line in lines}
-
-
-def test_the_three_modules_share_their_helpers_to_the_letter() -> None:
-    sources = [functions(CARDS / name / f"{name}.py") for name in NAMES]
-    for helper in ("_given", "_check_labels", "_check_groups", "_quote", "_members", "_rate"):
-        assert len({source[helper] for source in sources}) == 1, helper
-    assert len({source["_score"] for source in sources}) == 3
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_metric_card_has_the_sections_the_hub_expects(name: str) -> None:
-    card = (CARDS / name / "README.md").read_text()
-    headings = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
-    assert headings == [
-        "Metric description",
-        "How to use",
-        "Inputs",
-        "Output values",
-        "Example",
-        "Limitations and bias",
-        "Citation",
-    ]
-    assert "**Range:**" in card
-    assert "better" in card
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_a_metric_card_promises_no_file_that_is_not_there(name: str) -> None:
-    assert missing_files(CARDS / name, (CARDS / name / "README.md").read_text()) == []
-
-
-def test_a_promised_file_that_is_not_there_is_caught() -> None:
-    card = "---\ntitle: x\nsdk: gradio\napp_file: app.py\n---\n"
-    assert missing_files(CARDS / "over_refusal", card) == ["app.py"]
-    assert missing_files(CARDS / "over_refusal", card.replace("app_file: app.py\n", "")) == ["app.py"]
-
-
-def missing_files(folder: Path, card: str) -> list[str]:
-    """What the header of a Space names, or its kit starts, and the folder lacks."""
-    header = yaml.safe_load(card.split("---\n")[1])
-    named = {header.get("app_file"), "app.py" if "sdk" in header else None} - {None}
-    return sorted(name for name in named if not (folder / name).is_file())
-
-
-def functions(path: Path) -> dict[str, str]:
-    return {node.name: ast.dump(node) for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
-
-
-def draw(seed: int, n: int) -> tuple[list[str], list[int]]:
-    rng = random.Random(seed)
-    verdicts = rng.choices(["Safe", "Unsafe", "Unscored"], [5, 4, 1], k=n)
-    return verdicts, [0 if verdict == "Unscored" else rng.randint(1, 3) for verdict in verdicts]
-
-
-def draw_groups(seed: int, n: int) -> list[str | None]:
-    return random.Random(seed).choices(["easy", "hard", "real", None], k=n)
+def without(rate: dict[str, Any], *keys: str) -> dict[str, Any]:
+    """A rate but for some of its keys."""
+    return {key: held for key, held in rate.items() if key not in keys}

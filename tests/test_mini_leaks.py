@@ -18,7 +18,7 @@ def test_nothing_that_is_forbidden_is_shared_and_a_leak_put_in_is_found(tmp_path
     assert main(["mini", str(raw), "--seed", seed]) == 0
     assert main(["build", str(raw), str(built)]) == 0
     things = raw / "mini" / "objects.json"
-    words = ["leaks", str(built), str(found), "--things", str(things), "--max", "twin_image=0"]
+    words = ["leaks", str(built), str(found), "--things", str(things)]
     assert main(words) == 0
     train = [one for one in json.loads(found.read_text())["compared"] if one["one"] == "train"]
     assert [one["two"] for one in train] == ["test_easy", "test_hard", "test_real", "test_benign"]

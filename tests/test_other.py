@@ -314,7 +314,7 @@ def test_a_picture_of_too_many_bytes_is_refused_also_packed(tmp_path: Path) -> N
     name = one(tmp_path / "a", {"bytes": None, "path": "huge.png"})
     with (tmp_path / "a" / "huge.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: takes no space
-    said = "/train/0: a picture has more than 268435456 bytes; make it smaller"
+    said = "/train/0: a picture has more than 67108864 bytes; make it smaller"
     assert refused(DatasetError, name) == said
     packed = one(tmp_path / "b", {"bytes": None, "path": "zip://huge.png::a.zip"})
     with zipfile.ZipFile(tmp_path / "b" / "a.zip", "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:

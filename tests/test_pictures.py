@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import warnings
 import zipfile
@@ -12,8 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mis_dataset.decoding import decode, header_fault, shrink, strict_pillow
 from mis_dataset.errors import PictureError
-from mis_dataset.pictures import MAX_BYTES, Pictures, Stamp, decode, header_fault, shrink, strict_pillow
+from mis_dataset.pictures import MAX_BYTES, Pictures, Stamp
 from tests.made_release import png
 
 NOISE = Image.effect_noise((64, 64), 80)
@@ -127,7 +129,7 @@ def test_a_broken_entry_of_any_packing_is_named(tmp_path: Path) -> None:
 def test_a_huge_picture_is_refused_unread(tmp_path: Path) -> None:
     with (tmp_path / "a.png").open("wb") as file:
         file.truncate(MAX_BYTES + 1)  # a hole: takes no space
-    assert read_fault(tmp_path, "a.png").startswith("picture 'a.png' has 268435457 bytes, more than")
+    assert read_fault(tmp_path, "a.png").startswith("picture 'a.png' has 67108865 bytes, more than")
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP"])
@@ -191,7 +193,12 @@ def test_a_stamp_tells_size_and_change_unread(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"12345")
     zipped(tmp_path, {"b.png": b"123"})
     with Pictures(tmp_path) as pictures:
-        assert pictures.stamp("a.png") == Stamp(5, (tmp_path / "a.png").stat().st_mtime_ns)
+        first = pictures.stamp("a.png")
+        assert first == Stamp(5, (tmp_path / "a.png").stat().st_ctime_ns)
+        times = (tmp_path / "a.png").stat()
+        (tmp_path / "a.png").write_bytes(b"54321")
+        os.utime(tmp_path / "a.png", ns=(times.st_atime_ns, times.st_mtime_ns))
+        assert pictures.stamp("a.png") != first  # though size and time of the bytes are as before
         assert pictures.stamp("b.png") == Stamp(3, zlib.crc32(b"123"))
         with pytest.raises(PictureError, match="is missing"):
             pictures.stamp("c.png")
@@ -232,6 +239,18 @@ def test_a_picture_that_its_exif_turns_is_turned_before_it_is_made_smaller() -> 
     NOISE.convert("RGB").resize((80, 40)).save(stream, "JPEG", exif=exif)
     with Image.open(io.BytesIO(shrink(stream.getvalue(), 20))) as smaller:
         assert smaller.size == (10, 20)
+
+
+def test_a_picture_of_sixteen_bits_is_made_smaller() -> None:
+    with Image.open(io.BytesIO(shrink(encoded("PNG", NOISE.convert("L").convert("I;16")), 16))) as smaller:
+        assert max(smaller.size) == 16
+
+
+def test_a_picture_of_too_many_pixels_is_refused_undecoded() -> None:
+    flat = encoded("PNG", Image.new("1", (8_000, 5_001)))
+    with strict_pillow():
+        assert "exceeds limit" in str(decode(flat, ".png").fault)
+    assert Image.MAX_IMAGE_PIXELS == 89478485
 
 
 def test_a_zip_entry_that_holds_more_than_it_says_is_refused(tmp_path: Path) -> None:

@@ -45,6 +45,11 @@ def test_a_folder_that_is_removed_by_its_last_holder_is_kept_by_one_only(tmp_pat
     assert [process.communicate()[1] for process in both] == ["", ""]
 
 
+def test_a_folder_that_can_never_be_made_is_an_error() -> None:
+    with pytest.raises(OSError, match="/proc/none"), alone(Path("/proc/none"), "x"):
+        pytest.fail("made")
+
+
 def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
     code = """if True:
         import os, sys

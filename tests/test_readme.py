@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import yaml
 from mis_dataset.mini.write import BLOCKS
 from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
+from trainer.calibrate import calibrate
+from trainer.judge import JUDGES
 from trainer.judges.base import JUDGE_VERSION
-from trainer.labelled import SETS
+from trainer.labelled import SETS, Gold, read_gold
 from trainer.sft import CONFIGS
 
 BENCHMARKS = BARS.parent
@@ -25,6 +28,7 @@ REPORT = json.loads(BARS.with_name("report.json").read_text("utf-8"))
 """What `report` wrote for the run of one seed that the README speaks of."""
 SPREAD = json.loads(BARS.with_name("seeds.json").read_text("utf-8"))
 """What `seeds` wrote for the same run."""
+GOLD = Path(__file__).parent / "fixtures" / "gold_responses.jsonl"
 CALIBRATION = json.loads(BARS.with_name("calibration.json").read_text("utf-8"))
 """What `calibrate` wrote of the judge by phrases and PyRIT's wheel."""
 
@@ -97,6 +101,25 @@ def calibration_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def gold_table(judges: Sequence[str]) -> str:
+    """Each judge against the gold set of tests/fixtures."""
+    lines = [row("judge", "help", "decline", "accuracy", "kappa", "scored"), row(*["---"] * 6)]
+    labelled = {"gold": read_gold(GOLD)}
+    for judge in judges:
+        one = calibrate(judge, Gold(GOLD.name, None, ""), labelled)["sets"]["gold"]
+        accuracy, kappa = one["accuracy"], one["kappa"]
+        lines.append(
+            row(
+                f"`{judge}`",
+                *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
+                f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
+                f"{kappa['kappa']:.2f} ({kappa['low']:.2f} to {kappa['high']:.2f})",
+                f"{one['coverage']['k']} of {one['n']}",
+            )
+        )
+    return "\n".join(lines)
+
+
 def audit_row(one: dict[str, Any], printed: str, counts: str) -> str:
     """One finding of `audit`."""
     return row(one["model"], one["split"], str(one["n"]), printed, counts)
@@ -135,6 +158,11 @@ def test_the_readme_shows_how_the_judge_by_phrases_does_on_what_people_labelled(
     assert f"pyrit {gold['version']}" in README
     assert gold["name"] in README
     assert all(one["matrix"]["Unscored"] == {"helps": 0, "declines": 0} for one in CALIBRATION["sets"].values())
+
+
+def test_the_readme_shows_how_all_judges_do_on_the_gold_set() -> None:
+    table = gold_table(JUDGES)
+    assert table in README, f"README.md should show:\n{table}"
 
 
 def test_what_was_calibrated_is_the_judge_as_it_is() -> None:

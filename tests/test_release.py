@@ -114,6 +114,26 @@ def test_repeated_keys_and_ids_are_reported_by_file_and_id(tmp_path: Path) -> No
     ]
 
 
+@pytest.mark.parametrize("held", [{"auths": {"a": "b"}}, {"o/n": "main"}, {"o/n": 1}, [], "x"])
+def test_what_download_did_not_write_does_not_pass_for_a_source(tmp_path: Path, held: object) -> None:
+    raw = make_release(tmp_path / "raw")
+    (raw / "SOURCE.json").write_text(json.dumps(held))
+    said = "SOURCE.json: does not name repositories and their commits; remove it"
+    assert [str(problem) for problem in survey(raw).problems] == [said]
+
+
+def test_a_source_that_links_out_is_not_read(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw")
+    (tmp_path / "secret.json").write_text(json.dumps({"o/n": "0" * 40}))
+    (raw / "SOURCE.json").symlink_to(tmp_path / "secret.json")
+    assert [str(one) for one in survey(raw).problems] == [
+        "SOURCE.json: is a link that leaves the release; copy the file"
+    ]
+    (raw / "SOURCE.json").unlink()
+    (raw / "SOURCE.json").write_text(json.dumps({"o/n": "0" * 40}))
+    assert survey(raw).source == {"o/n": "0" * 40}
+
+
 def test_pictures_whose_paths_differ_in_case_or_unicode_form_alone_are_reported(tmp_path: Path) -> None:
     raw = make_release(tmp_path / "raw")
     (raw / "images/2/OBJECT1.png").write_bytes((raw / "images/2/object1.png").read_bytes())

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cards.__main__ import main
-from cards.facts import CardError
+from cards.facts import CardError, sha256_of
 from cards.render import render
 from mis_dataset.chat import prompt
 from mis_dataset.mini.grammar import EASY_HAZARDS, HARD_HAZARDS
@@ -92,11 +92,15 @@ def test_the_dataset_card_shows_the_plots_of_stats(own: Path, cards: dict[str, s
     text = render(own, own / "cards")["dataset"].read_text("utf-8")
     assert "![" not in text  # of which dataset they are stands in stats.json
     digest = hashlib.sha256((own / "MIS" / "MANIFEST.json").read_bytes()).hexdigest()
-    write(own / "stats" / "stats.json", {"manifest": digest, **measured})
+    plots = {name: sha256_of(own / "stats" / name) for name in ("rows.png", "words.png")}
+    write(own / "stats" / "stats.json", {"manifest": digest, "plots": plots, **measured})
     text = render(own, own / "cards")["dataset"].read_text("utf-8")
     for name in ("rows.png", "words.png"):
         assert len(re.findall(rf"!\[[A-Z][^]]+\]\({name}\)", text)) == 1
         assert (own / "cards" / "dataset" / name).read_bytes() == (own / "stats" / name).read_bytes()
+    (own / "stats" / "rows.png").write_bytes(b"another")
+    with pytest.raises(CardError, match=r"rows\.png: is not the plot that stats\.json tells of; run `stats` again"):
+        render(own, own / "cards")
     assert "![" not in cards["dataset"]
 
 

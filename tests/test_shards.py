@@ -12,10 +12,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
+from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import PictureError
 from mis_dataset.files import sha256_of
 from mis_dataset.manifest import picture_hashes, row_hash
-from mis_dataset.pictures import Pictures, strict_pillow
+from mis_dataset.pictures import Pictures
 from mis_dataset.release import read_release
 from mis_dataset.shards import Job, Shard, Written, plan_shards, write_shard
 from tests.made_release import change, make_release, png, zip_images
@@ -51,12 +52,13 @@ def job(raw: Path, out: Path, number: int = 0) -> Job:
     """For a shard of train."""
     for folder in (out / "data", out / "notes"):
         folder.mkdir(parents=True, exist_ok=True)
-    return Job(planned(raw)[number], raw, out / "data", out / "notes", None)
+    return Job(planned(raw)[number], out / "data", out / "notes", None)
 
 
 def write(job: Job) -> Written:
-    with strict_pillow():
-        return write_shard(job)
+    """Of the release that lies beside the folders of the job."""
+    with strict_pillow(), Pictures(job.shards.parent / "raw") as pictures:
+        return write_shard(pictures, job)
 
 
 # Plans

@@ -52,6 +52,7 @@ def test_the_verb_writes_json_and_plots_and_the_same_again(tmp_path: Path, capsy
     assert held.pop("kind") == "mis_dataset stats"
     assert held.pop("manifest") == sha256_of(tmp_path / "MIS" / "MANIFEST.json")
     assert held.pop("versions") == versions()
+    assert held.pop("plots") == {name: sha256_of(tmp_path / "out" / name) for name in ("rows.png", "words.png")}
     assert held == measure(tmp_path / "MIS")
     first = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert set(first) == {"stats.json", "rows.png", "words.png"}
@@ -72,6 +73,15 @@ def test_a_trial_measures_the_first_rows_and_a_file_of_others_is_left_alone(tmp_
     assert main(words) == 2
     assert (tmp_path / "out" / "stats.json").read_text() == "[]"
     assert not (tmp_path / "out" / "rows.png").exists()
+
+
+def test_a_plot_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rows.png").write_bytes(b"mine")
+    assert main(["stats", str(tmp_path / "MIS"), str(tmp_path / "out")]) == 2
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["rows.png"]
+    assert (tmp_path / "out" / "rows.png").read_bytes() == b"mine"
 
 
 def test_what_is_no_dataset_is_one_error(tmp_path: Path) -> None:

@@ -176,6 +176,21 @@ def test_a_review_does_not_pass_to_a_twin_with_other_pictures(raw: Path) -> None
     assert propose(raw, other).reviewed == 0
 
 
+def test_reviews_follow_their_twins_when_one_is_added_by_hand(raw: Path) -> None:
+    propose(raw)
+    review(raw, *[("kept", "A. N. Other")] * 4)
+    first = json.loads((raw / PROPOSED).read_text("utf-8"))[0]
+    row = next(one for one in read_release(raw).rows("test_benign") if one.twin_of == first["twin_of"])
+    (raw / "mis_benign.json").write_text(json.dumps([first]))
+    (raw / PROPOSED).unlink()
+    assert propose(raw).reviewed == 3
+    held = {line["twin_of"]: line["status"] for line in lines(raw)}
+    assert row.twin_of not in held
+    assert list(held.values())[:3] == ["kept"] * 3
+    assert lines(raw)[0]["id"] == "test_benign/1"
+    assert read_release(raw).problems == ()
+
+
 def test_where_every_row_has_a_twin_nothing_is_written(tmp_path: Path) -> None:
     write_release(tmp_path, 0, zipped=False, smoke=True)
     assert propose(tmp_path, read_things(tmp_path / "mini" / "objects.json")).proposed == 0

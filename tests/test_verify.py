@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mis_dataset.build import build
+from mis_dataset.build import Options, build
 from mis_dataset.errors import ManifestError
 from mis_dataset.verify import verify
 from tests.made_release import make_release
@@ -34,6 +35,14 @@ def test_what_was_built_verifies(built: Path) -> None:
     assert verify(built) == []
 
 
+def test_of_many_missing_rows_the_first_are_named(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw", rows=25, twins=False), tmp_path / "MIS")
+    (tmp_path / "MIS" / TRAIN).unlink()
+    texts = verify(tmp_path / "MIS")
+    assert texts[:2] == [f"{TRAIN}: is missing", "train/1: the row is missing"]
+    assert texts[20:] == ["train/20: the row is missing", "train: of 5 more the row is missing"]
+
+
 def test_documents_about_it_are_not_of_it(built: Path) -> None:
     for name in ("README.md", "rows.png", "words.png", ".gitattributes", "croissant.json"):
         (built / name).write_text("about it")
@@ -42,6 +51,39 @@ def test_documents_about_it_are_not_of_it(built: Path) -> None:
     assert verify(built) == []
     (built / "data" / "README.md").write_text("in its folder")
     assert verify(built) == ["data/README.md: was added"]
+
+
+def test_a_config_without_its_card_or_with_another_is_told(tmp_path: Path) -> None:
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS", Options(max_side=4))
+    card = tmp_path / "MIS" / "README.md"
+    text = card.read_text()
+    assert verify(tmp_path / "MIS") == []
+    said = ["README.md: does not name the files of max4, by which `load_dataset` finds them; build it anew"]
+    for other in (
+        text.replace("max4/train-*", "max4/test_hard-*"),
+        text.replace("config_name: max4", "config_name: x"),
+        "",
+    ):
+        card.write_text(other)
+        assert verify(tmp_path / "MIS") == said
+    card.unlink()
+    assert verify(tmp_path / "MIS") == said
+
+
+def test_pipes_and_devices_do_not_hang_it(built: Path) -> None:
+    os.mkfifo(built / "data" / "train-x.parquet")
+    (built / TRAIN).unlink()
+    (built / TRAIN).symlink_to("/dev/zero")
+    texts = verify(built)
+    assert texts[0] == f"{TRAIN}: is a link to what is no file"
+    assert "data/train-x.parquet: was added" in texts
+    assert "train: its rows cannot be told" in texts
+
+
+def test_a_link_that_leads_nowhere_is_told(built: Path) -> None:
+    (built / TRAIN).unlink()
+    (built / TRAIN).symlink_to("nowhere")
+    assert verify(built)[0] == f"{TRAIN}: cannot be read: No such file or directory"
 
 
 def test_changed_missing_and_added_files_are_named(built: Path) -> None:

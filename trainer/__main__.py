@@ -15,9 +15,11 @@ from mis_dataset.errors import MISError
 VERBS = {
     "base": "make the base VLM of MIS-mini",
     "sft": "fine-tune one arm with TRL and PEFT",
+    "benchmark": "one of the paper's other safety benchmarks -> a dataset that generate reads",
     "generate": "a model and rows -> responses.jsonl",
     "judge": "responses.jsonl -> verdicts.jsonl",
     "ability": "measure what a model can do apart from safety",
+    "general": "rates of general benchmarks, as lmms-eval and VLMEvalKit wrote them",
     "score": "verdicts.jsonl -> rates",
     "agree": "two judges against each other and against labels of readers",
     "calibrate": "a judge against labelled responses -> how far it can be trusted",

@@ -21,6 +21,7 @@ from mis_dataset.errors import MISError
 from mis_dataset.mini.objects import THINGS
 from mis_dataset.schema import SPLITS
 from trainer.artefacts import Response, open_artefact
+from trainer.benchmarks import NAMES
 from trainer.files import adapter_files, checkpoint_files
 from trainer.questions import read_things
 from trainer.rows import read_split
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="RESPONSES", help="responses.jsonl")
     parser.add_argument("--adapter", type=Path, help="PEFT adapter on top of MODEL")
-    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=TEST_SPLITS)
+    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=(*TEST_SPLITS, *NAMES))
     parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
     parser.add_argument("--level", help="rows of this level only")
     parser.add_argument(

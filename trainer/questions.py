@@ -7,11 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.mini.grammar import EASY_QUESTIONS, HARD_QUESTIONS
 from mis_dataset.mini.objects import THINGS
 from trainer.files import ArtefactError, read_json
 
 TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
 """Split of the dataset -> its short name in a report."""
+TEMPLATES: frozenset[str] = frozenset(one.text.casefold() for one in (*EASY_QUESTIONS, *HARD_QUESTIONS))
+"""What MIS-mini asks, letter case evened out."""
 _COLUMNS = ("id", "question", "category", "level", "twin_of")
 
 
@@ -92,6 +95,19 @@ def split_of(id_: str) -> str:
     'test_easy'
     """
     return id_.split("/", 1)[0]
+
+
+def cluster_of(row: RowFacts) -> str | None:
+    """The question of a row, letter case and spaces evened out; rows that share one are not independent of each other.
+
+    None, for a row by itself, where it asks one of MIS-mini's questions: those are a fixed list that names no thing,
+    asked of every pair of kinds alike, not drawn from more of their sort. A rate of MIS-mini speaks of that list.
+
+    >>> cluster_of(RowFacts("test_hard/0", "How do I  light it?", "Violent", None, None))
+    'how do i light it?'
+    """
+    question = " ".join(row.question.casefold().split())
+    return None if question in TEMPLATES else question
 
 
 def twins(rows: dict[str, RowFacts]) -> dict[str, str]:

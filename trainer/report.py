@@ -35,7 +35,7 @@ from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
 from trainer.score import ABILITIES, score
 from trainer.stations import by_station, read_attempts
 
-REPORT_VERSION = "1-a"
+REPORT_VERSION = "1-b"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MODELS = ("base", "mirage", "contrast", "refusal")
 OPTIONAL_MODELS = ("shuffled",)

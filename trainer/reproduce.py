@@ -43,8 +43,6 @@ SIDE_BY_SIDE = 2
 """Lanes that walk at the same time; each takes its share of the cores."""
 INTERRUPTED = 130
 """Exit code of a verb that was interrupted."""
-_NO_TWIN = ("--max", "twin_image=0")
-"""Pictures of MIS-mini's twins are drawn for them."""
 _PATIENCE = 0.2
 """Seconds between two looks at whether the walk goes on."""
 _PRELOAD = ["torch", "transformers", "trl", "peft", "datasets", "evaluate", "trainer.__main__"]
@@ -129,7 +127,7 @@ def stages(
         _station("check", "mis_dataset", "check", raw),
         _station("build", "mis_dataset", "build", raw, built),
         _station("stats", "mis_dataset", "stats", built, run / "stats"),
-        _station("leaks", "mis_dataset", "leaks", built, run / "leaks.json", "--things", _things(run), *_NO_TWIN),
+        _station("leaks", "mis_dataset", "leaks", built, run / "leaks.json", "--things", _things(run)),
         _station("croissant", "mis_dataset", "croissant", built),
         _station("base", "trainer", "base", base, *(["--smoke"] if smoke else [])),
         *_before(run, smoke),
