@@ -94,7 +94,7 @@ def calibration_table(found: dict[str, Any]) -> str:
                 str(one["n"]),
                 *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
                 f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
-                f"{kappa['kappa']:.2f} ({kappa['low']:.2f} to {kappa['high']:.2f})",
+                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
                 f"{others['judges']} judges, {others['least']:.2f} to {others['most']:.2f}" if others else "-",
             )
         )
@@ -113,7 +113,7 @@ def gold_table(judges: Sequence[str]) -> str:
                 f"`{judge}`",
                 *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
                 f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
-                f"{kappa['kappa']:.2f} ({kappa['low']:.2f} to {kappa['high']:.2f})",
+                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
                 f"{one['coverage']['k']} of {one['n']}",
             )
         )
