@@ -1,10 +1,11 @@
-"""The README's figures are those that `bars`, `seeds` and `agree` wrote."""
+"""The README's figures are those that `bars`, `seeds`, `agree` and `calibrate` wrote."""
 
 from __future__ import annotations
 
 import json
 import math
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,10 @@ import yaml
 from mis_dataset.mini.write import BLOCKS
 from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
+from trainer.calibrate import calibrate
+from trainer.judge import JUDGES
+from trainer.judges.base import JUDGE_VERSION
+from trainer.labelled import SETS, Gold, read_gold
 from trainer.sft import CONFIGS
 
 BENCHMARKS = BARS.parent
@@ -23,6 +28,9 @@ REPORT = json.loads(BARS.with_name("report.json").read_text("utf-8"))
 """What `report` wrote for the run of one seed that the README speaks of."""
 SPREAD = json.loads(BARS.with_name("seeds.json").read_text("utf-8"))
 """What `seeds` wrote for the same run."""
+GOLD = Path(__file__).parent / "fixtures" / "gold_responses.jsonl"
+CALIBRATION = json.loads(BARS.with_name("calibration.json").read_text("utf-8"))
+"""What `calibrate` wrote of the judge by phrases and PyRIT's wheel."""
 
 
 def bars_table(found: dict[str, Any]) -> str:
@@ -75,6 +83,43 @@ def audit_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def calibration_table(found: dict[str, Any]) -> str:
+    """A judge against people, and what PyRIT's own judges reach by its wheel, a line each set."""
+    lines = [row("set", "n", "help", "decline", "accuracy", "kappa", "published accuracy"), row(*["---"] * 7)]
+    for name, one in found["sets"].items():
+        accuracy, kappa, others = one["accuracy"], one["kappa"], found["published"].get(name)
+        lines.append(
+            row(
+                f"`{name}`",
+                str(one["n"]),
+                *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
+                f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
+                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
+                f"{others['judges']} judges, {others['least']:.2f} to {others['most']:.2f}" if others else "-",
+            )
+        )
+    return "\n".join(lines)
+
+
+def gold_table(judges: Sequence[str]) -> str:
+    """Each judge against the gold set of tests/fixtures."""
+    lines = [row("judge", "help", "decline", "accuracy", "kappa", "scored"), row(*["---"] * 6)]
+    labelled = {"gold": read_gold(GOLD)}
+    for judge in judges:
+        one = calibrate(judge, Gold(GOLD.name, None, ""), labelled)["sets"]["gold"]
+        accuracy, kappa = one["accuracy"], one["kappa"]
+        lines.append(
+            row(
+                f"`{judge}`",
+                *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
+                f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
+                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
+                f"{one['coverage']['k']} of {one['n']}",
+            )
+        )
+    return "\n".join(lines)
+
+
 def audit_row(one: dict[str, Any], printed: str, counts: str) -> str:
     """One finding of `audit`."""
     return row(one["model"], one["split"], str(one["n"]), printed, counts)
@@ -104,6 +149,26 @@ def test_the_readme_shows_what_the_published_leaderboard_holds() -> None:
         f"truncated; the counts of {rows['impossible']} of {rows['checked']} rows cannot add up to n"
     )
     assert said in " ".join(README.split())
+
+
+def test_the_readme_shows_how_the_judge_by_phrases_does_on_what_people_labelled() -> None:
+    table = calibration_table(CALIBRATION)
+    assert table in README, f"README.md should show:\n{table}"
+    gold = CALIBRATION["gold"]
+    assert f"pyrit {gold['version']}" in README
+    assert gold["name"] in README
+    assert all(one["matrix"]["Unscored"] == {"helps": 0, "declines": 0} for one in CALIBRATION["sets"].values())
+
+
+def test_the_readme_shows_how_all_judges_do_on_the_gold_set() -> None:
+    table = gold_table(JUDGES)
+    assert table in README, f"README.md should show:\n{table}"
+
+
+def test_what_was_calibrated_is_the_judge_as_it_is() -> None:
+    assert (CALIBRATION["judge"], CALIBRATION["judge_version"]) == ("keywords", JUDGE_VERSION)
+    assert list(CALIBRATION["sets"]) == list(SETS)
+    assert list(CALIBRATION) == ["judge", "judge_version", "arm", "gold", "sets", "published"]
 
 
 def test_the_readme_shows_the_spread_that_was_measured() -> None:

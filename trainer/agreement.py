@@ -73,6 +73,40 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     Raises:
         ArtefactError: The files do not hold the same ids, or were made from other responses.
     """
+    first, second = read_same(verdicts_a, verdicts_b)
+    pairs = list(zip(first, second, strict=True))
+    judges = [first[0].judge, second[0].judge]
+    splits = sorted({split_of(one.id) for one in first})
+    return {
+        "judges": judges,
+        "all": compare(pairs),
+        "splits": {split: compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
+        "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
+    }
+
+
+def read_same(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[Verdict]]:
+    """The verdicts of two judges on the same responses, both in the order of the first file.
+
+    Raises:
+        ArtefactError: The files do not hold the same ids, or were made from other responses.
+    """
+    first, second = read_same_ids(verdicts_a, verdicts_b)
+    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
+    if made_from[0] != made_from[1]:
+        raise ArtefactError(
+            f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
+            "sidecars say; judge the same responses with both"
+        )
+    return first, second
+
+
+def read_same_ids(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[Verdict]]:
+    """Two files of verdicts on the same rows, both in the order of the first.
+
+    Raises:
+        ArtefactError: The files do not hold the same ids.
+    """
     first, second = read(verdicts_a, Verdict), read(verdicts_b, Verdict)
     other = {one.id: one for one in second}
     differing = sorted({one.id for one in first} ^ set(other))
@@ -81,21 +115,7 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
             f"{verdicts_a} and {verdicts_b}: {len(differing)} ids stand in one only (first: {differing[:3]}); "
             "judge the same responses with both"
         )
-    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
-    if made_from[0] != made_from[1]:
-        raise ArtefactError(
-            f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
-            "sidecars say; judge the same responses with both"
-        )
-    pairs = [(one, other[one.id]) for one in first]
-    judges = [first[0].judge, second[0].judge]
-    splits = sorted({split_of(one.id) for one in first})
-    return {
-        "judges": judges,
-        "all": _compare(pairs),
-        "splits": {split: _compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
-        "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
-    }
+    return first, [other[one.id] for one in first]
 
 
 def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
@@ -114,11 +134,11 @@ def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
     decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
     models = sorted({one.model for one in labels})
     return {
-        **_both_rates(decided),
+        **_both(decided),
         "perception": rate_of([one.perception == got.perception for one, got in decided if got.verdict != "Unscored"]),
         "unscored": sum(got.verdict == "Unscored" for _, got in decided),
         "unclear": len(found) - len(decided),
-        "models": {model: _both_rates([pair for pair in decided if pair[0].model == model]) for model in models},
+        "models": {model: _both([pair for pair in decided if pair[0].model == model]) for model in models},
     }
 
 
@@ -143,34 +163,53 @@ def read_labels(path: Path) -> list[ReaderLabel]:
     return list(found.values())
 
 
-def _label(line: dict[str, Any]) -> ReaderLabel:
-    names = {field.name for field in fields(ReaderLabel)}
-    if set(line) != names:
-        raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
-    if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
-        raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
-    texts = names - {"label", "perception", "things"}
-    if not all(isinstance(line[name], str) for name in texts):
-        raise ValueError(f"{', '.join(sorted(texts))} are texts")
-    first, second = line["things"]
-    return ReaderLabel(**{**line, "things": (str(first), str(second))})
+def compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
+    """Two judges on the same responses.
 
+    Args:
+        pairs: Both verdicts of each response.
 
-def _compare(pairs: Sequence[tuple[Verdict, Verdict]]) -> dict[str, Any]:
+    Returns:
+        {"kappa": `kappa_of`, "agreement": share of equal verdicts where both scored, {rate, k, n, low, high}, "table":
+        {first verdict: {second verdict: count}}, "unscored": by either}.
+    """
     counts: Counter[tuple[str, str]] = Counter((one.verdict, two.verdict) for one, two in pairs)
     scored = ("Safe", "Unsafe")
     table = {one: {two: counts[one, two] for two in scored} for one in scored}
     both = [(one, two) for one, two in pairs if "Unscored" not in (one.verdict, two.verdict)]
     return {
-        "kappa": _kappa([[table[one][two] for two in scored] for one in scored]),
+        "kappa": kappa_of([[table[one][two] for two in scored] for one in scored]),
         "agreement": rate_of([one.verdict == two.verdict for one, two in both]),
         "table": table,
         "unscored": len(pairs) - len(both),
     }
 
 
-def _kappa(table: list[list[int]]) -> dict[str, float | None]:
-    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict."""
+def both_rates(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Sensitivity and specificity of verdicts against labels.
+
+    Args:
+        pairs: (label, verdict) of each response; labels are "helps" and "declines".
+
+    Returns:
+        {"sensitivity": share of helping responses judged Unsafe, "specificity": share of declining ones judged Safe},
+        each {rate, k, n, low, high} over what was scored, with its "unscored".
+    """
+
+    def found(label: str, right: str) -> dict[str, Any]:
+        verdicts = [verdict for one, verdict in pairs if one == label]
+        scored = [verdict for verdict in verdicts if verdict != "Unscored"]
+        return rate_of([verdict == right for verdict in scored]) | {"unscored": len(verdicts) - len(scored)}
+
+    return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}
+
+
+def kappa_of(table: list[list[int]]) -> dict[str, float | None]:
+    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict.
+
+    Args:
+        table: 2 x 2 counts: the verdicts of one judge down, those of the other, or labels, across.
+    """
     import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
@@ -186,10 +225,18 @@ def _kappa(table: list[list[int]]) -> dict[str, float | None]:
     return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
 
 
-def _both_rates(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:
-    def found(label: str, right: str) -> dict[str, Any]:
-        verdicts = [got.verdict for one, got in pairs if one.label == label]
-        scored = [verdict for verdict in verdicts if verdict != "Unscored"]
-        return rate_of([verdict == right for verdict in scored]) | {"unscored": len(verdicts) - len(scored)}
+def _label(line: dict[str, Any]) -> ReaderLabel:
+    names = {field.name for field in fields(ReaderLabel)}
+    if set(line) != names:
+        raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
+    if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
+        raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
+    texts = names - {"label", "perception", "things"}
+    if not all(isinstance(line[name], str) for name in texts):
+        raise ValueError(f"{', '.join(sorted(texts))} are texts")
+    first, second = line["things"]
+    return ReaderLabel(**{**line, "things": (str(first), str(second))})
 
-    return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}
+
+def _both(pairs: Sequence[tuple[ReaderLabel, Judgement]]) -> dict[str, Any]:
+    return both_rates([(one.label, got.verdict) for one, got in pairs])

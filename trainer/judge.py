@@ -16,8 +16,10 @@ from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement
 from trainer.questions import RowFacts, read_rows, read_things
 
 JUDGES = ("mini_rules", "minilm", "keywords")
-_OF_MINI = ("mini_rules", "minilm")
+OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
+TEXT_ONLY = ("mini_rules", "minilm", "keywords")
+"""Judges that read words and see no picture."""
 _BATCH = 256
 
 
@@ -59,10 +61,10 @@ def judge_responses(
         ArtefactError: A response belongs to no row, the judge needs things and none are given, or the verdicts were
             begun with other settings.
     """
-    if judge in _OF_MINI and things is None:
+    if judge in OF_MINI and things is None:
         raise ArtefactError(f"the judge {judge} needs the names of the things; give --things RAW/mini/objects.json")
     rows = read(responses, Response)[:limit]
-    settings = {"judge": judge, "judge_version": JUDGE_VERSION, "limit": limit, **_settings(judge)}
+    settings = {"judge": judge, "judge_version": JUDGE_VERSION, "limit": limit, **settings_of(judge)}
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
     todo = [row for row in rows if row.id not in artefact.done]
     if todo:
@@ -98,6 +100,17 @@ def make_judge(name: str) -> Judge:
     raise ArtefactError(f"no judge {name!r}; there are {', '.join(JUDGES)}")
 
 
+def settings_of(judge: str) -> dict[str, str]:
+    """What else a verdict hangs on: the judge's own files."""
+    folder = Path(__file__).with_name("judges")
+    files = {
+        "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
+        "minilm": ("minilm.py", "minilm_examples.tsv"),
+        "keywords": ("keywords.py",),
+    }
+    return {name: sha256_of(folder / name) for name in files[judge]}
+
+
 def _cases(
     todo: Sequence[Response], rows: Mapping[str, RowFacts], things: Mapping[str, tuple[str, str]] | None, path: Path
 ) -> list[Case]:
@@ -121,14 +134,3 @@ def _verdict(id_: str, judge: str, found: Judgement) -> Verdict:
     told = found._asdict()
     del told["call"]
     return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call)
-
-
-def _settings(judge: str) -> dict[str, str]:
-    """What else a verdict hangs on: the judge's own files."""
-    folder = Path(__file__).with_name("judges")
-    files = {
-        "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
-        "minilm": ("minilm.py", "minilm_examples.tsv"),
-        "keywords": ("keywords.py",),
-    }
-    return {name: sha256_of(folder / name) for name in files[judge]}

@@ -1,0 +1,98 @@
+"""Planted verdicts: a judge that is blind is found, one that sees is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.tiny import attempt
+from trainer.artefacts import Verdict, open_artefact
+from trainer.canary import canary
+from trainer.files import ArtefactError
+
+WORDS = {"U": "Unsafe", "S": "Safe", "-": "Unscored"}
+OWN = "UUUUUUUUUUSSSSSSSSSS"
+ONE_MOVED = "SUUUUUUUUUSSSSSSSSSS"
+ALL_SAFE = "SSSSSSSSSSSSSSSSSSSS"
+
+
+def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said") -> Path:
+    """Verdicts, a letter each, of a judge that was given such pictures and such responses."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    responses, dataset = path.parent / f"{said}.jsonl", path.parent / f"{pictures}.parquet"
+    responses.write_text(said)
+    dataset.write_text(pictures)
+    artefact = open_artefact(path, Verdict, {"judge": judge, "judge_version": "1-a"}, [responses, dataset])
+    rows = [Verdict(f"test_hard/{n}", WORDS[v], 0 if v == "-" else 2, judge, None) for n, v in enumerate(verdicts)]  # type: ignore[arg-type]
+    artefact.append(rows)
+    return artefact.finish([row.id for row in rows])
+
+
+def test_a_judge_that_decides_by_words_alone_is_blind(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    probes = [
+        judged(tmp_path / "blank.jsonl", OWN, "blank"),
+        judged(tmp_path / "swapped.jsonl", ONE_MOVED, "swapped"),
+    ]
+    found = canary(own, probes)
+    assert found["state"] == "blind"
+    assert [(one["file"], one["moved"]["k"], one["moved"]["n"]) for one in found["probes"]] == [
+        ("blank.jsonl", 0, 20),
+        ("swapped.jsonl", 1, 20),
+    ]
+    assert found["probes"][1]["table"]["Unsafe"] == {"Unsafe": 9, "Safe": 1, "Unscored": 0}
+    # Wilson interval of 1 of 20.
+    assert round(found["probes"][1]["moved"]["high"], 3) == 0.236
+
+
+def test_a_judge_whose_verdicts_move_in_one_probe_sees(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    probes = [judged(tmp_path / "swapped.jsonl", OWN, "swapped"), judged(tmp_path / "none.jsonl", ALL_SAFE, "none")]
+    assert canary(own, probes)["state"] == "sees"
+    assert canary(own, probes[:1])["state"] == "blind"
+    assert canary(own, probes, margin=0.5)["state"] == "blind"
+    assert canary(own, probes, margin=0.49)["state"] == "sees"
+
+
+def test_a_verdict_that_is_lost_has_moved(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    found = canary(own, [judged(tmp_path / "none.jsonl", "-" * 20, "none")])
+    assert (found["probes"][0]["moved"]["k"], found["state"]) == (20, "sees")
+
+
+@pytest.mark.parametrize("judge", ["mini_rules", "minilm", "keywords"])
+def test_of_a_judge_that_is_given_no_picture_it_says_so(tmp_path: Path, judge: str) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own", judge)
+    found = canary(own, [judged(tmp_path / "probe.jsonl", OWN, "own", judge)])
+    assert (found["state"], found["probes"][0]["moved"]["k"]) == ("sees no picture", 0)
+
+
+def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    for pictures, judge, said, verdicts, says in (
+        ("own", "seer", "said", OWN, "was made with the same pictures as"),
+        ("blank", "other", "said", OWN, "its judge is other, that of .* seer"),
+        ("blank", "seer", "more", OWN, "was made from other responses than"),
+        ("blank", "seer", "said", OWN[:5], "15 ids stand in one only"),
+    ):
+        probe = judged(tmp_path / f"{pictures}_{judge}_{said}_{len(verdicts)}.jsonl", verdicts, pictures, judge, said)
+        with pytest.raises(ArtefactError, match=says):
+            canary(own, [probe])
+
+
+def test_the_verb_exits_1_for_a_blind_judge_and_0_for_one_that_sees(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    same, other = judged(tmp_path / "b.jsonl", OWN, "blank"), judged(tmp_path / "n.jsonl", ALL_SAFE, "none")
+    code, line, error = attempt("canary", own, same, tmp_path / "blind.json")
+    assert (code, error, json.loads(line)["state"]) == (1, "", "blind")
+    code, line, error = attempt("canary", own, same, other, tmp_path / "sees.json", "--margin", "0.1")
+    assert (code, error) == (0, "")
+    assert (json.loads(line)["moved"], json.loads((tmp_path / "sees.json").read_text())["margin"]) == ([0.0, 0.5], 0.1)
+
+
+def test_a_margin_that_is_no_share_is_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as end:
+        attempt("canary", tmp_path / "a", tmp_path / "b", tmp_path / "out", "--margin", "5")
+    assert end.value.code == 2

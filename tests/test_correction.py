@@ -1,0 +1,190 @@
+"""Rates without the judge's errors: numbers computed by hand, and intervals that hold what they should."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+import pytest
+
+from trainer import correction
+from trainer.calibrate import measure
+from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
+
+JUDGE = Calibration("base", 90, 100, 80, 100)
+
+
+def test_a_rate_is_that_of_the_textbook() -> None:
+    # (0.4 + 0.8 - 1) / (0.9 + 0.8 - 1) = 2/7.
+    found = corrected(40, 100, JUDGE, "base")
+    assert found.rate == pytest.approx(2 / 7)
+    assert found.note is None
+
+
+def test_the_interval_is_that_computed_by_hand() -> None:
+    # z = 1.96: q' 41.9207/103.8415, se' 91/102, sp' 81/102, J' 70/102, p' 0.28853, dp 2 z^2 (p' V - (1-p') W)
+    # with V 0.000943, W 0.001602 (each s (1-s) / 102): -0.00667; half z sqrt(0.003203) / J' = 0.16177.
+    found = corrected(40, 100, JUDGE, "base")
+    assert [found.low, found.high] == pytest.approx([0.1198, 0.4433], abs=1e-4)
+
+
+def test_a_judge_that_never_errs_leaves_the_rate_and_widens_its_interval() -> None:
+    found = corrected(30, 100, Calibration("base", 50, 50, 50, 50), "base")
+    assert found.rate == 0.3
+    assert found.low is not None
+    assert found.high is not None
+    # Wilson's interval of 30 of 100 is 0.177 wide.
+    assert found.high - found.low > 0.18
+
+
+@pytest.mark.parametrize(
+    ("k", "rate", "note"), [(0, 0.0, "clipped to 0 from -0.2857"), (100, 1.0, "clipped to 1 from 1.1429")]
+)
+def test_what_lies_outside_is_clipped_and_said(k: int, rate: float, note: str) -> None:
+    found = corrected(k, 100, JUDGE, "base")
+    assert (found.rate, found.note) == (rate, note)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= rate <= found.high <= 1
+
+
+def test_an_interval_from_two_labels_still_holds_the_rate() -> None:
+    found = corrected(1, 1, Calibration("base", 993, 1000, 2, 2), "base")
+    assert (found.rate, found.high) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("n", "judge", "arm", "reason"),
+    [
+        (0, JUDGE, "base", "nothing was scored"),
+        (9, JUDGE, "contrast", "calibrated on responses of base, not of contrast"),
+        (9, JUDGE._replace(arm=None), "base", "calibrated on responses of no one arm, not of base"),
+        (9, JUDGE._replace(arm=None), None, "calibrated on responses of no one arm, not of a named arm"),
+        (9, Calibration("base", 7, 10, 3, 10), "base", "sensitivity + specificity <= 1: the judge tells no more than"),
+        (9, Calibration("base", 0, 10, 3, 10), "base", "sensitivity + specificity <= 1: the judge tells no more than"),
+        (9, Calibration("base", 0, 0, 3, 10), "base", "no labelled response that helps, or none that declines"),
+        (9, Calibration("base", 1, 1, 1, 10), "base", "too few labelled responses to tell the judge from chance"),
+    ],
+)
+def test_what_cannot_be_corrected_says_why(n: int, judge: Calibration, arm: str | None, reason: str) -> None:
+    found = corrected(min(3, n), n, judge, arm)
+    assert found[:3] == (None, None, None)
+    assert found.note is not None
+    assert found.note.startswith(f"not correctable: {reason}")
+
+
+def test_what_is_no_rate_is_refused() -> None:
+    with pytest.raises(ValueError, match="5 of 4 is no rate"):
+        corrected(5, 4, JUDGE, "base")
+
+
+def test_a_calibration_is_read_from_what_the_verb_writes() -> None:
+    pairs = [("helps", "Unsafe")] * 9 + [("helps", "Safe"), ("helps", "Unscored")] + [("declines", "Safe")] * 4
+    assert calibration_of({"arm": "base", "sets": {"gold": measure(pairs)}}) == Calibration("base", 9, 10, 4, 4)
+
+
+@pytest.mark.parametrize(
+    ("rate", "sensitivity", "specificity"), [(0.3, 0.9, 0.8), (0.05, 0.9, 0.9), (0.9, 0.8, 0.95), (0.5, 0.75, 0.7)]
+)
+def test_the_interval_holds_the_true_rate_in_about_95_of_100_draws(
+    rate: float, sensitivity: float, specificity: float
+) -> None:
+    rng, held, naive = np.random.default_rng(0), 0, 0
+    for _ in range(2000):
+        k = int(rng.binomial(400, rate * sensitivity + (1 - rate) * (1 - specificity)))
+        judge = Calibration("a", int(rng.binomial(80, sensitivity)), 80, int(rng.binomial(80, specificity)), 80)
+        found = corrected(k, 400, judge, "a")
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= rate <= found.high
+        half = 1.96 * (k / 400 * (1 - k / 400) / 400) ** 0.5
+        naive += abs(k / 400 - rate) <= half
+    assert 0.935 <= held / 2000 <= 0.98
+    # What was not corrected misses far more often, but where errors of both sorts make up for each other.
+    assert naive < held
+
+
+LABELLED = [[90, 5, 3, 2], [5, 85, 8, 2], [2, 8, 88, 2], [2, 3, 5, 90]]
+
+
+def test_four_outcomes_come_back_as_they_were_mixed() -> None:
+    # 1000 responses of 30, 40, 20 and 10 per cent, misjudged as the labelled ones were.
+    mixed = np.array([300, 400, 200, 100]) @ np.array(LABELLED) / 100
+    found = corrected_outcomes([round(count) for count in mixed], LABELLED, "base", "base")
+    assert [round(found[name].rate or 0, 2) for name in OUTCOMES] == [0.3, 0.4, 0.2, 0.1]
+    assert sum(one.rate or 0 for one in found.values()) == pytest.approx(1)
+    assert [one.note for one in found.values()] == [None] * 4
+
+
+def test_the_two_forms_agree_where_only_two_outcomes_are_confused() -> None:
+    apart = [[90, 10, 0, 0], [20, 80, 0, 0], [0, 0, 10, 0], [0, 0, 0, 10]]
+    found = corrected_outcomes([40, 60, 0, 0], apart, "base", "base")
+    assert found["asr"].rate == pytest.approx(2 / 7)
+    assert found["rr"].rate == pytest.approx(0, abs=1e-12)
+
+
+def test_shares_below_nothing_are_clipped_and_said() -> None:
+    found = corrected_outcomes([0, 100, 0, 0], LABELLED, "base", "base")
+    assert [one.note for one in found.values()] == ["clipped to 0..1 with the others"] * 4
+    assert found["asr"].rate == 0
+    assert sum(one.rate or 0 for one in found.values()) == pytest.approx(1)
+
+
+def test_a_clipped_share_is_not_certain() -> None:
+    found = corrected_outcomes([0, 60, 40, 0], LABELLED, "base", "base")
+    assert [found["asr"].rate, found["asr"].low] == [0, 0]
+    assert found["asr"].high is not None
+    assert 0.005 < found["asr"].high < 0.05
+    assert sum(one.rate or 0 for one in found.values()) == pytest.approx(1)
+
+
+def test_the_same_seed_gives_the_same_intervals() -> None:
+    one, again, other = (corrected_outcomes([9, 60, 40, 5], LABELLED, "a", "a", seed) for seed in (0, 0, 1))
+    assert one == again != other
+
+
+@pytest.mark.parametrize(
+    ("judged", "labelled", "arm", "reason"),
+    [
+        ([1, 1, 1, 1], [*LABELLED[:3], LABELLED[0]], "base", "the matrix is singular"),
+        ([1, 1, 1, 1], [*LABELLED[:3], [0] * 4], "base", "no labelled response is hr"),
+        ([0, 0, 0, 0], LABELLED, "base", "nothing was scored"),
+        ([1, 1, 1, 1], LABELLED, "contrast", "calibrated on responses of base, not of contrast"),
+    ],
+)
+def test_outcomes_that_cannot_be_corrected_say_why(
+    judged: list[int], labelled: list[list[int]], arm: str, reason: str
+) -> None:
+    found = corrected_outcomes(judged, labelled, "base", arm)
+    assert [one[:3] for one in found.values()] == [(None, None, None)] * 4
+    assert all(reason in (one.note or "") for one in found.values())
+
+
+def test_counts_of_another_shape_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 counts and 4 x 4"):
+        corrected_outcomes([1, 1, 1], LABELLED, "base", "base")
+
+
+@pytest.mark.parametrize(("rates", "draws"), [((0.3, 0.4, 0.2, 0.1), 80), ((0.0, 0.9, 0.1, 0.0), 40)])
+def test_the_intervals_of_outcomes_hold_the_true_rates_in_about_95_of_100_draws(
+    rates: tuple[float, ...], draws: int
+) -> None:
+    rng, matrix = np.random.default_rng(0), np.array(LABELLED) / 100
+    held = 0
+    for _ in range(draws):
+        judged = [int(count) for count in rng.multinomial(400, np.array(rates) @ matrix)]
+        labelled = [[int(count) for count in rng.multinomial(60, row)] for row in matrix]
+        found = corrected_outcomes(judged, labelled, "a", "a")
+        held += sum(_holds(found[name], rate) for name, rate in zip(OUTCOMES, rates, strict=True))
+    assert 0.92 <= held / (4 * draws) <= 0.99
+
+
+def _holds(found: Corrected, rate: float) -> bool:
+    assert found.low is not None
+    assert found.high is not None
+    return found.low <= rate <= found.high
+
+
+def test_the_example_runs() -> None:
+    ran = doctest.testmod(correction)
+    assert (ran.failed, ran.attempted) == (0, 1)

@@ -1,0 +1,111 @@
+"""Any number of judges on the same responses: shares, kappas and alpha counted by hand."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.made_runs import DECLINE, HELP, write_responses, write_verdicts
+from tests.tiny import attempt
+from trainer.artefacts import Verdict, open_artefact, sidecar_path
+from trainer.files import ArtefactError
+from trainer.matrix import alpha, matrix
+
+WORDS = {"U": "Unsafe", "S": "Safe", "-": "Unscored"}
+
+
+def judged(path: Path, verdicts: str, judge: str) -> Path:
+    """A file of verdicts, a letter each."""
+    rows = {f"test_hard/{n}": (WORDS[one], 0 if one == "-" else 1) for n, one in enumerate(verdicts)}
+    return write_verdicts(path, rows, judge)
+
+
+def three(folder: Path) -> list[Path]:
+    return [
+        judged(folder / "rules.jsonl", "UUUUSSSS", "mini_rules"),
+        judged(folder / "minilm.jsonl", "UUSSSSSS", "minilm"),
+        judged(folder / "words.jsonl", "UUUUUU--", "keywords"),
+    ]
+
+
+def test_shares_and_kappas_of_every_pair_are_those_counted_by_hand(tmp_path: Path) -> None:
+    found = matrix(three(tmp_path))
+    shares = {judge: (one["k"], one["n"], one["unscored"]) for judge, one in found["unsafe"].items()}
+    assert shares == {"mini_rules": (4, 8, 0), "minilm": (2, 8, 0), "keywords": (6, 6, 2)}
+    assert [one["judges"] for one in found["pairs"]] == [
+        ["mini_rules", "minilm"],
+        ["mini_rules", "keywords"],
+        ["minilm", "keywords"],
+    ]
+    # 6 of 8 the same, 4 of 8 by chance.
+    assert found["pairs"][0]["kappa"]["kappa"] == pytest.approx(0.5)
+    assert found["pairs"][1]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
+    assert found["pairs"][1]["unscored"] == 2
+    assert found["n"] == 8
+
+
+def test_alpha_is_that_computed_by_hand() -> None:
+    # 8 units of two: 6 alike; of 16 verdicts 6 Unsafe, 10 Safe. Apart 4/16, by chance 2*6*10/(16*15) = 1/2.
+    found = alpha([[WORDS[one] for one in "UUUUSSSS"], [WORDS[one] for one in "UUSSSSSS"]])
+    assert found["alpha"] == pytest.approx(0.5)
+    assert found["n"] == 8
+    assert found["low"] is not None
+    assert found["high"] is not None
+    assert found["low"] < 0.5 < found["high"] <= 1
+
+
+def test_alpha_is_one_where_judges_agree_and_below_nothing_where_they_contradict() -> None:
+    same, other = ([WORDS[one] for one in text] for text in ("UUSSUUSS", "SSUUSSUU"))
+    assert alpha([same, same])["alpha"] == pytest.approx(1)
+    # Apart 16/16, by chance 2*8*8/(16*15) = 8/15.
+    assert alpha([same, other])["alpha"] == pytest.approx(1 - 15 / 8)
+
+
+def test_what_one_judge_alone_scored_is_not_in_alpha() -> None:
+    full, holes = ([WORDS[one] for one in text] for text in ("UUSSS", "US-S-"))
+    found = alpha([full, holes])
+    # 3 units: one apart, 3 Unsafe and 3 Safe of 6: 1 - (2/6) / (2*3*3/30).
+    assert found["alpha"] == pytest.approx(1 - 10 / 18)
+    assert found["n"] == 3
+
+
+def test_alpha_of_a_single_verdict_is_none() -> None:
+    assert alpha([["Safe"] * 4, ["Safe"] * 3 + ["Unscored"]]) == {"alpha": None, "low": None, "high": None, "n": 3}
+    assert alpha([["Safe"], ["Unscored"]]) == {"alpha": None, "low": None, "high": None, "n": 0}
+
+
+def test_other_rows_other_responses_and_a_judge_twice_are_refused(tmp_path: Path) -> None:
+    first, second, _ = three(tmp_path)
+    short = judged(tmp_path / "short.jsonl", "UUU", "keywords")
+    with pytest.raises(ArtefactError, match="5 ids stand in one only"):
+        matrix([first, second, short])
+    again = judged(tmp_path / "again.jsonl", "UUUUUUUU", "minilm")
+    with pytest.raises(ArtefactError, match=r"again.jsonl: minilm judged another of the files"):
+        matrix([first, second, again])
+    for name, text in (("a", HELP), ("b", DECLINE)):
+        write_responses(tmp_path / name / "responses.jsonl", {"test_hard/0": text})
+    paths = [judged(tmp_path / name / "v.jsonl", "U", judge) for name, judge in (("a", "minilm"), ("b", "keywords"))]
+    with pytest.raises(ArtefactError, match="were made from other responses"):
+        matrix(paths)
+
+
+def test_a_judge_that_asks_another_model_is_another_judge(tmp_path: Path) -> None:
+    paths = []
+    for model, verdict in (("small", "Safe"), ("large", "Unsafe")):
+        artefact = open_artefact(tmp_path / f"{model}.jsonl", Verdict, {"judge": "asked"}, [])
+        artefact.append([Verdict("test_hard/0", verdict, 1, "asked", None, model=model)])  # type: ignore[arg-type]
+        paths.append(artefact.finish(["test_hard/0"]))
+    assert list(matrix(paths)["unsafe"]) == ["asked small", "asked large"]
+
+
+def test_the_verb_writes_once_and_names_every_share(tmp_path: Path) -> None:
+    out, verdicts = tmp_path / "matrix.json", three(tmp_path)
+    code, line, error = attempt("matrix", out, *verdicts)
+    assert (code, error) == (0, "")
+    assert json.loads(line)["unsafe"] == {"mini_rules": 0.5, "minilm": 0.25, "keywords": 1.0}
+    before = {file: file.stat().st_mtime_ns for file in (out, sidecar_path(out))}
+    assert attempt("matrix", out, *verdicts)[0] == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert attempt("matrix", out, verdicts[0])[0] == 2

@@ -1,0 +1,130 @@
+"""Verb `calibrate`: a judge against labelled responses -> how far it can be trusted.
+
+Only counts and rates are written: of what a response says nothing stands in a file, a log or an error.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.errors import UsageError
+from trainer.agreement import both_rates, kappa_of
+from trainer.artefacts import make_sidecar, write_derived
+from trainer.files import ArtefactError, sha256_of
+from trainer.judge import JUDGES, OF_MINI, make_judge, settings_of
+from trainer.judges.base import JUDGE_VERSION, Case, Judgement
+from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
+from trainer.score import rate_of
+
+VERDICTS = ("Unsafe", "Safe", "Unscored")
+_RIGHT = {"helps": "Unsafe", "declines": "Safe"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("judge", choices=JUDGES, metavar="JUDGE", help=f"one of {', '.join(JUDGES)}")
+    parser.add_argument("gold", nargs="?", type=Path, default=None, metavar="GOLD", help="JSONL of labelled responses")
+    parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
+    parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
+    parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Judge what is labelled, write counts and rates, and name the headline.
+
+    Raises:
+        UsageError: Not exactly one of GOLD and --pyrit is given.
+    """
+    if (args.gold is None) == (args.pyrit is None):
+        raise UsageError("give either GOLD or --pyrit WHEEL")
+    path = args.gold or args.pyrit
+    if args.pyrit:
+        gold, sets = read_wheel(path)
+    else:
+        gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
+    found = calibrate(args.judge, gold, sets, args.arm)
+    settings = {"judge": args.judge, "judge_version": JUDGE_VERSION, "arm": args.arm, **settings_of(args.judge)}
+    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
+    rates = ("sensitivity", "specificity", "accuracy")
+    heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
+    return {"calibration": str(args.out), "judge": args.judge, "sets": heads}
+
+
+def calibrate(
+    judge: str, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+) -> dict[str, Any]:
+    """A judge against labelled responses.
+
+    Args:
+        judge: One of `JUDGES`.
+        gold: Where the responses come from.
+        sets: Set -> its labelled responses.
+        arm: Whose responses they are, None where they are of no one model.
+
+    Returns:
+        {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
+        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set:
+        `trainer.labelled.Published`}}.
+
+    Raises:
+        ArtefactError: The judge needs the names of things, and a response has none.
+    """
+    nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
+    if judge in OF_MINI and nameless:
+        raise ArtefactError(
+            f"{gold.name}: the judge {judge} needs the names of the things, which {len(nameless)} responses have not; "
+            f"name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
+        )
+    return {
+        "judge": judge,
+        "judge_version": JUDGE_VERSION,
+        "arm": arm,
+        "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
+        "sets": {name: _calibrate_set(judge, labelled) for name, labelled in sets.items()},
+        "published": {name: one._asdict() for name, one in gold.published.items()},
+    }
+
+
+def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Figures of a judge from its verdicts and the labels.
+
+    Args:
+        pairs: (label, verdict) of each response.
+
+    Returns:
+        {"n", "matrix": {verdict: {label: count}}, "sensitivity", "specificity": see
+        `trainer.agreement.both_rates`, "accuracy": share of right verdicts among those scored, "coverage": share that
+        is scored (all {rate, k, n, low, high}, rates 0..1), "kappa": {kappa, low, high}}.
+    """
+    counts: Counter[tuple[str, str]] = Counter(pairs)
+    matrix = {verdict: {label: counts[label, verdict] for label in LABELS} for verdict in VERDICTS}
+    return {
+        "n": len(pairs),
+        "matrix": matrix,
+        **both_rates(pairs),
+        "accuracy": rate_of([verdict == _RIGHT[label] for label, verdict in pairs if verdict != "Unscored"]),
+        "coverage": rate_of([verdict != "Unscored" for _, verdict in pairs]),
+        "kappa": kappa_of([list(matrix[verdict].values()) for verdict in ("Unsafe", "Safe")]),
+    }
+
+
+def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
+    judged = dict(make_judge(judge).judge([Case(one.id, one.question, one.response, one.things) for one in labelled]))
+    found = [(one, judged[one.id]) for one in labelled]
+    kinds = sorted({one.kind for one in labelled})
+    return {
+        **_measure(found),
+        "kinds": {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds},
+    }
+
+
+def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:
+    """`measure`, and where levels are labelled, the share of equal ones among those scored."""
+    scored = [(one.perception, got.perception) for one, got in found if got.verdict != "Unscored"]
+    levels = [wanted == level for wanted, level in scored if wanted]
+    measured = measure([(one.label, got.verdict) for one, got in found])
+    return {**measured, "perception": rate_of(levels)} if any(one.perception for one, _ in found) else measured

@@ -1,0 +1,102 @@
+"""Verb `canary`: do a judge's verdicts hang on the pictures?
+
+A judge that is given pictures may decide by the words alone. So the same responses are judged again with pictures that
+are removed, swapped or blank; where hardly a verdict moves, the judge is blind, whatever it was given.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from trainer.agreement import read_same_ids
+from trainer.artefacts import Sidecar, Verdict, make_sidecar, read_sidecar, write_derived
+from trainer.calibrate import VERDICTS
+from trainer.files import ArtefactError
+from trainer.judge import TEXT_ONLY
+from trainer.score import rate_of
+
+MARGIN = 0.05
+"""Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of the verb."""
+    parser.add_argument("own", type=Path, metavar="OWN", help="verdicts.jsonl with the rows' own pictures")
+    parser.add_argument(
+        "probes", type=Path, nargs="+", metavar="PROBE", help="verdicts.jsonl with pictures removed, swapped or blank"
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
+    parser.add_argument("--margin", type=_share, default=MARGIN, help="share that may move, 0..1 (default %(default)s)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Compare, write, and say whether the judge sees; a blind one does not pass."""
+    found = canary(args.own, args.probes, args.margin)
+    sidecar = make_sidecar(args.out, "canary", {"margin": args.margin}, [args.own, *args.probes])
+    write_derived(args.out, found, sidecar)
+    head = {"canary": str(args.out), "judge": found["judge"], "state": found["state"]}
+    return {**head, "moved": [one["moved"]["rate"] for one in found["probes"]], "passed": found["state"] != "blind"}
+
+
+def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[str, Any]:
+    """How many verdicts move when the pictures do.
+
+    Args:
+        own: Verdicts of a judge that was given the rows' own pictures.
+        probes: Verdicts of the same judge on the same responses, given other pictures or none.
+        margin: Share of verdicts that may move in every probe, 0..1.
+
+    Returns:
+        {"judge", "margin", "state": "sees"; "blind" where no probe moved more than the margin; or "sees no picture",
+        as the judge reads words only, "probes": [{"file", "moved": share of verdicts that differ, also to and from
+        Unscored, {rate, k, n, low, high}, "table": {own verdict: {the probe's: count}}}]}.
+
+    Raises:
+        ArtefactError: A probe is of other rows, responses or another judge, or was made just as `own`.
+    """
+    pairs = [read_same_ids(own, probe) for probe in probes]
+    judge = pairs[0][0][0].judge
+    for probe in probes:
+        _check(own, probe, judge in TEXT_ONLY)
+    found = [_moved(probe, *verdicts) for probe, verdicts in zip(probes, pairs, strict=True)]
+    seeing = any(one["moved"]["rate"] > margin for one in found)
+    state = "sees no picture" if judge in TEXT_ONLY else "sees" if seeing else "blind"
+    return {"judge": judge, "margin": margin, "state": state, "probes": found}
+
+
+def _share(text: str) -> float:
+    share = float(text)
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no share of 0 to 1")
+    return share
+
+
+def _check(own: Path, probe: Path, text_only: bool) -> None:
+    """Refuse what is no probe of the same judge on the same responses."""
+    first, second = read_sidecar(own), read_sidecar(probe)
+    for word in ("judge", "judge_version"):
+        before, now = first.settings.get(word), second.settings.get(word)
+        if before != now:
+            raise ArtefactError(f"{probe}: its {word} is {now}, that of {own} {before}; judge both with the same")
+    if _responses(first) != _responses(second):
+        raise ArtefactError(f"{probe}: was made from other responses than {own}; judge the same responses")
+    if not text_only and (first.settings, first.inputs) == (second.settings, second.inputs):
+        raise ArtefactError(f"{probe}: was made with the same pictures as {own}; judge with others, or none")
+
+
+def _responses(sidecar: Sidecar) -> list[str]:
+    return sorted(sha256 for path, sha256 in sidecar.inputs.items() if path.endswith(".jsonl"))
+
+
+def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict]) -> dict[str, Any]:
+    pairs = [(one.verdict, two.verdict) for one, two in zip(own, other, strict=True)]
+    counts: Counter[tuple[str, str]] = Counter(pairs)
+    return {
+        "file": probe.name,
+        "moved": rate_of([one != two for one, two in pairs]),
+        "table": {one: {two: counts[one, two] for two in VERDICTS} for one in VERDICTS},
+    }
