@@ -26,7 +26,7 @@ from mis_dataset.errors import BudgetError, MISError, RemoteError, UsageError
 from mis_dataset.remote.bodies import Asked, prepare
 from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.messages import Failure, Reply, Request, priced
-from mis_dataset.remote.settings import Settings
+from mis_dataset.remote.settings import Key, Settings
 
 if TYPE_CHECKING:
     from mis_dataset.remote.calls import Calls
@@ -68,7 +68,7 @@ def ask(
 
 
 def _shown(
-    requests: Iterable[Request], settings: Settings, key: str, cache: Path, progress: bool
+    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, progress: bool
 ) -> Iterator[tuple[str, Reply | Failure]]:
     """Opens all that a run needs, and shows how far it is."""
     total = len(requests) if isinstance(requests, Sized) else None
@@ -142,7 +142,7 @@ class _Run:
 class _Thread:
     """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies."""
 
-    def __init__(self, settings: Settings, key: str, cache: Cache) -> None:
+    def __init__(self, settings: Settings, key: Key, cache: Cache) -> None:
         self._about = (settings, key, cache)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)

@@ -21,6 +21,8 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from mis_dataset.remote.settings import Settings
+
 KEY = "key-0f3c9a51d7"
 """What tests give for a key: found at once wherever it should not be."""
 
@@ -58,6 +60,12 @@ class Call(NamedTuple):
     headers: dict[str, str]
     body: bytes
     at: float
+
+
+def tiny(api: LoopbackApi, **changes: Any) -> Settings:
+    """Settings for a loopback endpoint: waits between tries take no time."""
+    given = {"model": "a-model", "version": "1-a", "base_url": api.url, "backoff": 0.01, "timeout": 10.0, "attempts": 3}
+    return Settings(**(given | changes))
 
 
 def completion(text: str | None, finish: str | None = "stop", usage: object = (10, 5), **message: Any) -> bytes:

@@ -66,7 +66,18 @@ THINGS = {"things": ("bus", "saw")}
         (THINGS, THINGS | {"free": True}, set()),
         (PAIR | {"text": "x", "family": "test_hard/0"}, PAIR | {"text": "x"}, set()),
     ],
-    ids=["text", "image", "pair turned", "pair and text", "near", "not near", "twin's", "things", "trained pairs", "twin"],
+    ids=[
+        "text",
+        "image",
+        "pair turned",
+        "pair and text",
+        "near",
+        "not near",
+        "twin's",
+        "things",
+        "trained pairs",
+        "twin",
+    ],
 )
 def test_what_two_rows_share(one: dict[str, object], two: dict[str, object], kinds: set[str]) -> None:
     assert found(row("train/1", **one), row("test_hard/0", **two)) == kinds

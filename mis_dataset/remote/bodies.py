@@ -52,9 +52,11 @@ def prepare(request: Request, settings: Settings) -> Asked:
         It, with a key that is the sha256 of all that the reply hangs on: address, model, texts, pictures, their largest
         side, sampling and version. Neither texts nor pictures can be had back from it.
     """
-    hashes = tuple(hashlib.sha256(part).hexdigest() for part in request.parts if isinstance(part, bytes))
-    places = iter(hashes)
-    parts = [{"text": part} if isinstance(part, str) else {"sha256": next(places)} for part in request.parts]
+    parts = [
+        {"text": part} if isinstance(part, str) else {"sha256": hashlib.sha256(part).hexdigest()}
+        for part in request.parts
+    ]
+    hashes = tuple(part["sha256"] for part in parts if "sha256" in part)
     about = {
         "host": urlsplit(settings.base_url).netloc.lower(),
         "path": urlsplit(settings.base_url).path.rstrip("/"),

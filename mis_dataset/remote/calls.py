@@ -14,13 +14,13 @@ from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.endpoint import Endpoint
 from mis_dataset.remote.faults import Fault
 from mis_dataset.remote.messages import Failure, Reply
-from mis_dataset.remote.settings import Settings
+from mis_dataset.remote.settings import Key, Settings
 
 
 class Calls:
     """The calls of one run. To be made and used within one event loop."""
 
-    def __init__(self, settings: Settings, key: str, cache: Cache) -> None:
+    def __init__(self, settings: Settings, key: Key, cache: Cache) -> None:
         self._settings = settings
         self._cache = cache
         self._endpoint = Endpoint(settings, key)
@@ -67,7 +67,7 @@ class Calls:
 
     async def _try(self, asked: Asked, body: deque[bytes]) -> Reply | Fault:
         """One call, once neither another's wait nor the budget stands against it."""
-        while (pause := self._not_before - asyncio.get_running_loop().time()) > 0:
+        while not self._stop and (pause := self._not_before - asyncio.get_running_loop().time()) > 0:
             await self._sleep(pause + self._backoff(1))
         aside = await self._purse.take(asked.request)
         used = Used(1)
@@ -89,14 +89,17 @@ class Calls:
         return told
 
     def _failure(self, fault: Fault, attempts: int) -> Failure:
-        if fault.unreachable and not self._reached:
-            self._stop = RemoteError(
-                f"{self._settings.base_url}: {fault.reason}, {attempts} times; correct the address"
-            )
+        """What a request becomes that is not tried again, unless all others would become the same."""
+        why = ""
+        if fault.wait > self._settings.longest_wait:
+            why = f"asks to wait {fault.wait:.0f} s ({fault.reason}), longer than longest_wait; run it again later"
+        elif fault.unreachable and not self._reached:
+            why = f"{fault.reason}, {attempts} times; correct the address"
+        if why:
+            self._stop = RemoteError(f"{self._settings.base_url}: {why}")
             self._stopped.set()
             raise self._stop
-        asks = f", and asks to wait {fault.wait:.0f} s" if fault.wait > self._settings.longest_wait else ""
-        return Failure(fault.reason + asks, attempts)
+        return Failure(fault.reason, attempts)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds after a failed try: twice as many after each, up to half of them less so that calls scatter."""
@@ -116,7 +119,7 @@ class Calls:
             PictureError: One of its pictures cannot be sent; the text says which.
         """
         urls = []
-        pictures = [part for part in asked.request.parts if isinstance(part, bytes)]
+        pictures = [part for part in asked.request.parts if not isinstance(part, str)]
         made = [self._urls.get(sha256, picture) for sha256, picture in zip(asked.hashes, pictures, strict=True)]
         for place, url in enumerate(made, start=1):
             try:

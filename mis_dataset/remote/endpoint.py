@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
@@ -13,7 +14,7 @@ import openai
 from mis_dataset.remote.faults import Fault, status_fault
 from mis_dataset.remote.messages import Reply
 from mis_dataset.remote.replies import ReplyError, read_reply
-from mis_dataset.remote.settings import Settings
+from mis_dataset.remote.settings import Key, Settings
 
 MOST_REPLY_BYTES = 2**20
 """Of a reply, errors included: what is larger is not read further."""
@@ -32,9 +33,14 @@ class EncodedError(Exception):
 
 
 class Endpoint:
-    """An OpenAI-compatible endpoint. To be used within one event loop."""
+    """An OpenAI-compatible endpoint. To be used within one event loop.
 
-    def __init__(self, settings: Settings, key: str) -> None:
+    The loggers of `openai` and its HTTP client are set to warnings: below that they tell of headers and addresses.
+    """
+
+    def __init__(self, settings: Settings, key: Key) -> None:
+        for name in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._settings = settings
         http = openai.DefaultAsyncHttpxClient(
             limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
@@ -44,7 +50,7 @@ class Endpoint:
             event_hooks={"response": [_bound]},
         )
         # Tries are counted, paced and paid for in one place, ours.
-        self._client = openai.AsyncOpenAI(api_key=key, base_url=settings.base_url, max_retries=0, http_client=http)
+        self._client = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=http)
 
     async def post(self, body: deque[bytes]) -> Reply | Fault:
         """Sends one request.
@@ -63,9 +69,6 @@ class Endpoint:
                 received = await self._send(body)
         except TimeoutError:
             return Fault(f"no reply within {self._settings.timeout:g} s", counted=True)
-        except openai.APIStatusError as error:
-            told = error.response
-            return status_fault(told.status_code, dict(told.headers), told.content, self._settings)
         except openai.APIConnectionError as error:
             return self._connection_fault(error)
         except TooLargeError:
@@ -94,9 +97,13 @@ class Endpoint:
             # What a megabyte unpacks to has no bound.
             "Accept-Encoding": "identity",
         }
-        return await self._client.post(
-            "/chat/completions", cast_to=httpx2.Response, content=content, options={"headers": headers}
-        )
+        try:
+            return await self._client.post(
+                "/chat/completions", cast_to=httpx2.Response, content=content, options={"headers": headers}
+            )
+        except openai.APIStatusError as error:
+            # What is raised because of it later must not have it in its traceback: its text is the endpoint's.
+            return error.response
 
     def _connection_fault(self, error: openai.APIConnectionError) -> Fault:
         cause = error.__cause__

@@ -11,6 +11,22 @@ from urllib.parse import urlsplit
 from mis_dataset.errors import UsageError
 
 
+class Key:
+    """The key of an endpoint; its repr does not show it, wherever a traceback with values is printed.
+
+    Attributes:
+        text: as it is sent.
+    """
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return "Key(...)"
+
+
 class Prices(NamedTuple):
     """What an endpoint asks for tokens, in any one currency.
 
@@ -61,7 +77,7 @@ class Settings:
         timeout: seconds that one try may take, to the last byte.
         attempts: tries of a request, where it fails in a way that can pass.
         backoff: seconds before the second try; they double with each further one.
-        longest_wait: seconds between two tries at most; where the endpoint asks for more, the request has failed.
+        longest_wait: seconds between two tries at most; where the endpoint asks for more, the run stops.
         max_tokens: most tokens of a reply.
         max_tokens_name: what the endpoint calls that; OpenAI's newer models take the second name alone.
         temperature: 0 for the likeliest tokens; None where the endpoint refuses one.
@@ -107,7 +123,7 @@ class Settings:
         wanted = {self.max_tokens_name: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def key(self) -> str:
+    def key(self) -> Key:
         """The key, from the environment.
 
         Raises:
@@ -121,7 +137,7 @@ class Settings:
             )
         if not (key.isascii() and key.isprintable()) or " " in key:
             raise UsageError(f"the environment variable {self.key_name} holds no key: a space or a control character")
-        return key
+        return Key(key)
 
 
 def _checks(settings: Settings) -> list[tuple[bool, str]]:

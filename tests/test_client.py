@@ -1,0 +1,493 @@
+"""Asking a remote model, against an endpoint on loopback."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from mis_dataset.client import ask
+from mis_dataset.errors import BudgetError, CacheError, RemoteError, UsageError
+from mis_dataset.remote.messages import Failure, Reply, Request
+from mis_dataset.remote.settings import Budget, Prices, Settings
+from tests.loopback_api import KEY, LoopbackApi, Step, completion, error, tiny
+from tests.made_release import png
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture
+def api() -> Iterator[LoopbackApi]:
+    with LoopbackApi().running() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "replies.sqlite"
+
+
+def questions(number: int) -> list[Request]:
+    return [Request(f"test_hard/{place}", (f"question {place}",)) for place in range(number)]
+
+
+def one(settings: Settings, cache: Path, *parts: str | bytes, system: str = "") -> Reply | Failure:
+    """What comes of a single request."""
+    [(name, told)] = ask([Request("a/1", parts or ("hello",), system)], settings, cache)
+    assert name == "a/1"
+    return told
+
+
+def text_of(told: Reply | Failure) -> str:
+    assert isinstance(told, Reply), told
+    return told.text
+
+
+# What is asked and what comes back
+
+
+def test_every_request_gets_its_own_reply(api: LoopbackApi, cache: Path) -> None:
+    told = dict(ask(questions(20), tiny(api), cache))
+    assert {name: text_of(reply) for name, reply in told.items()} == {
+        f"test_hard/{place}": f"about question {place}" for place in range(20)
+    }
+    assert api.count == 20
+
+
+def test_a_reply_says_how_it_ended_and_what_it_cost(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(body=completion("Yes, and", "length", usage=(2000, 300)))
+    assert one(tiny(api, prices=Prices(2.0, 10.0)), cache) == Reply(
+        "Yes, and", "length", 2000, 300, "loopback-1", cost=0.007
+    )
+
+
+def test_texts_and_pictures_are_sent_in_their_order_as_data_urls(api: LoopbackApi, cache: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (8, 8)).save(stream, "JPEG")
+    one(tiny(api, seed=7), cache, "Image-1: ", png(1), "Image-2: ", stream.getvalue(), 'say "é"', system="Be brief.")
+    body = json.loads(api.calls[0].body)
+    messages = body.pop("messages")
+    assert body == {"model": "a-model", "max_tokens": 512, "temperature": 0.0, "seed": 7}
+    assert messages[0] == {"role": "system", "content": "Be brief."}
+    kinds = [part.get("text") or part["image_url"]["url"].split(",")[0] for part in messages[1]["content"]]
+    assert kinds == ["Image-1: ", "data:image/png;base64", "Image-2: ", "data:image/jpeg;base64", 'say "é"']
+
+
+def test_a_single_text_is_sent_as_a_plain_string(api: LoopbackApi, cache: Path) -> None:
+    one(tiny(api), cache, "hello")
+    assert json.loads(api.calls[0].body)["messages"] == [{"role": "user", "content": "hello"}]
+
+
+def test_a_body_over_a_megabyte_arrives_whole(api: LoopbackApi, cache: Path) -> None:
+    stream = io.BytesIO()
+    Image.effect_noise((1200, 1200), 99).save(stream, "PNG")
+    assert text_of(one(tiny(api), cache, stream.getvalue(), "what is it?")) == "about what is it?"
+    assert len(api.calls[0].body) == int(api.calls[0].headers["content-length"]) > 2**20
+    assert json.loads(api.calls[0].body)["messages"][0]["content"][1]["text"] == "what is it?"
+
+
+def test_larger_pictures_are_made_smaller_where_that_is_wanted(api: LoopbackApi, cache: Path) -> None:
+    one(tiny(api, image_max_side=16), cache, png(1, side=64), "x")
+    one(tiny(api), cache, png(1, side=64), "x")
+    small, large = (len(call.body) for call in api.calls)
+    assert small < large
+
+
+def test_a_picture_that_cannot_be_sent_is_a_failure_and_costs_no_call(api: LoopbackApi, cache: Path) -> None:
+    stream = io.BytesIO()
+    Image.new("L", (8, 8)).save(stream, "BMP")
+    assert one(tiny(api), cache, png(1), stream.getvalue()) == Failure(
+        "picture 2 is a BMP; endpoints take PNG, JPEG, WEBP and GIF", 0
+    )
+    assert one(tiny(api), cache, b"no picture") == Failure("picture 1 is not an intact picture", 0)
+    assert api.count == 0
+
+
+# How many at once
+
+
+def test_as_many_are_under_way_as_asked_for_and_never_more(cache: Path) -> None:
+    with LoopbackApi(latency=0.05).running() as api:
+        assert len(list(ask(questions(40), tiny(api, in_flight=7), cache))) == 40
+        assert api.most_in_flight == 7
+
+
+def test_a_slow_one_does_not_hold_up_the_others(api: LoopbackApi, cache: Path) -> None:
+    api.plan = {"question 0": [Step(wait=0.5)]}
+    order = [name for name, _ in ask(questions(12), tiny(api, in_flight=2), cache)]
+    assert order[-1] == "test_hard/0"
+
+
+def test_calls_go_on_while_the_caller_is_busy(cache: Path) -> None:
+    with LoopbackApi(latency=0.05).running() as api:
+        replies = ask(questions(12), tiny(api, in_flight=4), cache)
+        next(replies)
+        time.sleep(0.5)
+        assert api.count == 12
+        assert len(list(replies)) == 11
+
+
+def test_requests_are_drawn_only_as_there_is_room_for_them(api: LoopbackApi, cache: Path) -> None:
+    drawn: list[str] = []
+
+    def drawing() -> Iterator[Request]:
+        for request in questions(100):
+            drawn.append(request.id)
+            yield request
+
+    replies = ask(drawing(), tiny(api, in_flight=4), cache)
+    assert drawn == []
+    next(replies)
+    assert len(drawn) <= 4 + 8 + 1
+    assert len(list(replies)) == 99
+
+
+def test_whoever_stops_drawing_leaves_no_thread_and_no_connection(cache: Path) -> None:
+    before = threading.active_count()
+    with LoopbackApi(latency=0.2).running() as api:
+        threads = threading.active_count()
+        replies = ask(questions(50), tiny(api, in_flight=4), cache)
+        next(replies)
+        replies.close()  # type: ignore[attr-defined]
+        assert threading.active_count() == threads
+        assert api.count <= 8
+        time.sleep(0.05)
+        assert api.in_flight == 0
+    assert threading.active_count() == before
+
+
+def test_an_error_of_the_callers_own_requests_comes_out_as_it_is(api: LoopbackApi, cache: Path) -> None:
+    def broken() -> Iterator[Request]:
+        yield from questions(3)
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        list(ask(broken(), tiny(api), cache))
+    wrong: Any = [Request("a/1", (7,))]  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        list(ask(wrong, tiny(api), cache))
+
+
+def test_an_id_that_comes_twice_is_a_fault_of_the_program(api: LoopbackApi, cache: Path) -> None:
+    with pytest.raises(ValueError, match="a/1: comes twice"):
+        list(ask([Request("a/1", ("x",)), Request("a/1", ("y",))], tiny(api), cache))
+
+
+# The cache
+
+
+def test_a_second_run_makes_no_call_and_says_the_same(api: LoopbackApi, cache: Path) -> None:
+    settings = tiny(api, prices=Prices(1.0, 1.0))
+    first = dict(ask(questions(10), settings, cache))
+    second = dict(ask(questions(10), settings, cache))
+    assert api.count == 10
+    assert [reply.cached for reply in first.values() if isinstance(reply, Reply)] == [False] * 10
+    assert [reply.cached for reply in second.values() if isinstance(reply, Reply)] == [True] * 10
+    assert {name: (text_of(told), told.cost) for name, told in first.items() if isinstance(told, Reply)} == {
+        name: (text_of(told), told.cost) for name, told in second.items() if isinstance(told, Reply)
+    }
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "another"},
+        {"version": "1-b"},
+        {"temperature": 0.5},
+        {"temperature": None},
+        {"seed": 1},
+        {"max_tokens": 100},
+        {"max_tokens_name": "max_completion_tokens"},
+        {"image_max_side": 4},
+    ],
+    ids=str,
+)
+def test_another_setting_that_matters_asks_anew(api: LoopbackApi, cache: Path, changes: dict[str, Any]) -> None:
+    for settings in (tiny(api), tiny(api, **changes)):
+        one(settings, cache, png(1), "x")
+        assert not one_is_new(api, settings, cache, png(1), "x")
+    assert api.count == 2
+
+
+@pytest.mark.parametrize(
+    ("parts", "system"),
+    [
+        ((png(1), "other"), "s"),
+        ((png(2), "x"), "s"),
+        (("x", png(1)), "s"),
+        ((png(1), "x"), ""),
+        ((png(1), png(1), "x"), "s"),
+        ((png(1), "", "x"), "s"),
+    ],
+)
+def test_another_request_asks_anew(api: LoopbackApi, cache: Path, parts: tuple[str | bytes, ...], system: str) -> None:
+    one(tiny(api), cache, png(1), "x", system="s")
+    assert one_is_new(api, tiny(api), cache, *parts, system=system)
+    assert not one_is_new(api, tiny(api), cache, png(1), "x", system="s")
+
+
+def one_is_new(api: LoopbackApi, settings: Settings, cache: Path, *parts: str | bytes, system: str = "") -> bool:
+    """Whether a request makes a call."""
+    before = api.count
+    one(settings, cache, *parts, system=system)
+    return api.count > before
+
+
+def test_another_address_asks_anew_but_not_other_ways_to_ask(api: LoopbackApi, cache: Path) -> None:
+    one(tiny(api), cache)
+    assert not one_is_new(api, tiny(api, in_flight=2, attempts=1, timeout=3.0, base_url=api.url + "/"), cache)
+    with LoopbackApi().running() as other:
+        assert one_is_new(other, tiny(other), cache)
+
+
+def test_requests_that_say_the_same_are_paid_once(api: LoopbackApi, cache: Path) -> None:
+    same = [Request(f"a/{place}", ("hello",)) for place in range(5)]
+    told = dict(ask(same, tiny(api, in_flight=3), cache))
+    assert sorted(told) == ["a/0", "a/1", "a/2", "a/3", "a/4"]
+    assert sorted(reply.cached for reply in told.values() if isinstance(reply, Reply)) == [
+        False,
+        True,
+        True,
+        True,
+        True,
+    ]
+    assert api.count == 1
+
+
+def test_a_failure_is_not_kept(api: LoopbackApi, cache: Path) -> None:
+    api.plan = {"hello": [Step(500)] * 3}
+    assert one(tiny(api), cache) == Failure("HTTP 500", 3)
+    assert text_of(one(tiny(api), cache)) == "about hello"
+
+
+def test_the_cache_holds_neither_questions_nor_pictures_nor_the_key(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(body=completion("something was said"))
+    one(tiny(api), cache, png(1), "a rare question", system="a rare rule")
+    held = b"".join(path.read_bytes() for path in cache.parent.iterdir())
+    assert b"something was said" in held  # or the search would find nothing whatever is there
+    assert [word for word in (b"rare", KEY.encode(), b"base64", b"PNG") if word in held] == []
+
+
+# The budget
+
+
+@pytest.mark.parametrize(
+    ("budget", "calls", "text"),
+    [
+        (Budget(calls=5), 5, "5 of 5 calls are used"),
+        # The endpoint counts 15 tokens a call; 44 and 10 are set aside for the last.
+        (Budget(tokens=160), 8, "120 of 160 tokens are used"),
+        (Budget(money=0.00016), 8, "0.00012 of 0.00016 are spent"),
+        (Budget(calls=0), 0, "0 of 0 calls are used"),
+        (Budget(money=0), 0, "0 of 0 are spent"),
+    ],
+)
+def test_what_the_budget_does_not_cover_is_not_asked(
+    api: LoopbackApi, cache: Path, budget: Budget, calls: int, text: str
+) -> None:
+    settings = tiny(api, budget=budget, prices=Prices(1.0, 1.0), max_tokens=10, in_flight=4)
+    told: list[object] = []
+    with pytest.raises(BudgetError) as caught:
+        told.extend(ask(questions(12), settings, cache))  # has taken what came before the error
+    assert (len(told), api.count) == (calls, calls)
+    assert caught.value.left == 12 - calls
+    assert str(caught.value) == f"the budget is used up: {text}; {12 - calls} requests were not asked"
+
+
+def test_a_later_run_asks_only_what_is_left_and_the_cache_is_free(api: LoopbackApi, cache: Path) -> None:
+    settings = tiny(api, budget=Budget(calls=5), in_flight=2)
+    for left in (7, 2):
+        with pytest.raises(BudgetError) as caught:
+            list(ask(questions(12), settings, cache))
+        assert caught.value.left == left
+    assert len(list(ask(questions(12), settings, cache))) == 12
+    assert sorted(api.texts()) == sorted(f"question {place}" for place in range(12))
+
+
+def test_what_the_cache_has_is_handed_over_after_the_budget_is_used_up(api: LoopbackApi, cache: Path) -> None:
+    asked = questions(12)
+    list(ask(asked[9:], tiny(api), cache))
+    told: list[str] = []
+    with pytest.raises(BudgetError) as caught:
+        told.extend(name for name, _ in ask(asked, tiny(api, budget=Budget(calls=0)), cache))
+    assert caught.value.left == 9
+    assert told == ["test_hard/9", "test_hard/10", "test_hard/11"]
+
+
+def test_each_try_counts_as_a_call(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(500)
+    with pytest.raises(BudgetError, match="4 of 4 calls are used; 1 requests"):
+        list(ask(questions(2), tiny(api, budget=Budget(calls=4), in_flight=1), cache))
+    assert api.count == 4
+
+
+def test_a_call_whose_tokens_are_not_told_is_taken_for_all_that_it_could_cost(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(body=completion("x", usage=None))
+    settings = tiny(api, budget=Budget(tokens=200), max_tokens=50, in_flight=1)
+    with pytest.raises(BudgetError, match="184 of 200 tokens are used"):
+        list(ask(questions(5), settings, cache))
+    assert api.count == 2
+
+
+# Failures that stop the run, in tests/test_client_faults.py all others
+
+
+@pytest.mark.parametrize(
+    ("step", "text"),
+    [
+        (Step(401), "does not accept the key in OPENAI_API_KEY; put a valid one there (HTTP 401)"),
+        (
+            Step(403),
+            "does not let the key in OPENAI_API_KEY use the model 'a-model'; ask for access or name another (HTTP 403)",
+        ),
+        (
+            Step(404),
+            "is no such endpoint, or has no model 'a-model'; correct the address or the name (HTTP 404)",
+        ),
+        (
+            Step(308, headers={"Location": "http://127.0.0.1:9/"}),
+            "sends elsewhere; name the address it leads to (HTTP 308)",
+        ),
+        (
+            Step(429, error("insufficient_quota")),
+            "has no credit left for the key in OPENAI_API_KEY; pay it up (HTTP 429)",
+        ),
+    ],
+    ids=lambda value: str(value.status) if isinstance(value, Step) else "",
+)
+def test_a_wrong_key_model_or_address_stops_the_run_with_one_error(
+    api: LoopbackApi, cache: Path, step: Step, text: str
+) -> None:
+    api.every = step
+    told: list[object] = []
+    with pytest.raises(RemoteError) as caught:
+        told.extend(ask(questions(100), tiny(api, in_flight=3), cache))
+    assert str(caught.value) == f"{api.url}: {text}"
+    assert told == []
+    assert api.count <= 3 + 8
+
+
+def test_replies_that_were_under_way_when_the_run_stopped_are_kept_and_handed_over(
+    api: LoopbackApi, cache: Path
+) -> None:
+    api.plan = {"question 0": [Step(wait=0.3)], "question 1": [Step(401, wait=0.1)]}
+    told: list[str] = []
+    with pytest.raises(RemoteError):
+        told.extend(name for name, _ in ask(questions(2), tiny(api), cache))
+    assert told == ["test_hard/0"]
+    assert not one_is_new(api, tiny(api), cache, "question 0")
+
+
+def test_a_run_that_stops_waits_for_nobodys_next_try(api: LoopbackApi, cache: Path) -> None:
+    api.plan = {
+        "question 0": [Step(503, headers={"Retry-After": "200"}, wait=0.2)],
+        "question 1": [Step(401, wait=0.6)],
+    }
+    started = time.monotonic()
+    with pytest.raises(RemoteError):
+        list(ask(questions(2), tiny(api), cache))
+    assert time.monotonic() - started < 5
+
+
+def test_an_address_where_nobody_ever_answered_stops_the_run(cache: Path) -> None:
+    with LoopbackApi().running() as api:
+        gone = tiny(api)
+    with pytest.raises(RemoteError) as caught:
+        list(ask(questions(50), gone, cache))
+    assert str(caught.value) == f"{gone.base_url}: no connection, 3 times; correct the address"
+
+
+# The key, and what is shown
+
+
+def test_a_missing_key_is_told_before_the_first_call(
+    api: LoopbackApi, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(UsageError) as caught:
+        ask(questions(1), tiny(api), cache)
+    assert str(caught.value) == (
+        f"the environment variable OPENAI_API_KEY is not set; put the key of {api.url} there "
+        "(any word where it wants none)"
+    )
+    assert (api.count, cache.exists()) == (0, False)
+    monkeypatch.setenv("OTHER_KEY", "other")
+    list(ask(questions(1), tiny(api, key_name="OTHER_KEY"), cache))
+    assert api.calls[0].headers["authorization"] == "Bearer other"
+
+
+def test_the_key_is_sent_and_shown_nowhere(
+    api: LoopbackApi, cache: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    api.plan = {
+        "question 0": [Step(400, error(KEY, f"{KEY} is wrong"))],
+        "question 1": [Step(500, error(KEY), headers={"X-Key": KEY})] * 3,
+        "question 2": [Step(401, error(KEY, f"Incorrect API key: {KEY}"), wait=0.5)],
+    }
+    shown = [repr(tiny(api))]
+    with pytest.raises(RemoteError) as caught:
+        shown.extend(map(repr, ask(questions(3), tiny(api), cache, progress=True)))
+    shown += [repr(caught.getrepr(style="long", chain=True)), caplog.text, *capfd.readouterr()]
+    shown += [path.read_bytes().decode("latin-1") for path in cache.parent.iterdir()]
+    assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
+    assert "HTTP 400" in shown[1]
+    assert [text for text in shown if KEY in text] == []
+
+
+def test_no_log_and_no_repr_shows_what_was_asked_or_said(
+    api: LoopbackApi, cache: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    request = Request("a/1", ("a rare question", png(1)), "a rare rule")
+    api.every = Step(body=completion("a rare response"))
+    told = list(ask([request], tiny(api), cache, progress=True))
+    assert "DEBUG" in caplog.text  # of asyncio: logs are looked at
+    shown = [caplog.text, *capfd.readouterr(), repr(request), repr(told)]
+    assert [text for text in shown if "rare" in text or "base64" in text] == []
+
+
+def test_the_extra_that_is_missing_is_named(tmp_path: Path) -> None:
+    script = (
+        "import sys\n"
+        "sys.modules['openai'] = None\n"
+        "from mis_dataset.client import ask\n"
+        "from mis_dataset.errors import UsageError\n"
+        "from mis_dataset.remote.settings import Settings\n"
+        "from pathlib import Path\n"
+        "try:\n"
+        "    ask([], Settings('m', '1'), Path('x'))\n"
+        "except UsageError as error:\n"
+        "    print(error)\n"
+    )
+    command = [sys.executable, "-c", script]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert ended.stdout == "remote models need openai; pip install 'mis-dataset[remote]'\n"
+
+
+def test_importing_the_client_loads_neither_openai_nor_its_http_client() -> None:
+    script = "import mis_dataset.client, sys; print({'openai', 'httpx2', 'torch'} & set(sys.modules))"
+    command = [sys.executable, "-c", script]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+def test_a_broken_cache_is_told_before_anything_is_asked(api: LoopbackApi, cache: Path) -> None:
+    cache.write_bytes(b"not a database" * 100)
+    with pytest.raises(CacheError, match="is no cache of replies, or broken"):
+        next(ask(questions(1), tiny(api), cache))
+    assert api.count == 0
