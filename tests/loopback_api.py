@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -64,11 +65,11 @@ class Call(NamedTuple):
 
 def tiny(api: LoopbackApi, **changes: Any) -> Settings:
     """Settings for a loopback endpoint: waits between tries take no time."""
-    given = {"model": "a-model", "version": "1-a", "base_url": api.url, "backoff": 0.01, "timeout": 10.0, "attempts": 3}
-    return Settings(**(given | changes))
+    settings = Settings("a-model", "1-a", base_url=api.url, backoff=0.01, timeout=10.0, attempts=3)
+    return replace(settings, **changes)
 
 
-def completion(text: str | None, finish: str | None = "stop", usage: object = (10, 5), **message: Any) -> bytes:
+def completion(text: str | None, finish: object = "stop", usage: object = (10, 5), **message: Any) -> bytes:
     """The body of a chat completion."""
     counts = (
         dict(zip(("prompt_tokens", "completion_tokens"), usage, strict=True)) if isinstance(usage, tuple) else usage

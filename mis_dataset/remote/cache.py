@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -41,7 +42,7 @@ class Cache:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._file = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
         try:
-            self._begin()
+            self._begin(patience)
         except CacheError:
             self._file.close()
             raise
@@ -91,12 +92,12 @@ class Cache:
             written = self._file.execute(_PUT, row).rowcount
         return reply if written else self.get(key) or reply
 
-    def _begin(self) -> None:
+    def _begin(self, patience: float) -> None:
         """Makes the table in a new file; refuses, untouched, a file of something else, and one that is broken."""
         with self._told():
             if self._mark() not in (None, _MARK):
                 raise CacheError(f"{self.path}: is no cache of replies of this version; name another file")
-            self._file.execute("PRAGMA journal_mode = WAL")
+            self._write_ahead(patience)
             # A killed process loses nothing so; a machine that loses its power may lose the last replies.
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.execute("BEGIN IMMEDIATE")
@@ -105,6 +106,18 @@ class Cache:
             self._file.execute("COMMIT")
             if self._file.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
                 raise CacheError(f"{self.path}: is broken; move it away, or restore it from a copy")
+
+    def _write_ahead(self, patience: float) -> None:
+        """Switches to a write-ahead log; SQLite itself does not wait here where others do the same."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._file.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _mark(self) -> int | None:
         """What the file is marked as; None where it is new."""
