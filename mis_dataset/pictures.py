@@ -55,8 +55,7 @@ class Stamp(NamedTuple):
 
     Attributes:
         size: bytes.
-        mark: differs where the bytes do: nanosecond of the last change of a file's inode, which a copied or reset time
-            of its bytes cannot hide; CRC of a zip entry.
+        mark: differs where the bytes do: nanosecond of an inode's last change, which no reset time hides; CRC in a zip.
     """
 
     size: int
@@ -319,12 +318,13 @@ def _remarks(picture: Image.Image, suffix: str) -> list[str]:
     return remarks
 
 
-def shrink(encoded: bytes, side: int) -> bytes:
+def shrink(encoded: bytes, side: int, quick: bool = False) -> bytes:
     """Makes a picture smaller, in its own format; one that is small enough stays as it is, byte for byte.
 
     Args:
         encoded: a picture file.
         side: pixels that the longer side shall have at most.
+        quick: whether a PNG is compressed with little effort: the same pixels in more bytes.
 
     Returns:
         A picture file.
@@ -341,7 +341,7 @@ def shrink(encoded: bytes, side: int) -> bytes:
             plain = turned.convert({"P": "RGBA", "PA": "RGBA", "1": "L"}.get(turned.mode, turned.mode))
             plain.thumbnail((side, side), Image.Resampling.LANCZOS)
             stream = io.BytesIO()
-            plain.save(stream, picture.format, quality=90)
+            plain.save(stream, picture.format, quality=90, **({"compress_level": 1} if quick else {}))
             return stream.getvalue()
     except UNREADABLE as error:
         raise PictureError(_broken(error)) from error

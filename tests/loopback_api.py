@@ -18,11 +18,8 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
-
-from mis_dataset.remote.settings import Settings
 
 KEY = "key-0f3c9a51d7"
 """What tests give for a key: found at once wherever it should not be."""
@@ -61,12 +58,6 @@ class Call(NamedTuple):
     headers: dict[str, str]
     body: bytes
     at: float
-
-
-def tiny(api: LoopbackApi, **changes: Any) -> Settings:
-    """Settings for a loopback endpoint: waits between tries take no time."""
-    settings = Settings("a-model", "1-a", base_url=api.url, backoff=0.01, timeout=10.0, attempts=3)
-    return replace(settings, **changes)
 
 
 def completion(text: str | None, finish: object = "stop", usage: object = (10, 5), **message: Any) -> bytes:

@@ -20,7 +20,8 @@ from mis_dataset.client import ask
 from mis_dataset.errors import RemoteError
 from mis_dataset.remote.endpoint import MOST_REPLY_BYTES
 from mis_dataset.remote.messages import Failure, Reply, Request
-from tests.loopback_api import KEY, LoopbackApi, Step, completion, error, tiny
+from tests.asked import tiny
+from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = Reply("about hello", "stop", 10, 5, "loopback-1")

@@ -103,9 +103,21 @@ class DataUrls:
                 self._held.move_to_end(sha256)
                 return self._held[sha256]
             self.made += 1
-            url = self._held[sha256] = self._threads.submit(_data_url, picture, self._side)
+            url = self._held[sha256] = self._make(picture)
             url.add_done_callback(lambda made: self._weigh(sha256, made))
             return url
+
+    def _make(self, picture: bytes) -> Future[bytes]:
+        # Making it smaller leaves the interpreter to others and is slow; encoding does not, and a thread that does
+        # nothing else would only get in the way.
+        if self._side:
+            return self._threads.submit(_data_url, picture, self._side)
+        made: Future[bytes] = Future()
+        try:
+            made.set_result(_data_url(picture, None))
+        except PictureError as error:
+            made.set_exception(error)
+        return made
 
     def close(self) -> None:
         """Ends the threads; nothing can be made afterwards."""
@@ -118,10 +130,10 @@ class DataUrls:
                 del self._held[sha256]
                 return
             self._bytes += len(made.result())
-            done = [name for name, url in self._held.items() if url.done()] if self._bytes > self._most else []
-            for name in done:
-                if self._bytes > self._most:
-                    self._bytes -= len(self._held.pop(name).result())
+            while self._bytes > self._most:
+                # The new one is done, so there is one; and the one used longest ago nearly always is.
+                oldest = next(name for name, url in self._held.items() if url.done())
+                self._bytes -= len(self._held.pop(oldest).result())
 
 
 def _data_url(picture: bytes, side: int | None) -> bytes:
@@ -130,7 +142,8 @@ def _data_url(picture: bytes, side: int | None) -> bytes:
     Raises:
         PictureError: It is none, or in a format that endpoints do not take.
     """
-    smaller = shrink(picture, side) if side else picture
+    # Sent once and stored nowhere: compressing well would take most of the time.
+    smaller = shrink(picture, side, quick=True) if side else picture
     try:
         with open_picture(smaller) as opened:
             kind = opened.format or ""
