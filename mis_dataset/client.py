@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
@@ -146,6 +146,7 @@ class _Thread:
         self._about = (settings, key, cache)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
+        self._begun: set[asyncio.Task[Any]] = set()
         self._ended: SimpleQueue[tuple[str, Future[Reply | Failure]]] = SimpleQueue()
 
     def __enter__(self) -> _Thread:
@@ -163,7 +164,7 @@ class _Thread:
 
     def begin(self, asked: Asked) -> None:
         """Lets a request begin as soon as there is room."""
-        begun = asyncio.run_coroutine_threadsafe(self._calls.reply_to(asked), self._loop)
+        begun = asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop)
         begun.add_done_callback(lambda ended: self._ended.put((asked.key, ended)))
 
     def has_ended(self) -> bool:
@@ -179,11 +180,18 @@ class _Thread:
 
         return Calls(*self._about)
 
+    async def _reply_to(self, asked: Asked) -> Reply | Failure:
+        task = asyncio.current_task()
+        assert task is not None
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await self._calls.reply_to(asked)
+
     async def _close(self) -> None:
-        """Gives up what is under way."""
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
+        """Gives up what is under way: our own tasks; those that libraries began below them end with them."""
+        begun = list(self._begun)
+        for task in begun:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*begun, return_exceptions=True)
         await self._calls.close()
         await self._loop.shutdown_asyncgens()
