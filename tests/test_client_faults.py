@@ -20,7 +20,7 @@ from mis_dataset.client import ask
 from mis_dataset.errors import RemoteError
 from mis_dataset.remote.endpoint import MOST_REPLY_BYTES
 from mis_dataset.remote.messages import Failure, Reply, Request
-from tests.asked import tiny
+from tests.asked import questions, tiny
 from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -172,11 +172,12 @@ def test_no_call_comes_before_the_time_that_the_endpoint_asks_for(
 
 
 def test_others_wait_too_when_one_is_asked_to(api: LoopbackApi, tmp_path: Path) -> None:
-    api.plan = {"question 0": [Step(429, headers={"Retry-After": "1"})]}
-    requests = [Request(f"a/{place}", (f"question {place}",)) for place in range(6)]
-    replies = dict(ask(requests, tiny(api, in_flight=1), tmp_path / "replies.sqlite"))
+    api.latency = 0.2
+    api.plan = {"question 0": [Step(429, headers={"Retry-After": "1"}, wait=0.1)]}
+    replies = dict(ask(questions(6), tiny(api, in_flight=2), tmp_path / "replies.sqlite"))
     assert all(isinstance(reply, Reply) for reply in replies.values())
-    assert api.calls[1].at - api.calls[0].at >= 1
+    assert sorted(api.texts()[:2]) == ["question 0", "question 1"]  # the second was under way already
+    assert min(call.at for call in api.calls[2:]) - api.calls[0].at >= 1
     assert api.count == 7
 
 
