@@ -55,8 +55,8 @@ PASSING = {
     "reset": (Step(end="reset"), "the connection broke (ReadError)"),
     "closed": (Step(end="closed"), "the connection broke (RemoteProtocolError)"),
     "broken": (Step(end="broken"), "the connection broke (ReadError)"),
-    "hang": (Step(end="hang"), "no reply within 0.3 s"),
-    "drip": (Step(end="drip"), "no reply within 0.3 s"),
+    "hang": (Step(end="hang"), "no reply within 0.6 s"),
+    "drip": (Step(end="drip"), "no reply within 0.6 s"),
     "empty": (Step(body=b""), "the reply is no JSON"),
     "half": (Step(body=completion("x")[:40]), "the reply is no JSON"),
     "page": (Step(body=b"<p>Welcome to our WLAN</p>"), "the reply is no JSON"),
@@ -77,9 +77,10 @@ def test_what_can_pass_is_tried_again_and_a_failure_when_it_does_not(
     api: LoopbackApi, tmp_path: Path, name: str
 ) -> None:
     step, reason = PASSING[name]
-    assert told(api, tmp_path, *[step] * 3, timeout=0.3) == Failure(reason, 3)
+    timeout = 0.6 if reason.startswith("no reply") else 10.0
+    assert told(api, tmp_path, *[step] * 3, timeout=timeout) == Failure(reason, 3)
     assert api.count == 3
-    assert told(api, tmp_path, step, step, timeout=0.3) == GOOD
+    assert told(api, tmp_path, step, step, timeout=timeout) == GOOD
     assert api.count == 6
 
 
@@ -205,7 +206,7 @@ def test_faults_side_by_side_hit_only_their_own_requests(api: LoopbackApi, tmp_p
     steps = [step for step, _ in PASSING.values()]
     api.plan = {f"question {place}": [steps[place % len(steps)]] for place in range(0, 120, 2)}
     requests = [Request(f"a/{place}", (f"question {place}",)) for place in range(120)]
-    replies = dict(ask(requests, tiny(api, in_flight=16, timeout=0.5), tmp_path / "replies.sqlite"))
+    replies = dict(ask(requests, tiny(api, in_flight=16, timeout=3.0), tmp_path / "replies.sqlite"))
     assert {name: reply.text for name, reply in replies.items() if isinstance(reply, Reply)} == {
         f"a/{place}": f"about question {place}" for place in range(120)
     }
