@@ -151,16 +151,20 @@ class _Thread:
 
     def __enter__(self) -> _Thread:
         self._thread.start()
-        self._calls = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        try:
+            self._calls = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        except BaseException:
+            self._stop()
+            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        try:
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        finally:
+            self._stop()
 
     def begin(self, asked: Asked) -> None:
         """Lets a request begin as soon as there is room."""
@@ -174,6 +178,11 @@ class _Thread:
     def next_ended(self) -> tuple[str, Future[Reply | Failure]]:
         """Waits for a request to end; returns its key and what came of it."""
         return self._ended.get()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
 
     async def _open(self) -> Calls:
         from mis_dataset.remote.calls import Calls

@@ -142,18 +142,22 @@ def test_requests_are_drawn_only_as_there_is_room_for_them(api: LoopbackApi, cac
     assert len(list(replies)) == 99
 
 
+def ours() -> list[str]:
+    """Threads that the client has begun."""
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("calls", "pictures"))]
+
+
 def test_whoever_stops_drawing_leaves_no_thread_and_no_connection(cache: Path) -> None:
-    before = threading.active_count()
     with LoopbackApi(latency=0.2).running() as api:
-        threads = threading.active_count()
-        replies = ask(questions(50), tiny(api, in_flight=4), cache)
+        asked = (Request(f"a/{place}", (png(place, side=64), "x")) for place in range(50))
+        replies = ask(asked, tiny(api, in_flight=4, image_max_side=16), cache)
         next(replies)
+        assert "calls" in ours()
         replies.close()  # type: ignore[attr-defined]
-        assert threading.active_count() == threads
+        assert ours() == []
         assert api.count <= 8
         time.sleep(0.05)
         assert api.in_flight == 0
-    assert threading.active_count() == before
 
 
 def test_an_error_of_the_callers_own_requests_comes_out_as_it_is(api: LoopbackApi, cache: Path) -> None:
@@ -289,6 +293,16 @@ def test_no_log_and_no_repr_shows_what_was_asked_or_said(
     assert "DEBUG" in caplog.text  # of asyncio: logs are looked at
     shown = [caplog.text, *capfd.readouterr(), repr(request), repr(told)]
     assert [text for text in shown if "rare" in text or "base64" in text] == []
+
+
+def test_a_proxy_that_is_none_is_told_without_its_password(
+    api: LoopbackApi, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", "carrier-pigeon://user:secret@host")
+    with pytest.raises(UsageError) as caught:
+        list(ask(questions(1), tiny(api), cache))
+    assert str(caught.value) == "HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy; correct it"
+    assert (api.count, ours()) == (0, [])
 
 
 def test_the_extra_that_is_missing_is_named(tmp_path: Path) -> None:

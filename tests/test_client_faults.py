@@ -231,10 +231,10 @@ with open(shown, "a", buffering=1) as file:
 """
 
 
-def run(api: LoopbackApi, folder: Path) -> subprocess.Popen[bytes]:
+def run(api: LoopbackApi, folder: Path, stderr: int | None = None) -> subprocess.Popen[bytes]:
     """Begins a run of 400 requests in a process of its own."""
     words = [sys.executable, "-c", RUN, str(folder / "replies.sqlite"), api.url, str(folder / "shown")]
-    return subprocess.Popen(words, cwd=ROOT)
+    return subprocess.Popen(words, cwd=ROOT, stderr=stderr)
 
 
 @pytest.mark.slow
@@ -265,6 +265,25 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_pays_twice_for_w
         again = {text.removeprefix("question ") for text in api.texts()[count:]}
         assert again & {line.split("\t")[0] for line in seen} == set()
     assert len(marks[-1][1]) > 100  # kills fell where there was something to lose
+
+
+def test_an_interrupted_run_ends_at_once_and_keeps_what_it_had(tmp_path: Path) -> None:
+    with LoopbackApi(latency=0.05).running() as api:
+        process = run(api, tmp_path, stderr=subprocess.PIPE)
+        while api.count < 50:
+            time.sleep(0.01)
+        api.every = Step(end="hang")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=20)
+        assert told.decode().endswith("KeyboardInterrupt\n")
+        assert "never retrieved" not in told.decode()
+        seen = len(lines(tmp_path / "shown"))
+        api.every = Step()
+        count = api.count
+        assert run(api, tmp_path).wait() == 0
+    assert seen >= 40
+    assert api.count - count <= 400 - seen
 
 
 def lines(path: Path) -> list[str]:

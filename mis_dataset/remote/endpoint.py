@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 import httpx2
 import openai
 
+from mis_dataset.errors import UsageError
 from mis_dataset.remote.faults import Fault, status_fault
 from mis_dataset.remote.messages import Reply
 from mis_dataset.remote.replies import ReplyError, read_reply
@@ -36,19 +37,26 @@ class Endpoint:
     """An OpenAI-compatible endpoint. To be used within one event loop.
 
     The loggers of `openai` and its HTTP client are set to warnings: below that they tell of headers and addresses.
+
+    Raises:
+        UsageError: The environment names a proxy that is none.
     """
 
     def __init__(self, settings: Settings, key: Key) -> None:
         for name in ("openai", "httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._settings = settings
-        http = openai.DefaultAsyncHttpxClient(
-            limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
-            timeout=settings.timeout,
-            # Neither pictures nor the key go where nobody told them to.
-            follow_redirects=False,
-            event_hooks={"response": [_bound]},
-        )
+        try:
+            http = openai.DefaultAsyncHttpxClient(
+                limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
+                timeout=settings.timeout,
+                # Neither pictures nor the key go where nobody told them to.
+                follow_redirects=False,
+                event_hooks={"response": [_bound]},
+            )
+        except (ValueError, httpx2.InvalidURL):
+            # Which may hold a password.
+            raise UsageError("HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy; correct it") from None
         # Tries are counted, paced and paid for in one place, ours.
         self._client = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=http)
 
