@@ -6,8 +6,9 @@ The endpoint runs on loopback in a process of its own, takes 0.2 s for a reply a
 times, about two 256 px PNGs each, no picture twice, 64 requests at a time, every reply committed to the cache; its time
 holds all from the import of `openai` on. Theirs is what a user would write: `openai.OpenAI`, pictures encoded and a
 call made, one after the other. All of it would take minutes: it is measured with 40 requests, without its imports,
-and the ratio is that of the time a request. Also told is what 1024 px PNGs cost, as they are and made smaller to
-512 px, with 160 requests, and how busy the processor was: `busy` is seconds that ours computed, a second.
+and the ratio is that of the time a request, the least of three rounds of each. Also told is what 1024 px PNGs cost, as
+they are and made smaller to 512 px, with 160 requests, and how busy the processor was: `busy` is seconds that ours
+computed, a second. On a machine that others use, which cores are left decides more than anything else.
 
 Prints one line of JSON; what it must be stands in ``benchmarks/remote_bars.toml``.
 """
@@ -24,7 +25,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -43,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[1]
 LATENCY = 0.2
 IN_FLIGHT = 64
 SERIAL = 40
+ROUNDS = 3
 LARGE = 160
 QUESTION = "Do the two pictures together show anything that speaks against it? Say Safe or Unsafe."
 
@@ -130,8 +132,24 @@ def ask_one_by_one(url: str, run: Run, folder: str) -> dict[str, float]:
         return {"seconds": time.perf_counter() - started}
 
 
-def measure(count: int, large: int, folder: str) -> dict[str, Any]:
-    """Runs all of it, each in a process of its own.
+def alone(work: Callable[[str, Run, str], dict[str, float]], *about: Any) -> dict[str, float]:
+    """Does one thing in a process of its own."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as process:
+        return process.submit(work, *about).result()
+
+
+def run_twice(run: Run, folder: str) -> dict[str, float]:
+    """Ours, and once more from the cache, at an endpoint of its own."""
+    with endpoint() as (url, process, counted):
+        told = alone(ask_in_flight, url, run, folder)
+        told["cpu of the endpoint"] = sum(process.cpu_times()[:2])
+        told["second run"] = alone(ask_again, url, run, folder)["seconds"]
+    cost = {"seconds a request": told["seconds"] / run.requests, "busy": told["cpu"] / told["seconds"]}
+    return told | counted | cost
+
+
+def measure(count: int, large: int, folder: Path) -> dict[str, Any]:
+    """Runs all of it, what the ratio is made of in turn and several times: the least seconds of each count.
 
     Args:
         count: requests about small pictures.
@@ -142,24 +160,17 @@ def measure(count: int, large: int, folder: str) -> dict[str, Any]:
         Ratios, seconds, and of each of our runs also how busy it was and its memory in MB.
     """
     os.environ["OPENAI_API_KEY"] = "any"
-    small, runs = Run(count, 256), {}
-    with ProcessPoolExecutor(1, get_context("spawn"), max_tasks_per_child=1) as processes:
+    serials, smalls = [], []
+    for turn in range(ROUNDS):
         with endpoint() as (url, _, _):
-            serial = processes.submit(ask_one_by_one, url, Run(SERIAL, 256), folder).result()["seconds"] / SERIAL
-        for name, run in {
-            "256 px": small,
-            "1024 px": Run(large, 1024),
-            "1024 px made 512": Run(large, 1024, 512),
-        }.items():
-            with endpoint() as (url, process, counted):
-                runs[name] = processes.submit(ask_in_flight, url, run, folder).result()
-                runs[name]["cpu of the endpoint"] = sum(process.cpu_times()[:2])
-                if run is small:
-                    again = processes.submit(ask_again, url, run, folder).result()["seconds"]
-            told = runs[name] | counted
-            cost = {"seconds a request": told["seconds"] / run.requests, "busy": told["cpu"] / told["seconds"]}
-            runs[name] = told | cost
-    first = runs["256 px"]
+            serials.append(alone(ask_one_by_one, url, Run(SERIAL, 256), str(folder))["seconds"] / SERIAL)
+        smalls.append(run_twice(Run(count, 256), str(folder / str(turn))))
+    serial, first = min(serials), min(smalls, key=lambda told: told["seconds"])
+    runs = {
+        "256 px": first,
+        "1024 px": run_twice(Run(large, 1024), str(folder)),
+        "1024 px made 512": run_twice(Run(large, 1024, 512), str(folder)),
+    }
     return {
         "requests": count,
         "ratios": {
@@ -168,7 +179,7 @@ def measure(count: int, large: int, folder: str) -> dict[str, Any]:
         },
         "counts": {"most in flight": first["most_in_flight"], "calls of two runs a request": first["calls"] / count},
         "peak_mb": {"256 px": first["peak_mb"]},
-        "seconds": {"one by one, a request": serial, "second run": again},
+        "seconds": {"one by one, a request": serial, "of each round": [told["seconds"] for told in smalls]},
         "runs": runs,
     }
 
@@ -179,7 +190,7 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=2285)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        measured = measure(arguments.requests, LARGE, folder)
+        measured = measure(arguments.requests, LARGE, Path(folder))
     lines = held(measured, tomllib.loads(BARS.read_text("utf-8")))
     print("\n".join(lines), file=sys.stderr)
     print(json.dumps(measured))

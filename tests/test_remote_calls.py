@@ -32,7 +32,7 @@ def test_what_was_measured_holds_and_a_serial_client_would_not() -> None:
 
 @pytest.mark.slow
 def test_a_small_run_is_bounded_and_its_second_half_is_free(tmp_path: Path) -> None:
-    measured = measure(200, 4, str(tmp_path))
+    measured = measure(200, 4, tmp_path)
     assert measured["counts"] == {"most in flight": 64, "calls of two runs a request": 1.0}
     assert measured["ratios"]["one by one to in flight, time a request"] > 5
     assert set(measured["runs"]) == {"256 px", "1024 px", "1024 px made 512"}
