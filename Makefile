@@ -25,7 +25,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml requirements/pins.txt requirements/no-deps.txt
 	rm -f $@
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c requirements/pins.txt -e '.[mini,audit,trainer,dev]'
+	$(BIN)/python -m pip install --quiet -c requirements/pins.txt -e '.[mini,audit,remote,trainer,dev]'
 	$(BIN)/python -m pip install --quiet --no-deps -r requirements/no-deps.txt
 	touch $@
 
@@ -45,3 +45,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.completion_loss
 	$(BIN)/python -m benchmarks.dataset_room
 	$(BIN)/python -m benchmarks.metrics
+	$(BIN)/python -m benchmarks.remote_calls

@@ -143,7 +143,7 @@ def _memory(process: psutil.Process) -> float:
 def make_release(root: Path, rows: int) -> int:
     """Writes a release: half of the rows in train, their pictures in a zip, the others in easy. Returns bytes."""
     root.mkdir(parents=True)
-    pictures = [_picture(number) for number in range(_PICTURES)]
+    pictures = [picture(number) for number in range(_PICTURES)]
     train, easy = range(1, rows // 2 + 1), range(rows - rows // 2)
     write(root, "mis_train.json", [_record(number) for number in train])
     write(root, "mis_easy.json", [_test("easy", number) for number in easy])
@@ -153,12 +153,12 @@ def make_release(root: Path, rows: int) -> int:
     with zipfile.ZipFile(root / "images.zip", "w") as archive:
         for number in train:
             for side in (1, 2):
-                data = _varied(pictures[(2 * number + side) % _PICTURES], f"train {number} {side}")
+                data = varied(pictures[(2 * number + side) % _PICTURES], f"train {number} {side}")
                 archive.writestr(f"images/{number}/object{side}.png", data)
                 written += len(data)
     for number in easy:
         for side in (1, 2):
-            data = _varied(pictures[(2 * number + side) % _PICTURES], f"easy {number} {side}")
+            data = varied(pictures[(2 * number + side) % _PICTURES], f"easy {number} {side}")
             path = root / f"easy_image/{number + 1}/object{side}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
@@ -190,16 +190,16 @@ def _test(name: str, number: int) -> dict[str, object]:
     return {**text, **paths, "id": number}
 
 
-def _picture(number: int) -> bytes:
-    """A picture that compresses about as a photograph does."""
-    base = Image.effect_mandelbrot((_SIDE, _SIDE), (-2 + number / 40, -1, 1, 1.5), 60)
-    layers = [Image.blend(base, Image.effect_noise((_SIDE, _SIDE), 2 + channel), 0.5) for channel in range(3)]
+def picture(number: int, side: int = _SIDE) -> bytes:
+    """A PNG that compresses about as a photograph does."""
+    base = Image.effect_mandelbrot((side, side), (-2 + number / 40, -1, 1, 1.5), 60)
+    layers = [Image.blend(base, Image.effect_noise((side, side), 2 + channel), 0.5) for channel in range(3)]
     stream = io.BytesIO()
     Image.merge("RGB", layers).save(stream, "PNG", compress_level=1)
     return stream.getvalue()
 
 
-def _varied(encoded: bytes, text: str) -> bytes:
+def varied(encoded: bytes, text: str) -> bytes:
     """The same picture in other bytes: with a text chunk before its end."""
     body = b"tEXt" + b"Title\x00" + text.encode()
     chunk = (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")

@@ -113,12 +113,13 @@ def _remarks(picture: Image.Image, suffix: str) -> list[str]:
     return remarks
 
 
-def shrink(encoded: bytes, side: int) -> bytes:
+def shrink(encoded: bytes, side: int, quick: bool = False) -> bytes:
     """Makes a picture smaller, in its own format; one that is small enough stays as it is, byte for byte.
 
     Args:
         encoded: a picture file.
         side: pixels that the longer side shall have at most.
+        quick: whether a PNG is compressed with little effort: the same pixels in more bytes.
 
     Returns:
         A picture file.
@@ -139,7 +140,7 @@ def shrink(encoded: bytes, side: int) -> bytes:
             # PNG knows sixteen bits, not 32.
             plain = plain.convert("I;16") if plain.mode == "I" else plain
             stream = io.BytesIO()
-            plain.save(stream, picture.format, quality=90)
+            plain.save(stream, picture.format, quality=90, **({"compress_level": 1} if quick else {}))
             return stream.getvalue()
     except UNREADABLE as error:
         fault = decode(encoded, "").fault or f"cannot be made smaller ({_reason(error)}); put another there"

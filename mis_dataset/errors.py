@@ -10,6 +10,9 @@ MISError             what a user or the data did; its text is for the terminal, 
 ├── ManifestError    a MANIFEST.json is missing or unreadable
 ├── DatasetError     a built dataset is not one, or cannot be read
 ├── DownloadError    the Hub did not give the release
+├── RemoteError      a remote model cannot be asked at all: its address, its name or the key is wrong
+├── BudgetError      the calls, tokens or money that a run may use are used up; carries how many requests are left
+├── CacheError       a cache of replies is none, is broken, or cannot be written
 └── BuildError       the dataset could not be written: disk full, no permission
 ```
 
@@ -91,6 +94,26 @@ class DatasetError(MISError):
 
 class DownloadError(MISError):
     """The Hub did not give the release."""
+
+
+class RemoteError(MISError):
+    """A remote model cannot be asked: every further request would fail as this one did."""
+
+
+class BudgetError(MISError):
+    """A run has used what it may use.
+
+    Attributes:
+        left: requests that were not asked.
+    """
+
+    def __init__(self, text: str, left: int = 0) -> None:
+        self.left = left
+        super().__init__(text)
+
+
+class CacheError(MISError):
+    """A cache of replies is none, is broken, or cannot be written."""
 
 
 class BuildError(MISError):

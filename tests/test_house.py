@@ -29,6 +29,7 @@ HEAVY = {
     "peft",
     "datasets",
     "evaluate",
+    "openai",
     "sklearn",
     "statsmodels",
     "matplotlib",

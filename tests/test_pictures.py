@@ -232,6 +232,14 @@ def test_a_smaller_picture_keeps_its_format_and_shape_and_a_small_one_its_bytes(
     assert shrink(wide, 80) == wide
 
 
+def test_less_effort_gives_the_same_pixels_in_more_bytes() -> None:
+    wide = encoded("PNG", Image.linear_gradient("L").resize((400, 400)))
+    good, quick = shrink(wide, 200), shrink(wide, 200, quick=True)
+    with Image.open(io.BytesIO(good)) as one, Image.open(io.BytesIO(quick)) as two:
+        assert one.tobytes() == two.tobytes()
+    assert len(good) < len(quick)
+
+
 def test_a_picture_that_its_exif_turns_is_turned_before_it_is_made_smaller() -> None:
     stream = io.BytesIO()
     exif = Image.Exif()

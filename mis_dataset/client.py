@@ -1,0 +1,206 @@
+"""The one client for remote models, behind any OpenAI-compatible endpoint: judges, responses, construction.
+
+    settings = Settings("some-model", version=JUDGE_VERSION, in_flight=64, budget=Budget(calls=3000))
+    for id, reply in ask(requests, settings, Path("runs/replies.sqlite")):
+        ...
+
+Never more requests are under way than asked for, only what can pass is tried again, and every reply is on the disk
+before it is handed over: a second run of the same requests makes no call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterable, Iterator, Sized
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
+
+from mis_dataset.errors import BudgetError, MISError, RemoteError, UsageError
+from mis_dataset.remote.bodies import Asked, prepare
+from mis_dataset.remote.cache import Cache
+from mis_dataset.remote.messages import Failure, Reply, Request, priced
+from mis_dataset.remote.settings import Key, Settings
+
+if TYPE_CHECKING:
+    from mis_dataset.remote.calls import Calls
+
+_AHEAD = 8
+"""Requests that are made ready while those before them are under way."""
+
+
+def ask(
+    requests: Iterable[Request], settings: Settings, cache: Path, progress: bool = False
+) -> Iterator[tuple[str, Reply | Failure]]:
+    """Asks a remote model.
+
+    Args:
+        requests: what to ask; drawn one by one, as there is room for them. No id twice.
+        settings: how to ask.
+        cache: file of the replies so far; made where it is missing.
+        progress: whether to show a bar on stderr.
+
+    Returns:
+        (id, what came of it) of every request, as they end. A failure is among them; a request that failed is asked
+        again by the next run. Whoever stops drawing gives up the requests that are under way.
+
+    Raises:
+        UsageError: The key is missing, or the extra that this needs; before anything is asked.
+        CacheError: The cache cannot be used; at the first draw, or when a reply cannot be kept.
+        RemoteError: Every further request would fail the same. Replies that were under way are handed over first.
+        BudgetError: The budget is used up. What was paid for, and what the cache has, is handed over first.
+        ValueError: An id comes twice.
+    """
+    key = settings.key()
+    try:
+        import mis_dataset.remote.endpoint  # noqa: F401
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("mis_dataset"):
+            raise
+        raise UsageError(f"remote models need {error.name}; pip install 'mis-dataset[remote]'") from None
+    return _shown(requests, settings, key, cache, progress)
+
+
+def _shown(
+    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, progress: bool
+) -> Iterator[tuple[str, Reply | Failure]]:
+    """Opens all that a run needs, and shows how far it is."""
+    total = len(requests) if isinstance(requests, Sized) else None
+    with Cache(cache) as kept, _Thread(settings, key, kept) as thread, tqdm(total=total, disable=not progress) as bar:
+        for told in _Run(settings, kept, thread).through(requests):
+            bar.update()
+            yield told
+
+
+class _Run:
+    """What one run is waiting for."""
+
+    def __init__(self, settings: Settings, cache: Cache, thread: _Thread) -> None:
+        self._settings = settings
+        self._cache = cache
+        self._thread = thread
+        self._waiting: dict[str, list[str]] = {}  # key of what is asked -> ids that want the reply
+        self._left = 0
+        self._stop: MISError | None = None
+
+    def through(self, requests: Iterable[Request]) -> Iterator[tuple[str, Reply | Failure]]:
+        seen: set[str] = set()
+        for request in requests:
+            if request.id in seen:
+                raise ValueError(f"{request.id}: comes twice in one run")
+            seen.add(request.id)
+            yield from self._begin(request)
+            while len(self._waiting) >= self._settings.in_flight + _AHEAD or self._thread.has_ended():
+                yield from self._end()
+            if isinstance(self._stop, RemoteError):
+                break
+        while self._waiting:
+            yield from self._end()
+        if isinstance(self._stop, BudgetError):
+            raise BudgetError(f"the budget is used up: {self._stop}; {self._left} requests were not asked", self._left)
+        if self._stop:
+            raise self._stop
+
+    def _begin(self, request: Request) -> Iterator[tuple[str, Reply | Failure]]:
+        """Hands over what the cache has; asks for what it has not."""
+        asked = prepare(request, self._settings)
+        reply = self._cache.get(asked.key)
+        if reply is not None:
+            yield request.id, priced(reply, self._settings.prices)
+        elif asked.key in self._waiting:
+            self._waiting[asked.key].append(request.id)
+        elif self._stop:
+            self._left += 1
+        else:
+            self._waiting[asked.key] = [request.id]
+            self._thread.begin(asked)
+
+    def _end(self) -> Iterator[tuple[str, Reply | Failure]]:
+        """Waits for one that ends, and hands it over to all who asked for it."""
+        key, ended = self._thread.next_ended()
+        ids = self._waiting.pop(key)
+        error = ended.exception()
+        if isinstance(error, BudgetError | RemoteError):
+            self._stop = self._stop or error
+            self._left += len(ids)
+            return
+        told = ended.result()  # any other exception goes to the caller as it is
+        if isinstance(told, Failure):
+            yield from ((id, told) for id in ids)
+            return
+        reply = priced(told, self._settings.prices)
+        yield ids[0], reply
+        yield from ((id, replace(reply, cached=True)) for id in ids[1:])
+
+
+class _Thread:
+    """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies."""
+
+    def __init__(self, settings: Settings, key: Key, cache: Cache) -> None:
+        self._about = (settings, key, cache)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._ended: SimpleQueue[tuple[str, Future[Reply | Failure]]] = SimpleQueue()
+
+    def __enter__(self) -> _Thread:
+        self._thread.start()
+        try:
+            self._calls = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        except BaseException:
+            self._stop()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+        finally:
+            self._stop()
+
+    def begin(self, asked: Asked) -> None:
+        """Lets a request begin as soon as there is room."""
+        begun = asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop)
+        begun.add_done_callback(lambda ended: self._ended.put((asked.key, ended)))
+
+    def has_ended(self) -> bool:
+        """Whether `next_ended` returns at once."""
+        return not self._ended.empty()
+
+    def next_ended(self) -> tuple[str, Future[Reply | Failure]]:
+        """Waits for a request to end; returns its key and what came of it."""
+        return self._ended.get()
+
+    def _stop(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _open(self) -> Calls:
+        from mis_dataset.remote.calls import Calls
+
+        return Calls(*self._about)
+
+    async def _reply_to(self, asked: Asked) -> Reply | Failure:
+        task = asyncio.current_task()
+        assert task is not None
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+        return await self._calls.reply_to(asked)
+
+    async def _close(self) -> None:
+        """Gives up what is under way: our own tasks; those that libraries began below them end with them."""
+        begun = list(self._begun)
+        for task in begun:
+            task.cancel()
+        await asyncio.gather(*begun, return_exceptions=True)
+        await self._calls.close()
+        await self._loop.shutdown_asyncgens()

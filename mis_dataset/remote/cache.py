@@ -1,0 +1,138 @@
+"""Replies that were paid for, in one SQLite file, by the sha256 of what they hang on.
+
+The file holds what models said, never what they were asked, and no key. A reply is in it before anybody sees it, so
+that a killed run loses none but those under way. Several processes may share it, on one machine: its write-ahead log
+needs shared memory.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+
+from mis_dataset.errors import CacheError
+from mis_dataset.remote.messages import Reply
+
+_MARK = 0x4D495331
+"""`application_id` of the file: "MIS" and the version of its one table."""
+_PATIENCE = 60.0
+"""Seconds that one process waits for another's write."""
+_TABLE = """
+CREATE TABLE IF NOT EXISTS replies (
+    key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
+    model TEXT NOT NULL
+) STRICT, WITHOUT ROWID
+"""
+_GET = "SELECT text, finish, tokens_in, tokens_out, model FROM replies WHERE key = ?"
+_PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+
+
+class Cache:
+    """Replies by key; a context manager. Safe to use from several threads."""
+
+    def __init__(self, path: Path, patience: float = _PATIENCE) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        with self._told():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = sqlite3.connect(path, timeout=patience, isolation_level=None, check_same_thread=False)
+        try:
+            self._begin(patience)
+        except CacheError:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Cache:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+    def get(self, key: str) -> Reply | None:
+        """The reply that is kept under a key.
+
+        Args:
+            key: sha256, hexadecimal.
+
+        Returns:
+            It, without a cost; None where there is none.
+
+        Raises:
+            CacheError: The file cannot be read, or is broken.
+        """
+        with self._told(), self._lock:
+            row = self._file.execute(_GET, (key,)).fetchone()
+        if row is None:
+            return None
+        text, finish, tokens_in, tokens_out, model = row
+        return Reply(text, finish, tokens_in, tokens_out, model, cached=True)
+
+    def put(self, key: str, reply: Reply) -> Reply:
+        """Keeps a reply; when this returns, it survives the end of the process, however that comes.
+
+        Args:
+            key: sha256, hexadecimal.
+            reply: what was said.
+
+        Returns:
+            What is kept: the reply of another process where that was quicker.
+
+        Raises:
+            CacheError: The file cannot be written, is broken, or another process holds it for too long.
+        """
+        row = (key, reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.model)
+        with self._told(), self._lock:
+            written = self._file.execute(_PUT, row).rowcount
+        return reply if written else self.get(key) or reply
+
+    def _begin(self, patience: float) -> None:
+        """Makes the table in a new file; refuses, untouched, a file of something else, and one that is broken."""
+        with self._told():
+            if self._mark() not in (None, _MARK):
+                raise CacheError(f"{self.path}: is no cache of replies of this version; name another file")
+            self._write_ahead(patience)
+            # A killed process loses nothing so; a machine that loses its power may lose the last replies.
+            self._file.execute("PRAGMA synchronous = NORMAL")
+            self._file.execute("BEGIN IMMEDIATE")
+            self._file.execute(_TABLE)
+            self._file.execute(f"PRAGMA application_id = {_MARK}")
+            self._file.execute("COMMIT")
+            if self._file.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+                raise CacheError(f"{self.path}: is broken; move it away, or restore it from a copy")
+
+    def _write_ahead(self, patience: float) -> None:
+        """Switches to a write-ahead log; SQLite itself does not wait here where others do the same."""
+        until = time.monotonic() + patience
+        while True:
+            try:
+                self._file.execute("PRAGMA journal_mode = WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
+
+    def _mark(self) -> int | None:
+        """What the file is marked as; None where it is new."""
+        empty = self._file.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
+        mark: int = self._file.execute("PRAGMA application_id").fetchone()[0]
+        return None if empty and not mark else mark
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says which file it is about and what to do."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise CacheError(f"{self.path}: cannot be used: {error}; is it locked, is the disk full?") from error
+        except sqlite3.DatabaseError as error:
+            raise CacheError(f"{self.path}: is no cache of replies, or broken ({error}); move it away") from error
+        except OSError as error:
+            raise CacheError(f"{self.path}: cannot be made: {error.strerror}; name another file") from error

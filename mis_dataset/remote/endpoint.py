@@ -1,0 +1,164 @@
+"""One try of one request: the only file that knows `openai`, the extra `remote`, and the HTTP client it brings."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+
+import httpx2
+import openai
+
+from mis_dataset.errors import UsageError
+from mis_dataset.remote.faults import Fault, status_fault
+from mis_dataset.remote.messages import Reply
+from mis_dataset.remote.replies import ReplyError, read_reply
+from mis_dataset.remote.settings import Key, Settings
+
+MOST_REPLY_BYTES = 2**20
+"""Of a reply, errors included: what is larger is not read further."""
+_JOINED_BYTES = 2**20
+"""Up to here a body is one piece: a copy costs less than a second write."""
+_PIECE_BYTES = 2**18
+_CONNECTION_ERRORS = (httpx2.TransportError, ssl.SSLError, OSError)
+
+
+class TooLargeError(Exception):
+    """A reply that is not read to its end."""
+
+
+class EncodedError(Exception):
+    """A reply that is compressed, though none was asked for: how large it would become is not known."""
+
+
+class Endpoint:
+    """An OpenAI-compatible endpoint. To be used within one event loop.
+
+    The loggers of `openai` and its HTTP client are set to warnings: below that they tell of headers and addresses.
+
+    Raises:
+        UsageError: The environment names a proxy that is none.
+    """
+
+    def __init__(self, settings: Settings, key: Key) -> None:
+        for name in ("openai", "httpx2", "httpcore2"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self._settings = settings
+        try:
+            http = openai.DefaultAsyncHttpxClient(
+                limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
+                timeout=settings.timeout,
+                # Neither pictures nor the key go where nobody told them to.
+                follow_redirects=False,
+                event_hooks={"response": [_bound]},
+            )
+        except (ValueError, httpx2.InvalidURL):
+            # Which may hold a password.
+            raise UsageError("HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy; correct it") from None
+        # Tries are counted, paced and paid for in one place, ours.
+        self._client = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=http)
+
+    async def post(self, body: deque[bytes]) -> Reply | Fault:
+        """Sends one request.
+
+        Args:
+            body: in pieces; empty afterwards, so that what was sent is not held while its reply is awaited.
+
+        Returns:
+            The reply, or what went wrong.
+
+        Raises:
+            RemoteError: Every further request would fail the same.
+        """
+        try:
+            async with asyncio.timeout(self._settings.timeout):
+                received = await self._send(body)
+        except TimeoutError:
+            return Fault(f"no reply within {self._settings.timeout:g} s", counted=True)
+        except openai.APIConnectionError as error:
+            return self._connection_fault(error)
+        except TooLargeError:
+            return Fault(f"the reply has more than {MOST_REPLY_BYTES} bytes", again=False, counted=True)
+        except EncodedError:
+            return Fault("the reply is compressed, though none was asked for", again=False, counted=True)
+        if received.status_code >= 300:
+            return status_fault(received.status_code, dict(received.headers), received.content, self._settings)
+        try:
+            return read_reply(received.content)
+        except ReplyError as error:
+            return Fault(str(error), counted=True)
+
+    async def close(self) -> None:
+        """Closes all connections."""
+        await self._client.close()
+
+    async def _send(self, body: deque[bytes]) -> httpx2.Response:
+        length = sum(map(len, body))
+        content = b"".join(body) if length <= _JOINED_BYTES else _cut(body)
+        if isinstance(content, bytes):
+            body.clear()
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(length),
+            # What a megabyte unpacks to has no bound.
+            "Accept-Encoding": "identity",
+        }
+        try:
+            return await self._client.post(
+                "/chat/completions", cast_to=httpx2.Response, content=content, options={"headers": headers}
+            )
+        except openai.APIStatusError as error:
+            # What is raised because of it later must not have it in its traceback: its text is the endpoint's.
+            return error.response
+
+    def _connection_fault(self, error: openai.APIConnectionError) -> Fault:
+        cause = error.__cause__
+        if isinstance(cause, httpx2.TimeoutException):
+            unreachable = isinstance(cause, httpx2.ConnectTimeout)
+            reason = f"no reply within {self._settings.timeout:g} s"
+            return Fault(reason, counted=not unreachable, unreachable=unreachable)
+        if isinstance(cause, httpx2.ConnectError | httpx2.ProxyError):
+            return Fault("no connection", unreachable=True)
+        if not isinstance(cause, _CONNECTION_ERRORS):
+            raise error
+        return Fault(f"the connection broke ({type(cause).__name__})", counted=True)
+
+
+async def _cut(body: deque[bytes]) -> AsyncIterator[bytes]:
+    """A large body, bit by bit."""
+    while body:
+        piece = memoryview(body.popleft())
+        for start in range(0, len(piece), _PIECE_BYTES):
+            yield bytes(piece[start : start + _PIECE_BYTES])
+
+
+async def _bound(response: httpx2.Response) -> None:
+    """Bounds what is read of a reply; called when its headers are there."""
+    if response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise EncodedError
+    declared = response.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared) > MOST_REPLY_BYTES:
+        raise TooLargeError
+    assert isinstance(response.stream, httpx2.AsyncByteStream)
+    response.stream = _Bounded(response.stream)
+
+
+class _Bounded(httpx2.AsyncByteStream):
+    """A stream that ends with an error where it would become too long."""
+
+    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+        self._stream = stream
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        received = 0
+        async for chunk in self._stream:
+            received += len(chunk)
+            if received > MOST_REPLY_BYTES:
+                raise TooLargeError
+            yield chunk
+
+    async def aclose(self) -> None:
+        """Closes the stream below."""
+        await self._stream.aclose()

@@ -1,0 +1,74 @@
+"""What is asked, and what comes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from mis_dataset.remote.settings import Prices
+
+Finish = Literal["stop", "length", "content_filter", "refused", "other"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request; its repr shows neither texts nor pictures.
+
+    Attributes:
+        id: of the row it is about; comes back with the reply.
+        parts: what the user says, in order: texts, and pictures as the bytes of a PNG, JPEG, WEBP or GIF.
+        system: what the model is told beforehand; empty for nothing.
+    """
+
+    id: str
+    parts: tuple[str | bytes, ...] = field(repr=False)
+    system: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model said; its repr does not show it.
+
+    Attributes:
+        text: untrusted; always to be written as UTF-8. Empty where nothing was said.
+        finish: why it ended. "refused": the model declined in the field that the API has for it, which `text` then
+            holds; "content_filter": a filter of the endpoint let nothing or not all through; "other": a reason that
+            is none of these, or none was given.
+        tokens_in: of the prompt; None where the endpoint does not say.
+        tokens_out: of the reply; None where the endpoint does not say.
+        model: as the endpoint names it; may be empty.
+        cost: of the tokens at the prices of the settings; None where one of them is unknown.
+        cached: whether it came from the cache, or from another request of this run that says the same.
+    """
+
+    text: str = field(repr=False)
+    finish: Finish
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    model: str = ""
+    cost: float | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True)
+class Failure:
+    """No reply, after all tries; a part of what is measured, not an exception. It is not cached.
+
+    Attributes:
+        reason: of the last try, in our words: never in those of the endpoint, which may repeat prompts or keys.
+        attempts: how often it was tried; 0 where it could not be sent.
+    """
+
+    reason: str
+    attempts: int
+
+
+def priced(reply: Reply, prices: Prices | None) -> Reply:
+    """A reply with its cost, where tokens and prices are known.
+
+    >>> priced(Reply("Yes.", "stop", 1000, 100), Prices(2.5, 10.0)).cost
+    0.0035
+    """
+    if prices is None or reply.tokens_in is None or reply.tokens_out is None:
+        return reply
+    return replace(reply, cost=prices.cost(reply.tokens_in, reply.tokens_out))

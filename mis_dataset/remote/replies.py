@@ -1,0 +1,95 @@
+"""The body of an HTTP reply -> Reply. Nothing in it is trusted, neither its shape nor its size nor its text."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from mis_dataset.errors import refuse_constant
+from mis_dataset.remote.messages import Finish, Reply
+
+_FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+_MOST_TOKENS = 2**40
+_MOST_NAME = 200
+
+
+class ReplyError(ValueError):
+    """The body is no reply; its text says in what way, and repeats nothing of it."""
+
+
+def read_reply(body: bytes) -> Reply:
+    """Reads what an endpoint sent.
+
+    Args:
+        body: of the HTTP reply, whole.
+
+    Returns:
+        The reply, without a cost.
+
+    Raises:
+        ReplyError: It is no JSON, or no chat completion.
+    """
+    told = _json(body)
+    choices = told.get("choices")
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise ReplyError("the reply has no choices")
+    message = choices[0].get("message")
+    if not isinstance(message, dict):
+        raise ReplyError("the reply has no message")
+    content, refusal = message.get("content"), message.get("refusal")
+    if not isinstance(content, str | None) or not isinstance(refusal, str | None):
+        raise ReplyError("the reply holds something else than a text")
+    finish = _FINISHES.get(str(choices[0].get("finish_reason")), "other")
+    usage = told.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    return Reply(
+        text=writable(content or refusal or ""),
+        finish="refused" if refusal and not content else finish,
+        tokens_in=_count(counts.get("prompt_tokens")),
+        tokens_out=_count(counts.get("completion_tokens")),
+        model=_name(told.get("model")),
+    )
+
+
+def error_code(body: bytes) -> str:
+    """The code that an endpoint gives for an error; for comparing, not for showing.
+
+    Args:
+        body: of an HTTP reply.
+
+    Returns:
+        Such as ``"content_filter"``; empty where there is none.
+    """
+    try:
+        error = _json(body).get("error")
+    except ReplyError:
+        return ""
+    return str(error.get("code") or "") if isinstance(error, dict) else ""
+
+
+def writable(text: str) -> str:
+    r"""A text that can be written as UTF-8: halves of surrogate pairs become U+FFFD.
+
+    >>> writable("a\ud83d b \ud83d\ude00") == "a\ufffd b \N{GRINNING FACE}"
+    True
+    """
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _json(body: bytes) -> dict[str, Any]:
+    try:
+        told = json.loads(body, parse_constant=refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ReplyError("the reply is no JSON") from error
+    if not isinstance(told, dict):
+        raise ReplyError("the reply is no JSON object")
+    return told
+
+
+def _count(number: object) -> int | None:
+    whole = isinstance(number, int) and not isinstance(number, bool)
+    return number if whole and 0 <= number < _MOST_TOKENS else None  # type: ignore[operator,return-value]
+
+
+def _name(model: object) -> str:
+    return writable(model)[:_MOST_NAME] if isinstance(model, str) else ""
