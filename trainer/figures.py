@@ -13,8 +13,8 @@ from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
 from trainer.files import ArtefactError
-from trainer.judge import make_judge
 from trainer.judges.base import Case
+from trainer.judges.choice import Choice, make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 from trainer.score import ABILITIES
@@ -266,7 +266,7 @@ def _rejudged(folder: Path, run: Run) -> tuple[list[str], int]:
     wrong = sorted(set(responses) ^ set(verdicts))
     both = sorted(set(responses) & set(verdicts))
     cases = (Case(id_, run.rows[id_].question, responses[id_], things[id_]) for id_ in both)
-    for id_, found in make_judge("mini_rules").judge(cases):
+    for id_, found in make_judge(Choice("mini_rules")).judge(cases):
         if (found.verdict, found.perception) != (verdicts[id_].verdict, verdicts[id_].perception):
             wrong.append(id_)
     return [f"{folder.name}: {id_}" for id_ in wrong], len(responses)
