@@ -31,6 +31,8 @@ SMOKE_LESSONS = 12
 SAID = 400
 """Text-only rows among the lessons."""
 _SAID_TOKENS = 24
+_NAMED = 1040
+"""Pictures of either set that the tower is asked to name, at most as many as it learnt from."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -101,7 +103,8 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     shutil.rmtree(out / "tower", ignore_errors=True)
     temporary.rename(out / "tower")
     shown = {"trained": (TRAIN_STYLES, THINGS), "real": ((REAL_STYLE,), real_things())}
-    return {name: naming_accuracy(model, processor, *what, 1040, "report") for name, what in shown.items()}
+    count = min(_NAMED, settings.pictures)
+    return {name: naming_accuracy(model, processor, *what, count, "report") for name, what in shown.items()}
 
 
 def _ask(checkpoint: Path, out: Path, limit: int | None) -> None:
