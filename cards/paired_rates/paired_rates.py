@@ -38,7 +38,6 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from scipy.stats import t
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 METRIC_VERSION = "1-a"
@@ -182,9 +181,23 @@ def _by_group(rows: _Rows, column: Sequence[str | None], margin: float | None) -
     of_row = np.array([codes.get(group, -1) for group in column])
     found = {group: _compare(_chosen(rows, of_row == codes[group]), margin) for group in groups}
     known = [group for group in groups if found[group]["p"] is not None]
-    adjusted = multipletests([found[group]["p"] for group in known], method="holm")[1] if known else []
-    holm = dict(zip(known, map(float, adjusted), strict=True))
+    holm = dict(zip(known, _holm([found[group]["p"] for group in known]), strict=True))
     return {group: {**found[group], "p_holm": holm.get(group)} for group in groups}
+
+
+def _holm(values: Sequence[float]) -> list[float]:
+    """Holm's adjusted p of each, in their order.
+
+    As `statsmodels.stats.multitest.multipletests`, which collects garbage first: half a second in a large program.
+
+    >>> _holm([0.04, 0.01, 0.03])
+    [0.06, 0.03, 0.06]
+    """
+    adjusted, most = [0.0] * len(values), 0.0
+    for place, row in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        most = max(most, min(1.0, (len(values) - place) * values[row]))
+        adjusted[row] = most
+    return adjusted
 
 
 def _chosen(rows: _Rows, which: NDArray[np.bool_]) -> _Rows:
