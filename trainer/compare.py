@@ -21,7 +21,7 @@ from trainer.browser import Pair, pairs_of, thumbnails, units
 from trainer.calibrated import Read, corrected_rates, fit, read_calibration
 from trainer.comparison_page import render
 from trainer.differences import differences
-from trainer.files import ArtefactError, read_json, replaced
+from trainer.files import ArtefactError, read_json, replaced, sha256_of
 from trainer.leaderboard import PUBLISHED, is_mis, leaderboard, measured_lines, to_csv
 from trainer.measured import Measured, differing, named_folder, read_measured, remarks, settings_of
 from trainer.plots import draw_compared
@@ -32,6 +32,7 @@ COMPARISON_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MARGIN = 0.05
 _KIND = "comparison"
+FILES = ("comparison.json", "comparison.html", "leaderboard.csv", "leaderboard.json")
 _HELP = "NAME=FOLDER of one measured model: responses.jsonl, verdicts.jsonl; the first is what others are held against"
 
 
@@ -61,6 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
         raise UsageError(f"--run {twice[0]}: is named twice; give every model a name of its own")
+    _refuse_others(args.out)
     runs = [read_measured(name, folder) for name, folder in named]
     rows = read_rows(args.dataset)
     found = gather(args.dataset, rows, runs, [read_calibration(path) for path in args.calibration], args.margin)
@@ -69,13 +71,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     shown = chosen[: args.rows]
     pictures = {} if args.no_pictures else thumbnails(args.dataset, shown)
     page = render(found, draw_compared(found), units(shown, runs, rows, pictures))
-    made = {
-        "comparison.json": to_json(found),
-        "comparison.html": page,
-        "leaderboard.csv": to_csv(found["leaderboard"]["measured"]),
-        "leaderboard.json": to_json(found["leaderboard"]),
-    }
-    written = _write(args.out, made, _sidecar(args, runs))
+    table = found["leaderboard"]
+    contents = (to_json(found), page, to_csv(table["measured"]), to_json(table))
+    written = _write(args.out, contents, _sidecar(args, runs))
     apart = [name for name, reasons in found["not_comparable"].items() if reasons]
     return {
         "comparison": str(args.out / "comparison.html"),
@@ -156,29 +154,26 @@ def _sidecar(args: argparse.Namespace, runs: Sequence[Measured]) -> Sidecar:
     settings = {
         "comparison_version": COMPARISON_VERSION,
         "runs": [one.name for one in runs],
+        "published": sha256_of(PUBLISHED),
         **{name: getattr(args, name) for name in ("rows", "no_pictures", "margin")},
     }
     manifest = args.dataset / MANIFEST
-    inputs = [manifest if manifest.is_file() else args.dataset, PUBLISHED, *args.calibration]
+    inputs = [manifest if manifest.is_file() else args.dataset, *args.calibration]
     return make_sidecar(
         args.out / "comparison.json", _KIND, settings, [*inputs, *(f for one in runs for f in one.files)]
     )
 
 
-def _write(out: Path, made: Mapping[str, str], sidecar: Sidecar) -> int:
-    """Write the files that differ, then the sidecar; says how many files.
+def _refuse_others(out: Path) -> None:
+    """Raises ArtefactError where a file that would be replaced is not ours: our sidecar is written before our files."""
+    main = out / FILES[0]
+    there = [out / name for name in FILES if (out / name).exists()]
+    if there and not (sidecar_path(main).is_file() and read_sidecar(main).kind == _KIND):
+        raise ArtefactError(f"{there[0]}: is there and was not written by this verb; name another folder")
 
-    Raises:
-        ArtefactError: One of them is there and not ours.
-    """
-    main = out / "comparison.json"
-    ours = sidecar_path(main).is_file() and read_sidecar(main).kind == _KIND
-    contents = {out / name: text.encode() for name, text in made.items()}
-    # A kill before the sidecar was written leaves files that say what we would write.
-    foreign = [path for path, content in contents.items() if path.is_file() and path.read_bytes() != content]
-    if foreign and not ours:
-        raise ArtefactError(f"{foreign[0]}: is there and was not written by this verb; name another folder")
-    written = [path for path, content in contents.items() if replaced(path, content)]
-    if written or not is_from(main, sidecar):
-        write_sidecar(main, sidecar)
-    return len(written)
+
+def _write(out: Path, contents: Sequence[str], sidecar: Sidecar) -> int:
+    """Write the sidecar, then the files that differ; says how many files."""
+    if not is_from(out / FILES[0], sidecar):
+        write_sidecar(out / FILES[0], sidecar)
+    return sum(replaced(out / name, text.encode()) for name, text in zip(FILES, contents, strict=True))

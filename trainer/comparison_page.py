@@ -138,7 +138,7 @@ def differences(found: Comparison) -> list[Table]:
         "twins helped",
     )
     tables = [
-        Table(f"Less {found['first']}, by {word}", head, tuple(_differences(found, kind)))
+        Table(f"Difference from {found['first']}, by {word}", head, tuple(_differences(found, kind)))
         for kind, word in _KINDS.items()
     ]
     return [table for table in tables if table.lines]
@@ -186,7 +186,8 @@ def _differences(found: Comparison, kind: str) -> Iterator[tuple[str, ...]]:
 def _difference(one: Mapping[str, Any]) -> tuple[str, ...]:
     unscored = f"coverage {100 * one['coverage']:.1f} %, {one['unscored']} unscored"
     bounds = f"bounds {_points(one['bounds']['least'])} to {_points(one['bounds']['most'])}"
-    beside = f"{unscored}; {bounds}; n_eff {one['n_effective']:.0f}"
+    effective = f", n_eff {one['n_effective']:.1f}" if one["n_effective"] < one["n"] else ""
+    beside = f"{unscored}\n{bounds}{effective}"
     if one["difference"] is None:
         return "–", "–", f"–\n{beside}", "–", "–", "–"
     interval = f"{_points(one['difference'])} ({_points(one['low'])} to {_points(one['high'])})"
