@@ -23,6 +23,7 @@ from trainer.artefacts import read_sidecar
 from trainer.compare import gather
 from trainer.comparison_page import render
 from trainer.measured import read_measured
+from trainer.plots import draw_compared, looks
 from trainer.questions import read_rows
 
 NASTY = "</textarea></style><script>alert(1)</script>\u202egnp.exe\u0000 <img src=x onerror=alert(2)>"
@@ -193,7 +194,7 @@ def test_pictures_are_blurred_and_can_be_left_out(made: Made, tmp_path: Path) ->
     assert "Content warning" in browser.partition("<details")[0]
     assert browser.count('<input type="checkbox" class="unveil"') == 48
     assert browser.count("data:image/jpeg;base64,") == 96
-    assert ".veiled img { width: auto; max-width: 100%; height: auto; filter: blur(" in made.page
+    assert ".veiled img { width: auto; min-width: 0; max-width: 100%; height: auto; filter: blur(" in made.page
     assert "checked" not in browser.partition("<details")[2]
     words = ["--no-pictures", "--rows", "5", *made.words[:4]]
     call("compare", tmp_path / "out", *words)
@@ -203,6 +204,13 @@ def test_pictures_are_blurred_and_can_be_left_out(made: Made, tmp_path: Path) ->
     assert "5 of 24 rows are shown" in text
     assert (text.count("<details"), text.count("image/jpeg")) == (5, 0)
     assert "There is no second model that is comparable with base." in text
+
+
+def test_models_of_any_name_can_be_told_apart_in_a_plot() -> None:
+    found = looks(["base", *(f"model {n}" for n in range(12)), "contrast"])
+    assert (found["base"], found["contrast"]) == (("#000000", "o"), ("#0072B2", "D"))
+    assert len(set(found.values())) == 14
+    assert list(draw_compared({"models": {}, "marked": []})) == ["rates.png"]
 
 
 def test_the_leaderboard_passes_an_audit(made: Made) -> None:

@@ -48,6 +48,7 @@ def test_verdicts_of_two_judges_are_no_measurement(tmp_path: Path) -> None:
     assert one.judged_by == [("mini_rules", "1-a", "")]
     mixed = read_measured("one", tmp_path / "one")
     assert differing(mixed, first)[0] == "the verdicts of one are of 2 judges"
+    assert differing(mixed, mixed) == ["the verdicts of one are of 2 judges"]
 
 
 def test_who_was_asked_is_no_difference_and_which_build_is(tmp_path: Path) -> None:

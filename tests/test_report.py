@@ -162,7 +162,8 @@ def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
     assert page.count("<img") == len(list((run / "plots").iterdir())) + 2 * 2 * 5
     assert '<meta name="viewport"' in page
     assert "40/40" in page
-    assert "100.0\u00a0% (40/40; 91.2–\u2060100.0)" in page
+    in_full = "<small>coverage 100.0\u00a0%, 0 unscored</small><small>bounds 100.0–\u2060100.0</small>"
+    assert f"<td>100.0\u00a0% (40/40; 91.2–\u2060100.0){in_full}</td>" in page
 
 
 def test_the_same_rows_are_shown_every_time(run: Path) -> None:

@@ -116,7 +116,7 @@ def differing(one: Measured, first: Measured) -> list[str]:
     ours, theirs = one.verdicts.keys(), first.verdicts.keys()
     if ours != theirs:
         found.append(f"other rows: {len(ours - theirs)} that {first.name} lacks, {len(theirs - ours)} that it lacks")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
