@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
+from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement
-from trainer.judges.choice import JUDGES, OF_MINI, Choice, make_judge
+from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
 
@@ -31,60 +32,65 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
     parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
     parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
+    add_model(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Judge what is labelled, write counts and rates, and name the headline.
 
     Raises:
-        UsageError: Not exactly one of GOLD and --pyrit is given.
+        UsageError: Not exactly one of GOLD and --pyrit is given, or a flag about a model is wrong.
     """
     if (args.gold is None) == (args.pyrit is None):
         raise UsageError("give either GOLD or --pyrit WHEEL")
+    choice = choice_of(args, args.out)
     path = args.gold or args.pyrit
     if args.pyrit:
         gold, sets = read_wheel(path)
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
-    found = calibrate(args.judge, gold, sets, args.arm)
-    settings = {**Choice(args.judge).recorded(), "arm": args.arm}
+    found = calibrate(choice, gold, sets, args.arm)
+    settings = {**choice.recorded(), "arm": args.arm}
     write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
-    return {"calibration": str(args.out), "judge": args.judge, "sets": heads}
+    told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
+    return told | ({"now": choice.remote.used()} if choice.remote else {})
 
 
 def calibrate(
-    judge: str, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+    choice: Choice, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
     Args:
-        judge: One of `JUDGES`.
+        choice: The judge; one that sees is shown the things of a response, drawn, where it has any.
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
 
     Returns:
-        {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
-        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set:
-        `trainer.labelled.Published`}}.
+        {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set:
+        `measure`, where levels are labelled "perception": share of equal ones, and "kinds": {kind: the same}},
+        "published": {set: `trainer.labelled.Published`}}.
 
     Raises:
         ArtefactError: The judge needs the names of things, and a response has none.
+        MISError: A model behind an API cannot be asked further; what it said is in its cache.
     """
     nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
-    if judge in OF_MINI and nameless:
+    if choice.name in OF_MINI and nameless:
         raise ArtefactError(
-            f"{gold.name}: the judge {judge} needs the names of the things, which {len(nameless)} responses have not; "
-            f"name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
+            f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
+            f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
     return {
-        "judge": judge,
+        "judge": choice.name,
+        **({"model": choice.model} if choice.model else {}),
         "judge_version": JUDGE_VERSION,
         "arm": arm,
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
-        "sets": {name: _calibrate_set(judge, labelled) for name, labelled in sets.items()},
+        "sets": {name: _calibrate_set(choice, labelled) for name, labelled in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -112,16 +118,20 @@ def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(
-        make_judge(Choice(judge)).judge([Case(one.id, one.question, one.response, one.things) for one in labelled])
-    )
+def _calibrate_set(choice: Choice, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
+    judged = dict(make_judge(choice).judge(_cases(labelled, choice.sees)))
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     return {
         **_measure(found),
         "kinds": {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds},
     }
+
+
+def _cases(labelled: Sequence[GoldResponse], seen: bool) -> Iterator[Case]:
+    for one in labelled:
+        pictures = draw_pair(one.id, one.things) if seen and one.things else ()
+        yield Case(one.id, one.question, one.response, one.things, pictures)
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:

@@ -91,7 +91,8 @@ def read_reply(reply: str, case: Case, call: Call | None = None) -> Judgement:
     Returns:
         The last verdict that carries the nonce of the case; unscored where there is none or its words are others.
     """
-    found = [verdict for text in _OBJECT.findall(reply) if (verdict := _verdict(text, nonce_of(case))) is not None]
+    nonce = nonce_of(case)  # once: it hashes the pictures, and a reply may hold thousands of braces
+    found = [verdict for text in _OBJECT.findall(reply) if (verdict := _verdict(text, nonce)) is not None]
     if not found:
         return unscored("empty reply" if not reply.strip() else "no verdict in the reply", call)
     last = found[-1]
