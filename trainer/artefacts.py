@@ -366,7 +366,7 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     optional = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
     # Verdicts written before a key was new lack it.
     if isinstance(found, dict) and set(names) - set(found) <= set(optional):
-        found = {**optional, **found}
+        found = {**found, **{name: value for name, value in optional.items() if name not in found}}
     if not isinstance(found, dict) or set(found) != set(names):
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
         raise ArtefactError(f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?")
