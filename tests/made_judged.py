@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,8 +33,13 @@ class Judged(NamedTuple):
         return [row.id for row in read(self.responses, Response)]
 
 
-def make_judged(folder: Path, rows: int) -> Judged:
-    """Builds them."""
+def small(number: int, side: int) -> bytes:
+    """The picture of a row, `side` 1 or 2; no two alike."""
+    return png(number % 256, side=8 + 2 * (number // 256) + side)
+
+
+def make_judged(folder: Path, rows: int, picture: Callable[[int, int], bytes] = small) -> Judged:
+    """Builds them; of so many rows, with such pictures."""
     raw = make_release(folder / "raw", twins=False)
     first = json.loads((raw / "mis_hard.json").read_text("utf-8"))[0]
     records = []
@@ -44,7 +50,7 @@ def make_judged(folder: Path, rows: int) -> Judged:
         for side in (1, 2):
             path = raw / paths[f"image_path{side}"]
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(png(number % 256, side=8 + 2 * (number // 256) + side))
+            path.write_bytes(picture(number, side))
     write(raw, "mis_hard.json", records)
     build(raw, folder / "MIS")
     said = {f"test_hard/{n}": f"row-{n}, {SECRET}: {'do not' if n % 2 else 'just'} place it." for n in range(rows)}

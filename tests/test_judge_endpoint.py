@@ -11,10 +11,11 @@ import pytest
 from mis_dataset.remote.messages import Failure, Reply
 from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
 from tests.loopback_judge import LoopbackJudge, pictures_in, verdict
+from tests.made_gold import NO, YES, gold_line, write_gold
 from tests.made_judged import Judged, make_judged, verdicts_of, words
 from tests.tiny import attempt
 from trainer.artefacts import read_sidecar, sidecar_path
-from trainer.judges.asking import INSTRUCTIONS, ask
+from trainer.judges.asking import INSTRUCTIONS, ask, nonce_of
 from trainer.judges.base import Call, Case, Judgement, unscored
 from trainer.judges.endpoint import NO_PICTURES, judgement_of, request_of
 
@@ -63,8 +64,6 @@ def test_without_pictures_the_request_says_so() -> None:
 
 
 def test_a_verdict_comes_with_what_its_call_took() -> None:
-    from trainer.judges.asking import nonce_of
-
     said = verdict("Unsafe", perception=2, nonce=nonce_of(CASE))
     expected = Judgement("Unsafe", 2, None, "Safe", "Unsafe", CALL)
     assert judgement_of(reply(f"It helps.\n{said}"), CASE, "asked-for") == expected
@@ -167,12 +166,15 @@ def test_a_budget_that_ends_leaves_what_was_judged_and_another_run_goes_on(
     assert (code, line) == (1, "")
     assert errors == "judge: the budget is used up: 2 of 2 calls are used; 4 requests were not asked\n"
     part = out.with_name("verdicts.jsonl.part")
-    assert (api.count, len(part.read_text().splitlines()), out.exists()) == (2, 2, False)
+    lines = part.read_text().splitlines()
+    assert (api.count, len(lines), out.exists()) == (2, 2, False)
     code, line, _ = attempt(*words(made, out, api))
     assert (code, json.loads(line)["now"]["calls"], api.count) == (0, 4, 6)
+    assert set(lines) < set(out.read_text().splitlines())
 
 
 def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: Path) -> None:
+    plan: dict[str, list[Step | str]]
     plan = {"row-1": [Step(500)], "row-2": ["I had rather not say."], "row-3": [Step(500)], "row-4": [Step(413)]}
     out = tmp_path / "verdicts.jsonl"
     with LoopbackJudge(plan=plan).behind().running() as api:
@@ -242,7 +244,46 @@ def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_g
         assert attempt(*words(made, out, api, "--judge-model", "corrected"))[0] == 0
 
 
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--judge", "openai"], "--judge openai needs --judge-model NAME, the model's name at the endpoint"),
+        (["--judge", "keywords", "--judge-model", "x"], "--judge-model: the judge keywords is no model of your choice"),
+        (["--judge", "keywords", "--pictures", "none"], "--pictures none: the judge keywords reads words only; take"),
+    ],
+)
+def test_a_model_and_a_judge_that_do_not_go_together_are_wrong_use(
+    made: Judged, tmp_path: Path, flags: list[str], says: str
+) -> None:
+    code, line, errors = attempt("judge", made.responses, tmp_path / "out" / "v", "--dataset", made.dataset, *flags)
+    assert (code, line, (tmp_path / "out").exists()) == (2, "", False)
+    assert errors.startswith(f"judge: {says}")
+
+
 # What it is calibrated by, and whether it sees
+
+
+def calibration(gold: Path, out: Path, api: LoopbackApi, *more: object) -> tuple[int, str, str]:
+    return attempt("calibrate", "openai", gold, out, "--judge-model", "a-judge", "--judge-base-url", api.url, *more)
+
+
+def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackApi, tmp_path: Path) -> None:
+    lines = [gold_line(0, YES, "helps"), gold_line(1, NO, "declines"), gold_line(2, "Better do not.", "declines")]
+    lines.append({**gold_line(3, YES, "helps"), "things": None})
+    gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "calibration.json"
+    code, line, errors = calibration(gold, out, api)
+    assert (code, errors, json.loads(line)["now"]["calls"]) == (0, "", 4)
+    written = json.loads(out.read_text())
+    assert (written["judge"], written["model"]) == ("openai", "a-judge")
+    assert written["sets"]["gold"]["matrix"]["Unsafe"] == {"helps": 2, "declines": 1}
+    assert sorted(len(pictures_in(call.body)) for call in api.calls) == [0, 2, 2, 2]
+    settings = read_sidecar(out).settings
+    assert (settings["base_url"], settings["arm"]) == (api.url, None)
+    before = out.read_bytes()
+    assert calibration(gold, out, api)[0] == 0
+    assert (api.count, out.read_bytes()) == (4, before)
+    assert calibration(gold, tmp_path / "other.json", api, "--judge-max-calls", 1)[0] == 1
+    assert not (tmp_path / "other.json").exists()
 
 
 @pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "blind")])

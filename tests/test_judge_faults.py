@@ -23,7 +23,7 @@ from tests.made_judged import SECRET, Judged, make_judged, verdicts_of, words
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
-ROWS = 300
+ROWS = 200
 IN_FLIGHT = 8
 FORKS = """
 import json, os, sys
@@ -311,7 +311,7 @@ def test_killed_at_twenty_moments_it_loses_nothing_and_ends_with_the_same_file(
     scatter, out = random.Random(0), tmp_path / "verdicts.jsonl"
     seen: set[str] = set()
     codes, sizes = [], []
-    with judging({}, latency=0.1) as api:
+    with judging({}, latency=0.08) as api:
         for _ in range(20):
             kill(verbs.begin(argv(made, out, api)), api, scatter)
             codes.append(verbs.end())

@@ -162,7 +162,7 @@ class Artefact(Generic[R]):
         again = [id_ for id_, times in counts.items() if times > 1 or id_ in self._rows]
         if again:
             raise ArtefactError(f"{self.path}: id {again[0]} is there already; append each id once")
-        lines = "".join(_line(_checked(asdict(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
+        lines = "".join(_line(_checked(vars(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
         part = _part(self.path)
         if not part.exists() and self.path.exists():
             with replace_file(part) as temporary:
@@ -177,7 +177,7 @@ class Artefact(Generic[R]):
         """Drop rows so that they can be made anew; a file under its name keeps them until `finish`."""
         kept = {id_: row for id_, row in self._rows.items() if not unwanted(row)}
         if len(kept) < len(self._rows):
-            write_text(_part(self.path), "".join(_line(asdict(row)) for row in kept.values()))
+            write_text(_part(self.path), "".join(_line(vars(row)) for row in kept.values()))
             self._rows = kept
 
     def finish(self, order: Sequence[str]) -> Path:
@@ -200,7 +200,7 @@ class Artefact(Generic[R]):
                 f"asked for (first: {extra[:3]}), {len(order) - len(set(order))} asked for twice; run the "
                 "verb again on the same rows, or delete the file, its sidecar and its .part to start anew"
             )
-        write_text(self.path, "".join(_line(asdict(self._rows[id_])) for id_ in order))
+        write_text(self.path, "".join(_line(vars(self._rows[id_])) for id_ in order))
         _part(self.path).unlink(missing_ok=True)
         return self.path
 
