@@ -292,7 +292,8 @@ def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
 ) -> None:
     with LoopbackJudge(sees=sees).behind().running() as api:
         for probe in ("own", "both_black", "swapped", "none"):
-            assert attempt(*words(made, tmp_path / f"{probe}.jsonl", api, "--pictures", probe))[0] == 0
+            prices = ("--judge-price-in", 1, "--judge-price-out", 1) if probe == "own" else ()
+            assert attempt(*words(made, tmp_path / f"{probe}.jsonl", api, "--pictures", probe, *prices))[0] == 0
         shown = [len(pictures_in(call.body)) for call in api.calls]
     assert shown == [2] * 18 + [0] * 6
     files = [tmp_path / f"{probe}.jsonl" for probe in ("own", "both_black", "swapped", "none")]

@@ -23,6 +23,10 @@ MARGIN = 0.05
 """Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
 
 
+_MAY_DIFFER = {"pictures", "prices"}
+"""Settings that move no verdict, but for the pictures, which are to."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
     parser.add_argument("own", type=Path, metavar="OWN", help="verdicts.jsonl with the rows' own pictures")
@@ -79,7 +83,7 @@ def _share(text: str) -> float:
 def _check(own: Path, probe: Path, text_only: bool) -> None:
     """Refuse what is no probe of the same judge on the same responses."""
     first, second = read_sidecar(own), read_sidecar(probe)
-    for word in sorted({*first.settings, *second.settings} - {"pictures"}):
+    for word in sorted({*first.settings, *second.settings} - _MAY_DIFFER):
         before, now = first.settings.get(word), second.settings.get(word)
         if before != now:
             raise ArtefactError(f"{probe}: its {word} is {now}, that of {own} {before}; judge both with the same")
