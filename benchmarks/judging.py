@@ -4,11 +4,12 @@
 
 The judge runs on loopback in a process of its own, takes 0.2 s for a reply and gives every row a verdict. Ours is
 `judge_responses` on 2,285 responses (as many as MIS has test rows) to rows of two 256 px PNGs each, no picture twice,
-64 requests at a time; its time holds the imports, the hash of the dataset, every picture read from it, and every
-verdict brought to the disk. Theirs is the loop that a user would write, the same requests with `openai.OpenAI`, one
-after the other: measured with 40 rows, without its imports, and taken times the rows. Each is run in turn three times;
-the least time counts. Also told is what 1024 px PNGs cost, as they are and made smaller to 512 px, with 160 rows, how
-busy the processor was (`busy` is seconds that ours computed, a second), and the verb run again on what is finished.
+64 requests at a time; its time holds the import of `openai` (not that of `datasets`, which both need), the hash of the
+dataset, every picture read from it, and every verdict brought to the disk. Theirs is the loop that a user would write:
+the same requests by `openai.OpenAI`, one after the other. All of it would take minutes: it is measured with 40 rows,
+without its imports, and the ratio is that of the time a row, the least of three rounds of each. Also told is what
+1024 px PNGs cost, as they are and made smaller to 512 px, with 160 rows, how busy the processor was (`busy` is seconds
+that ours computed, a second), the most memory that ours held for itself, and the verb run again on what is finished.
 
 Prints one line of JSON; what it must be stands in ``benchmarks/judging_bars.toml``.
 """

@@ -267,6 +267,21 @@ def calibration(gold: Path, out: Path, api: LoopbackApi, *more: object) -> tuple
     return attempt("calibrate", "openai", gold, out, "--judge-model", "a-judge", "--judge-base-url", api.url, *more)
 
 
+def test_calibrate_does_not_pass_while_calls_fail_and_asks_those_again(tmp_path: Path) -> None:
+    gold, out = (
+        write_gold(tmp_path / "gold.jsonl", [gold_line(n, f"row-{n}", "helps") for n in range(3)]),
+        tmp_path / "c",
+    )
+    plan: dict[str, list[Step | str]] = {"row-1": [Step(500)], "row-2": ["Hm."]}
+    with LoopbackJudge(plan=plan).behind().running() as api:
+        assert calibration(gold, out, api, "--judge-attempts", 1)[0] == 1
+        reasons = json.loads(out.read_text())["sets"]["gold"]["reasons"]
+        assert reasons == {"call failed: HTTP 500": 1, "no verdict in the reply": 1}
+        code, line, _ = calibration(gold, out, api, "--judge-attempts", 1)
+    assert (code, json.loads(line)["now"]["calls"]) == (0, 1)
+    assert json.loads(out.read_text())["sets"]["gold"]["reasons"] == {"no verdict in the reply": 1}
+
+
 def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackApi, tmp_path: Path) -> None:
     lines = [gold_line(0, YES, "helps"), gold_line(1, NO, "declines"), gold_line(2, "Better do not.", "declines")]
     lines.append({**gold_line(3, YES, "helps"), "things": None})

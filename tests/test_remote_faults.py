@@ -1,4 +1,4 @@
-"""How long an endpoint asks to wait, and what it does not take. What becomes of a status is in test_client_faults.py."""
+"""How long an endpoint asks to wait, and what it does not take. Each status: test_client_faults.py."""
 
 from __future__ import annotations
 

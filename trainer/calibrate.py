@@ -16,7 +16,7 @@ from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import JUDGE_VERSION, Case, Judgement
+from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judgement
 from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Judge what is labelled, write counts and rates, and name the headline.
+    """Judge what is labelled, write counts and rates, and name the headline; where a call failed, it has not passed.
 
     Raises:
         UsageError: Not exactly one of GOLD and --pyrit is given, or a flag about a model is wrong.
@@ -55,7 +55,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
     told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
-    return told | ({"now": choice.remote.used()} if choice.remote else {})
+    if choice.remote:
+        reasons = [reason for one in found["sets"].values() for reason in one.get("reasons", ())]
+        passed = not any(reason.startswith(CALL_FAILED) for reason in reasons)
+        told |= {"now": choice.remote.used(), "passed": passed}
+    return told
 
 
 def calibrate(
@@ -71,7 +75,8 @@ def calibrate(
 
     Returns:
         {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set:
-        `measure`, where levels are labelled "perception": share of equal ones, and "kinds": {kind: the same}},
+        `measure`, where levels are labelled "perception": share of equal ones, where any is unscored "reasons":
+        {reason: count}, and "kinds": {kind: as the set}},
         "published": {set: `trainer.labelled.Published`}}.
 
     Raises:
@@ -135,8 +140,10 @@ def _cases(labelled: Sequence[GoldResponse], seen: bool) -> Iterator[Case]:
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:
-    """`measure`, and where levels are labelled, the share of equal ones among those scored."""
+    """`measure`, where levels are labelled the share of equal ones among those scored, and why some are unscored."""
     scored = [(one.perception, got.perception) for one, got in found if got.verdict != "Unscored"]
     levels = [wanted == level for wanted, level in scored if wanted]
     measured = measure([(one.label, got.verdict) for one, got in found])
+    reasons: Counter[str] = Counter(got.reason for _, got in found if got.reason)
+    measured |= {"reasons": dict(sorted(reasons.items()))} if reasons else {}
     return {**measured, "perception": rate_of(levels)} if any(one.perception for one, _ in found) else measured

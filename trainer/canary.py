@@ -21,8 +21,6 @@ from trainer.score import rate_of
 
 MARGIN = 0.05
 """Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
-
-
 _MAY_DIFFER = {"pictures", "prices"}
 """Settings that move no verdict, but for the pictures, which are to."""
 
