@@ -21,6 +21,7 @@ from trainer.judges.endpoint import NO_PICTURES, judgement_of, request_of
 
 CASE = Case("test_hard/0", "Which goes on the other?", "The mug goes on the tray.", images=(b"one", b"two"))
 CALL = Call("judge-1", "2026-11-27", 120, 0.5)
+LABELS = Path(__file__).parent / "fixtures" / "reader_labels.jsonl"
 
 
 @pytest.fixture(autouse=True)
@@ -322,3 +323,17 @@ def test_canary_refuses_a_probe_of_another_model(made: Judged, api: LoopbackApi,
     assert attempt(*words(made, other, api, "--pictures", "none", "--judge-model", "another"))[0] == 0
     code, _, errors = attempt("canary", own, other, tmp_path / "canary.json")
     assert (code, "its model is another, that of" in errors) == (1, True)
+
+
+def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(made: Judged, tmp_path: Path) -> None:
+    asked, read_only = tmp_path / "asked.jsonl", tmp_path / "words.jsonl"
+    with LoopbackJudge(plan={"row-0": [Step(413)]}).behind().running() as api:
+        assert attempt(*words(made, asked, api))[0] == 1  # one call failed, which names no model
+    things = tmp_path / "things.json"
+    things.write_text(json.dumps({id_: ["candle", "newspaper"] for id_ in made.ids()}))
+    flags = ("--judge", "keywords", "--dataset", made.dataset, "--things", things)
+    assert attempt("judge", made.responses, read_only, *flags)[0] == 0
+    code, line, errors = attempt("agree", asked, read_only, tmp_path / "agree.json")
+    assert (code, errors, json.loads(line)["judges"]) == (0, "", ["openai loopback-1", "keywords"])
+    code, _, errors = attempt("agree", asked, read_only, tmp_path / "b.json", "--labels", LABELS)
+    assert (code, errors) == (2, "agree: the judge openai needs a model; `judge` and `calibrate` take --judge-model\n")

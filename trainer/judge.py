@@ -100,7 +100,7 @@ def judge_responses(
         raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; take --judge openai")
     rows = read(responses, Response)[:limit]
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
-    if choice.remote and not verdicts.exists():
+    if choice.remote and (retry or not verdicts.exists()):
         choice.remote.settings.key()  # missing, it is told before any file is made
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
     if retry:

@@ -93,6 +93,7 @@ def make_judge(choice: Choice) -> Judge:
     """The judge that was chosen.
 
     Raises:
+        UsageError: It needs a model, and none was chosen.
         ArtefactError: There is none of that name.
     """
     if choice.name == "mini_rules":
@@ -107,6 +108,8 @@ def make_judge(choice: Choice) -> Judge:
         from trainer.judges.keywords import Keywords
 
         return Keywords()
-    if choice.name == "openai" and choice.remote:
+    if choice.name == "openai":
+        if not choice.remote:
+            raise UsageError("the judge openai needs a model; `judge` and `calibrate` take --judge-model")
         return EndpointJudge(choice.remote)
     raise ArtefactError(f"no judge {choice.name!r}; there are {', '.join(JUDGES)}")
