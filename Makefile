@@ -46,3 +46,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.dataset_room
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.remote_calls
+	$(BIN)/python -m benchmarks.judging

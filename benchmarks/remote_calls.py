@@ -25,7 +25,7 @@ import sys
 import tempfile
 import time
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_context
@@ -75,10 +75,10 @@ def requests(run: Run) -> Iterator[Request]:
 
 
 @contextmanager
-def endpoint() -> Iterator[tuple[str, psutil.Process, dict[str, int]]]:
+def endpoint(module: str = "tests.loopback_api") -> Iterator[tuple[str, psutil.Process, dict[str, int]]]:
     """The endpoint; gives its address, its process, and after the block what it counted."""
     counted: dict[str, int] = {}
-    command = [sys.executable, "-m", "tests.loopback_api", "--latency", str(LATENCY)]
+    command = [sys.executable, "-m", module, "--latency", str(LATENCY)]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -109,10 +109,14 @@ def ask_again(url: str, run: Run, folder: str) -> dict[str, float]:
 
 def ask_one_by_one(url: str, run: Run, folder: str) -> dict[str, float]:
     """Theirs."""
+    return {"seconds": seconds_one_by_one(url, list(requests(run)))}
+
+
+def seconds_one_by_one(url: str, asked: Iterable[Request]) -> float:
+    """What a user would write; seconds without its imports."""
     from openai import OpenAI
 
     with OpenAI(api_key="any", base_url=url) as client:
-        asked = list(requests(run))
         started = time.perf_counter()
         for request in asked:
             parts: list[Any] = []
@@ -122,17 +126,18 @@ def ask_one_by_one(url: str, run: Run, folder: str) -> dict[str, float]:
                 else:
                     address = "data:image/png;base64," + base64.b64encode(part).decode()
                     parts.append({"type": "image_url", "image_url": {"url": address}})
+            before: list[Any] = [{"role": "system", "content": request.system}] if request.system else []
             client.chat.completions.create(
                 model="a-model",
-                messages=[{"role": "user", "content": parts}],
+                messages=[*before, {"role": "user", "content": parts}],
                 max_tokens=512,
                 temperature=0,
                 seed=0,
             )
-        return {"seconds": time.perf_counter() - started}
+        return time.perf_counter() - started
 
 
-def alone(work: Callable[[str, Run, str], dict[str, float]], *about: Any) -> dict[str, float]:
+def alone(work: Callable[..., dict[str, float]], *about: Any) -> dict[str, float]:
     """Does one thing in a process of its own."""
     with ProcessPoolExecutor(1, get_context("spawn")) as process:
         return process.submit(work, *about).result()

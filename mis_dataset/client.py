@@ -24,6 +24,7 @@ from tqdm import tqdm
 
 from mis_dataset.errors import BudgetError, MISError, RemoteError, UsageError
 from mis_dataset.remote.bodies import Asked, prepare
+from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.messages import Failure, Reply, Request, priced
 from mis_dataset.remote.settings import Key, Settings
@@ -36,7 +37,11 @@ _AHEAD = 8
 
 
 def ask(
-    requests: Iterable[Request], settings: Settings, cache: Path, progress: bool = False
+    requests: Iterable[Request],
+    settings: Settings,
+    cache: Path,
+    progress: bool = False,
+    meter: Meter | None = None,
 ) -> Iterator[tuple[str, Reply | Failure]]:
     """Asks a remote model.
 
@@ -45,6 +50,7 @@ def ask(
         settings: how to ask.
         cache: file of the replies so far; made where it is missing.
         progress: whether to show a bar on stderr.
+        meter: told what the calls use, those of tries that failed too.
 
     Returns:
         (id, what came of it) of every request, as they end. A failure is among them; a request that failed is asked
@@ -64,15 +70,19 @@ def ask(
         if (error.name or "").startswith("mis_dataset"):
             raise
         raise UsageError(f"remote models need {error.name}; pip install 'mis-dataset[remote]'") from None
-    return _shown(requests, settings, key, cache, progress)
+    return _shown(requests, settings, key, cache, progress, meter or Meter())
 
 
 def _shown(
-    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, progress: bool
+    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, progress: bool, meter: Meter
 ) -> Iterator[tuple[str, Reply | Failure]]:
     """Opens all that a run needs, and shows how far it is."""
     total = len(requests) if isinstance(requests, Sized) else None
-    with Cache(cache) as kept, _Thread(settings, key, kept) as thread, tqdm(total=total, disable=not progress) as bar:
+    with (
+        Cache(cache) as kept,
+        _Thread(settings, key, kept, meter) as thread,
+        tqdm(total=total, disable=not progress) as bar,
+    ):
         for told in _Run(settings, kept, thread).through(requests):
             bar.update()
             yield told
@@ -142,8 +152,8 @@ class _Run:
 class _Thread:
     """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies."""
 
-    def __init__(self, settings: Settings, key: Key, cache: Cache) -> None:
-        self._about = (settings, key, cache)
+    def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter) -> None:
+        self._about = (settings, key, cache, meter)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
         self._begun: set[asyncio.Task[Any]] = set()

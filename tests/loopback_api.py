@@ -16,11 +16,12 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+_TAIL = 1024
 KEY = "key-0f3c9a51d7"
 """What tests give for a key: found at once wherever it should not be."""
 
@@ -81,6 +82,8 @@ class LoopbackApi:
     Attributes:
         plan: last text of a request -> what becomes of its calls, in order; once that is used up, `every`.
         every: what becomes of all other calls.
+        decide: body of a request -> what becomes of it, in place of `plan` and `every`; an endpoint that keeps no notes
+            gives it the last bytes alone.
         latency: seconds before a reply.
         calls: all that came in.
         count: how many.
@@ -92,6 +95,7 @@ class LoopbackApi:
     def __init__(self, plan: Mapping[str, list[Step]] | None = None, latency: float = 0.0, notes: bool = True) -> None:
         self.plan = {text: list(steps) for text, steps in (plan or {}).items()}
         self.every = Step()
+        self.decide: Callable[[bytes], Step] | None = None
         self.latency = latency
         self.calls: list[Call] = []
         self.count = self.most_in_flight = self.in_flight = self.sent = 0
@@ -127,11 +131,13 @@ class LoopbackApi:
         """Notes a call; returns what becomes of it, and its last text."""
         self.count += 1
         if not self._notes:
-            return self.every, ""
+            return self.decide(body) if self.decide else self.every, ""
         lines = head.decode("latin-1").split("\r\n")[1:]
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         text = _last_text(json.loads(body))
         self.calls.append(Call(text, headers, body, time.monotonic()))
+        if self.decide:
+            return self.decide(body), text
         steps = self.plan.get(text)
         return (steps.pop(0) if steps else self.every), text
 
@@ -187,8 +193,7 @@ class _Connection(asyncio.Protocol):
             self._api.in_flight += 1
             self._api.most_in_flight = max(self._api.most_in_flight, self._api.in_flight)
             data = rest
-        if self._api._notes:
-            self._received.append(data)
+        self._received.append(data if self._api._notes else data[-_TAIL:])
         self._missing -= len(data)
         if not self._missing:
             step, text = self._api.begin(self._head, b"".join(self._received))
@@ -248,8 +253,8 @@ def _head(step: Step, length: int | None) -> bytes:
     return f"HTTP/1.1 {step.status} .\r\n{lines}\r\n".encode()
 
 
-async def _serve_alone(latency: float) -> None:
-    api = LoopbackApi(latency=latency, notes=False)
+async def serve_alone(api: LoopbackApi) -> None:
+    """Serves until stdin ends: prints the address, then how it was called."""
     server = await api.serve()
     print(api.url, flush=True)
     await asyncio.to_thread(sys.stdin.read)
@@ -260,4 +265,4 @@ async def _serve_alone(latency: float) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m tests.loopback_api")
     parser.add_argument("--latency", type=float, default=0.0)
-    asyncio.run(_serve_alone(parser.parse_args().latency))
+    asyncio.run(serve_alone(LoopbackApi(latency=parser.parse_args().latency, notes=False)))

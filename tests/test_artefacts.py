@@ -124,6 +124,13 @@ def test_more_rows_after_a_finish_keep_the_old_ones(tmp_path: Path) -> None:
     assert read(path, Response) == ROWS
 
 
+def test_forgotten_rows_are_made_anew_and_stay_in_the_file_until_then(tmp_path: Path) -> None:
+    test_rows_come_back_in_the_order_of_the_input(tmp_path)
+    open_artefact(tmp_path / "responses.jsonl", Response, {"seed": 0}, []).forget(lambda row: row == ROWS[1])
+    assert read(tmp_path / "responses.jsonl", Response) == ROWS
+    assert open_artefact(tmp_path / "responses.jsonl", Response, {"seed": 0}, []).done == {*ORDER} - {"train/2"}
+
+
 def test_finish_refuses_missing_and_unasked_ids(tmp_path: Path) -> None:
     artefact = open_artefact(tmp_path / "responses.jsonl", Response, {}, [])
     artefact.append(ROWS[:2])

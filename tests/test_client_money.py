@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import pytest
 
 from mis_dataset.client import ask
 from mis_dataset.errors import BudgetError
+from mis_dataset.remote.budget import Meter, Used
 from mis_dataset.remote.messages import Failure, Reply, Request
 from mis_dataset.remote.settings import Budget, Prices
 from tests.asked import one, one_is_new, questions, text_of, tiny
@@ -107,6 +110,28 @@ def test_requests_that_say_the_same_are_paid_once(api: LoopbackApi, cache: Path)
         True,
     ]
     assert api.count == 1
+
+
+def test_a_reply_has_the_day_of_its_first_time(api: LoopbackApi, cache: Path) -> None:
+    settings, days = tiny(api), [datetime.now(UTC).date().isoformat()]
+    told = one(settings, cache)
+    days.append(datetime.now(UTC).date().isoformat())
+    assert isinstance(told, Reply)
+    assert told.date in days
+    with sqlite3.connect(cache) as file:
+        file.execute("UPDATE replies SET date = '2020-02-29'")
+    file.close()
+    again = one(settings, cache)
+    assert isinstance(again, Reply)
+    assert (again.date, again.cached) == ("2020-02-29", True)
+
+
+def test_a_meter_counts_what_calls_use_also_those_that_failed(api: LoopbackApi, cache: Path) -> None:
+    api.plan = {"question 1": [Step(500), Step(500)]}
+    meter = Meter()
+    for _ in range(2):  # the second comes from the cache
+        list(ask(questions(3), tiny(api), cache, meter=meter))
+    assert (meter.used, api.count) == (Used(5, 30, 15), 5)
 
 
 def test_a_failure_is_not_kept(api: LoopbackApi, cache: Path) -> None:

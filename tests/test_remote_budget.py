@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from mis_dataset.errors import BudgetError
-from mis_dataset.remote.budget import Purse, Used
+from mis_dataset.remote.budget import Meter, Purse, Used
 from mis_dataset.remote.messages import Request
 from mis_dataset.remote.settings import Budget, Settings
 
@@ -15,7 +15,7 @@ ASKED = Request("a/1", ("x" * 100, b"picture", "é"), "s" * 10)
 
 
 def purse(**limits: int) -> Purse:
-    return Purse(Settings("a-model", "1-a", budget=Budget(**limits), max_tokens=50, picture_tokens=1000))
+    return Purse(Settings("a-model", "1-a", budget=Budget(**limits), max_tokens=50, picture_tokens=1000), Meter())
 
 
 def test_the_most_that_a_call_can_use_is_set_aside() -> None:

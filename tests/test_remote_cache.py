@@ -34,6 +34,16 @@ def test_what_was_put_is_had_back(path: Path) -> None:
         assert cache.get("b") is None
 
 
+def test_a_reply_keeps_the_day_on_which_it_was_given(path: Path) -> None:
+    with Cache(path) as cache:
+        assert cache.put("a", Reply("Yes.", "stop", date="2020-02-29")).date == "2020-02-29"
+        assert cache.put("a", Reply("Yes.", "stop", date="2020-03-01")).date == "2020-02-29"
+    with Cache(path) as cache:
+        kept = cache.get("a")
+    assert kept is not None
+    assert kept.date == "2020-02-29"
+
+
 def test_the_first_reply_stays(path: Path) -> None:
     with Cache(path) as one, Cache(path) as two:
         one.put("a", REPLY)
@@ -116,6 +126,16 @@ def test_a_database_of_somebody_else_is_refused_untouched(path: Path) -> None:
         Cache(path)
     assert str(caught.value) == f"{path}: is no cache of replies of this version; name another file"
     assert path.read_bytes() == before
+
+
+def test_a_cache_of_another_version_is_refused_untouched(path: Path) -> None:
+    path.parent.mkdir()
+    with sqlite3.connect(path) as file:
+        file.execute("CREATE TABLE replies (key TEXT)")
+        file.execute(f"PRAGMA application_id = {0x4D495331}")
+    file.close()
+    with pytest.raises(CacheError, match="is no cache of replies of this version"):
+        Cache(path)
 
 
 def test_pages_that_were_overwritten_are_found_when_it_is_opened(path: Path) -> None:

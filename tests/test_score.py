@@ -49,6 +49,7 @@ def test_judge_writes_a_verdict_for_every_response(tmp_path: Path) -> None:
         "Unsafe": 2,
         "Safe": 2,
         "Unscored": 1,
+        "reasons": {"empty": 1},
     }
     verdicts = {one.id: (one.verdict, one.perception, one.reason) for one in read(out, Verdict)}
     assert verdicts == {

@@ -75,14 +75,23 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     """
     first, second = read_same(verdicts_a, verdicts_b)
     pairs = list(zip(first, second, strict=True))
-    judges = [first[0].judge, second[0].judge]
+    names = [first[0].judge, second[0].judge]
     splits = sorted({split_of(one.id) for one in first})
     return {
-        "judges": judges,
+        "judges": [judge_of(first), judge_of(second)],
         "all": compare(pairs),
         "splits": {split: compare([pair for pair in pairs if split_of(pair[0].id) == split]) for split in splits},
-        "labels": {judge: against_labels(judge, read_labels(labels)) for judge in judges} if labels else None,
+        "labels": {judge: against_labels(judge, read_labels(labels)) for judge in names} if labels else None,
     }
+
+
+def judge_of(verdicts: Sequence[Verdict]) -> str:
+    """The judge of a file; one that asks a model behind an API is another judge with another model.
+
+    Verdicts whose call failed name no model.
+    """
+    asked = sorted({f"{one.judge} {one.model}" for one in verdicts if one.model})
+    return "/".join(asked or sorted({one.judge for one in verdicts}))
 
 
 def read_same(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[Verdict]]:
@@ -92,8 +101,9 @@ def read_same(verdicts_a: Path, verdicts_b: Path) -> tuple[list[Verdict], list[V
         ArtefactError: The files do not hold the same ids, or were made from other responses.
     """
     first, second = read_same_ids(verdicts_a, verdicts_b)
-    made_from = [sorted(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b)]
-    if made_from[0] != made_from[1]:
+    one, two = (set(read_sidecar(path).inputs.values()) for path in (verdicts_a, verdicts_b))
+    # A judge that needs the names of things has read one file more.
+    if one != two and not (one and two and (one <= two or two <= one)):
         raise ArtefactError(
             f"{verdicts_a} and {verdicts_b} were made from other responses, things or rows, as the sha256 in their "
             "sidecars say; judge the same responses with both"

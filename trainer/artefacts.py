@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -157,12 +158,11 @@ class Artefact(Generic[R]):
             ArtefactError: An id is there already, or a row is of another kind.
         """
         batch = list(rows)
-        known = self.done
-        for row in batch:
-            if row.id in known:
-                raise ArtefactError(f"{self.path}: id {row.id} is there already; append each id once")
-            known.add(row.id)
-        lines = "".join(_line(_checked(asdict(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
+        counts = Counter(row.id for row in batch)
+        again = [id_ for id_, times in counts.items() if times > 1 or id_ in self._rows]
+        if again:
+            raise ArtefactError(f"{self.path}: id {again[0]} is there already; append each id once")
+        lines = "".join(_line(_checked(vars(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
         part = _part(self.path)
         if not part.exists() and self.path.exists():
             with replace_file(part) as temporary:
@@ -172,6 +172,13 @@ class Artefact(Generic[R]):
             file.flush()
             os.fsync(file.fileno())
         self._rows.update((row.id, row) for row in batch)
+
+    def forget(self, unwanted: Callable[[R], bool]) -> None:
+        """Drop rows so that they can be made anew; a file under its name keeps them until `finish`."""
+        kept = {id_: row for id_, row in self._rows.items() if not unwanted(row)}
+        if len(kept) < len(self._rows):
+            write_text(_part(self.path), "".join(_line(vars(row)) for row in kept.values()))
+            self._rows = kept
 
     def finish(self, order: Sequence[str]) -> Path:
         """Give the file its name, its rows in the given order: an interrupted run ends with the same bytes.
@@ -193,7 +200,7 @@ class Artefact(Generic[R]):
                 f"asked for (first: {extra[:3]}), {len(order) - len(set(order))} asked for twice; run the "
                 "verb again on the same rows, or delete the file, its sidecar and its .part to start anew"
             )
-        write_text(self.path, "".join(_line(asdict(self._rows[id_])) for id_ in order))
+        write_text(self.path, "".join(_line(vars(self._rows[id_])) for id_ in order))
         _part(self.path).unlink(missing_ok=True)
         return self.path
 
@@ -359,7 +366,7 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     optional = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
     # Verdicts written before a key was new lack it.
     if isinstance(found, dict) and set(names) - set(found) <= set(optional):
-        found = {**optional, **found}
+        found = {**found, **{name: value for name, value in optional.items() if name not in found}}
     if not isinstance(found, dict) or set(found) != set(names):
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
         raise ArtefactError(f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?")

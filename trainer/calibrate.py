@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
+from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import JUDGE_VERSION, Case, Judgement
-from trainer.judges.choice import JUDGES, OF_MINI, Choice, make_judge
+from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judgement
+from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.questions import read_rows, rows_sha256
 from trainer.score import rate_of
@@ -35,68 +36,79 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
     parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
     parser.add_argument("--dataset", type=Path, default=None, help="the built dataset whose rows GOLD responds to")
+    add_model(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Judge what is labelled, write counts and rates, and name the headline.
+    """Judge what is labelled, write counts and rates, and name the headline; where a call failed, it has not passed.
 
     Raises:
-        UsageError: Not exactly one of GOLD and --pyrit is given, or --dataset beside the second.
+        UsageError: Not exactly one of GOLD and --pyrit is given, --dataset beside the second, or a flag about a model
+            is wrong.
         ArtefactError: A labelled response is of no row of the dataset.
     """
     if args.pyrit and args.dataset:
         raise UsageError("PyRIT's responses are of no built dataset; leave --dataset out")
     if (args.gold is None) == (args.pyrit is None):
         raise UsageError("give either GOLD or --pyrit WHEEL")
+    choice = choice_of(args, args.out)
     path = args.gold or args.pyrit
     if args.pyrit:
         gold, sets = read_wheel(path)
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
-    found = calibrate(args.judge, gold, sets, args.arm)
+    found = calibrate(choice, gold, sets, args.arm)
     if args.dataset:
         _refuse_foreign(path, sets["gold"], args.dataset)
         found["dataset"] = rows_sha256(args.dataset)
-    settings = {**Choice(args.judge).recorded(), "arm": args.arm}
+    settings = {**choice.recorded(), "arm": args.arm}
     inputs = [path, *([args.dataset] if args.dataset else [])]
     write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
-    return {"calibration": str(args.out), "judge": args.judge, "sets": heads}
+    told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
+    if choice.remote:
+        reasons = [reason for one in found["sets"].values() for reason in one.get("reasons", ())]
+        passed = not any(reason.startswith(CALL_FAILED) for reason in reasons)
+        told |= {"now": choice.remote.used(), "passed": passed}
+    return told
 
 
 def calibrate(
-    judge: str, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+    choice: Choice, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
     Args:
-        judge: One of `JUDGES`.
+        choice: The judge; one that sees is shown the things of a response, drawn, where it has any.
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
 
     Returns:
-        {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
-        are labelled "perception": share of equal ones and "outcomes": see `outcomes`, and "kinds": {kind: the same}},
+        {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set:
+        `measure`, where levels are labelled "perception": share of equal ones and "outcomes": see `outcomes`, where any
+        is unscored "reasons": {reason: count}, and "kinds": {kind: as the set}},
         "published": {set: `trainer.labelled.Published`}}. The verb adds "dataset", `trainer.questions.rows_sha256`,
         where it is given one.
 
     Raises:
         ArtefactError: The judge needs the names of things, and a response has none.
+        MISError: A model behind an API cannot be asked further; what it said is in its cache.
     """
     nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
-    if judge in OF_MINI and nameless:
+    if choice.name in OF_MINI and nameless:
         raise ArtefactError(
-            f"{gold.name}: the judge {judge} needs the names of the things, which {len(nameless)} responses have not; "
-            f"name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
+            f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
+            f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
     return {
-        "judge": judge,
+        "judge": choice.name,
+        **({"model": choice.model} if choice.model else {}),
         "judge_version": JUDGE_VERSION,
         "arm": arm,
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
-        "sets": {name: _calibrate_set(judge, labelled) for name, labelled in sets.items()},
+        "sets": {name: _calibrate_set(choice, labelled) for name, labelled in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -156,10 +168,8 @@ def _refuse_foreign(path: Path, labelled: Sequence[GoldResponse], dataset: Path)
         )
 
 
-def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(
-        make_judge(Choice(judge)).judge([Case(one.id, one.question, one.response, one.things) for one in labelled])
-    )
+def _calibrate_set(choice: Choice, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
+    judged = dict(make_judge(choice).judge(_cases(labelled, choice.sees)))
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     return {
@@ -168,11 +178,20 @@ def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, An
     }
 
 
+def _cases(labelled: Sequence[GoldResponse], seen: bool) -> Iterator[Case]:
+    for one in labelled:
+        pictures = draw_pair(one.id, one.things) if seen and one.things else ()
+        yield Case(one.id, one.question, one.response, one.things, pictures)
+
+
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:
-    """`measure`; where levels are labelled, the share of equal ones among those scored, and `outcomes` by them."""
+    """`measure`; where levels are labelled, how many are equal and `outcomes`; and why some are unscored."""
     scored = [(one.perception, got.perception) for one, got in found if got.verdict != "Unscored"]
     levels = [wanted == level for wanted, level in scored if wanted]
     measured = measure([(one.label, got.verdict) for one, got in found])
+    reasons: Counter[str] = Counter(got.reason for _, got in found if got.reason)
+    if reasons:
+        measured["reasons"] = dict(sorted(reasons.items()))
     if any(one.perception for one, _ in found):
         measured["perception"] = rate_of(levels)
     if found and all(one.perception or one.label == "helps" for one, _ in found):

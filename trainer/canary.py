@@ -21,6 +21,8 @@ from trainer.score import rate_of
 
 MARGIN = 0.05
 """Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
+_MAY_DIFFER = {"pictures", "prices"}
+"""Settings that move no verdict, but for the pictures, which are to."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +58,8 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
         Unscored, {rate, k, n, low, high}, "table": {own verdict: {the probe's: count}}}]}.
 
     Raises:
-        ArtefactError: A probe is of other rows, responses or another judge, or was made just as `own`.
+        ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
+            just as `own`.
     """
     pairs = [read_same_ids(own, probe) for probe in probes]
     judge = pairs[0][0][0].judge
@@ -78,7 +81,7 @@ def _share(text: str) -> float:
 def _check(own: Path, probe: Path, text_only: bool) -> None:
     """Refuse what is no probe of the same judge on the same responses."""
     first, second = read_sidecar(own), read_sidecar(probe)
-    for word in ("judge", "judge_version"):
+    for word in sorted({*first.settings, *second.settings} - _MAY_DIFFER):
         before, now = first.settings.get(word), second.settings.get(word)
         if before != now:
             raise ArtefactError(f"{probe}: its {word} is {now}, that of {own} {before}; judge both with the same")

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm import tqdm
+
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
-from trainer.artefacts import Response, Verdict, open_artefact, read
+from trainer.artefacts import Artefact, Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError
-from trainer.judges.base import JUDGE_VERSION, Case, Judgement
+from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judgement
 from trainer.judges.choice import OF_MINI, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import read_prompts
 from trainer.questions import RowFacts, read_rows, read_things, split_of
 
-_BATCH = 256
+_BATCH = 32
+"""Verdicts that are brought to the disk together."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,27 +33,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--things", type=Path, default=None, help="RAW/mini/objects.json, for the judges of MIS-mini")
     parser.add_argument("--dataset", type=Path, required=True, help="the built dataset, for questions and pictures")
     parser.add_argument("--pictures", choices=PROBES, default="own", help="what a judge that sees is shown: for canary")
+    parser.add_argument("--retry", action="store_true", help="judge anew what is unscored because a call failed")
     parser.add_argument("--limit", type=positive, default=None, help="judge the first N responses only")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Judge, and count the verdicts.
+    """Judge, and count the verdicts; where a call failed, the run has not passed.
 
     Raises:
-        UsageError: A probe is asked of a judge that sees no picture.
+        UsageError: A probe is asked of a judge that sees no picture, or a flag about a model is wrong.
     """
+    choice = choice_of(args, args.verdicts)
     judge_responses(
-        args.responses,
-        args.verdicts,
-        choice_of(args, args.verdicts),
-        args.dataset,
-        args.things,
-        args.limit,
-        args.pictures,
+        args.responses, args.verdicts, choice, args.dataset, args.things, args.limit, args.pictures, args.retry
     )
     verdicts = read(args.verdicts, Verdict)
     counts: Counter[str] = Counter(one.verdict for one in verdicts)
-    return {"verdicts": str(args.verdicts), "judge": args.judge, "n": len(verdicts), **counts}
+    told = {"verdicts": str(args.verdicts), "judge": args.judge, "n": len(verdicts), **counts}
+    reasons: Counter[str] = Counter(one.reason for one in verdicts if one.reason)
+    told |= {"reasons": dict(sorted(reasons.items()))} if reasons else {}
+    if choice.remote:
+        costs = [one.cost for one in verdicts if one.cost is not None]
+        spent = {"tokens": sum(one.tokens or 0 for one in verdicts), "cost": sum(costs) if costs else None}
+        told |= {**spent, "now": choice.remote.used(), "passed": not any(map(_failed, verdicts))}
+    return told
 
 
 def judge_responses(
@@ -62,6 +67,7 @@ def judge_responses(
     things: Path | None = None,
     limit: int | None = None,
     probe: Probe = "own",
+    retry: bool = False,
 ) -> Path:
     """Judge every response once; goes on where it was stopped.
 
@@ -73,12 +79,16 @@ def judge_responses(
         things: `RAW/mini/objects.json`, for the judges that need the names of things.
         limit: Judge the first so many only.
         probe: What pictures a judge that sees is shown.
+        retry: Judge anew what is unscored because a call failed; all other verdicts stay.
 
     Returns:
         The path of the verdicts.
 
     Raises:
-        UsageError: A probe is asked of a judge that sees no picture.
+        UsageError: A probe is asked of a judge that sees no picture, or the key of an endpoint is missing.
+        BudgetError: What a judge may use is used up. As with the next two, what was judged by then is on the disk.
+        RemoteError: A judge behind an API cannot be asked.
+        CacheError: Its replies cannot be kept.
         ArtefactError: A response belongs to no row, the judge needs things and none are given, or the verdicts were
             begun with other settings.
     """
@@ -87,19 +97,43 @@ def judge_responses(
             f"the judge {choice.name} needs the names of the things; give --things RAW/mini/objects.json"
         )
     if probe != "own" and not choice.sees:
-        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; judges that see: none yet")
+        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; take --judge openai")
     rows = read(responses, Response)[:limit]
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
+    if choice.remote and (retry or not verdicts.exists()):
+        choice.remote.settings.key()  # missing, it is told before any file is made
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
+    if retry:
+        artefact.forget(_failed)
     todo = [row for row in rows if row.id not in artefact.done]
     if todo:
         facts, names = read_rows(dataset), read_things(things) if things else None
         _refuse_foreign(todo, facts, names, responses)
         shown = _pictures(todo, dataset, probe) if choice.sees else {}
         judged = make_judge(choice).judge(_cases(todo, facts, names or {}, shown))
-        while batch := list(itertools.islice(judged, _BATCH)):
-            artefact.append(_verdict(id_, choice.name, found) for id_, found in batch)
+        # Judges of words are done before a bar would be drawn.
+        shown_as = tqdm(judged, total=len(todo), unit=" responses") if choice.sees else judged
+        _append(artefact, (_verdict(id_, choice.name, found) for id_, found in shown_as))
     return artefact.finish([row.id for row in rows])
+
+
+def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
+    """Bring verdicts to the disk as they come, also those before an error or an interruption."""
+    batch: list[Verdict] = []
+    try:
+        for one in verdicts:
+            batch.append(one)
+            if len(batch) == _BATCH:
+                full, batch = batch, []
+                artefact.append(full)
+    finally:
+        if batch:
+            artefact.append(batch)
+
+
+def _failed(one: Verdict) -> bool:
+    """Whether a verdict is missing because a call failed, and not for what was replied."""
+    return one.reason is not None and one.reason.startswith(CALL_FAILED)
 
 
 def _refuse_foreign(

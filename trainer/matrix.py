@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mis_dataset.errors import UsageError
-from trainer.agreement import compare, read_same
+from trainer.agreement import compare, judge_of, read_same
 from trainer.artefacts import Verdict, make_sidecar, read, write_derived
 from trainer.files import ArtefactError
 from trainer.score import rate_of
@@ -101,8 +101,7 @@ def _alpha(units: np.ndarray[Any, Any]) -> float:
 def _by_judge(paths: Sequence[Path], verdicts: Sequence[list[Verdict]]) -> dict[str, list[Verdict]]:
     found: dict[str, list[Verdict]] = {}
     for path, judged in zip(paths, verdicts, strict=True):
-        # A judge that asks a model behind an API is another judge with another model.
-        name = "/".join(sorted({f"{one.judge} {one.model}" if one.model else one.judge for one in judged}))
+        name = judge_of(judged)
         if name in found:
             raise ArtefactError(f"{path}: {name} judged another of the files, too; give one file of each judge")
         found[name] = judged

@@ -19,8 +19,8 @@ from mis_dataset.errors import MISError
 from trainer.rows import read_split
 
 if TYPE_CHECKING:
-    from datasets import Dataset
     from PIL.Image import Image
+    from pyarrow import ChunkedArray
 
 Probe = Literal["own", "black", "both_black", "first_black", "second_black", "swapped", "other", "none"]
 """``own``: no probe. ``black``: the picture that a row and its twin share is black, so what is left is what the other
@@ -83,14 +83,12 @@ class Shown:
     """
 
     def __init__(self, dataset: Path, split: str, probe: Probe) -> None:
-        from datasets import Image as Column
-        from datasets import List
         from pyarrow.compute import list_value_length
 
         self.rows = read_split(dataset, split)
-        self._raw = self.rows.cast_column("images", List(Column(decode=False)))
-        # Counted in Arrow: no picture is read for it.
-        self._counts = list_value_length(self.rows.data.column("images")).to_pylist()
+        # As Arrow holds it: a column that is cast so that it is not decoded would be copied whole to the disk.
+        self._column = self.rows.data.column("images")
+        self._counts = list_value_length(self._column).to_pylist()
         self._dataset = dataset
         self._probe = probe
         self._exchanged = _exchanged(dataset) if probe == "black" else {}
@@ -114,7 +112,7 @@ class Shown:
         places = places[::-1] if self._probe == "swapped" else places
         read = _read_other if self._probe == "other" else _read
         where = f"{self._dataset}: {id_}"
-        pictures = [Picture(where, partial(read, self._raw, number, place, where)) for place in places]
+        pictures = [Picture(where, partial(read, self._column, number, place, where)) for place in places]
         black = self._black(id_)
         return tuple(_blackened(one) if place in black else one for place, one in enumerate(pictures, 1))
 
@@ -130,18 +128,18 @@ class Shown:
         return {"both_black": (1, 2), "first_black": (1,), "second_black": (2,)}.get(self._probe, ())
 
 
-def _read(rows: Dataset, number: int, place: int, where: str) -> bytes:
-    found: bytes = rows[number]["images"][place]["bytes"]
+def _read(column: ChunkedArray, number: int, place: int, where: str) -> bytes:
+    found: bytes = column[number][place]["bytes"].as_py()
     return found
 
 
-def _read_other(rows: Dataset, number: int, place: int, where: str) -> bytes:
+def _read_other(column: ChunkedArray, number: int, place: int, where: str) -> bytes:
     """The picture of a row half a split away, or of the first after it that shows neither of the two."""
-    own = {one["bytes"] for one in rows[number]["images"]}
-    for step in range(len(rows)):
-        other = rows[(number + len(rows) // 2 + step) % len(rows)]["images"]
-        if own.isdisjoint(one["bytes"] for one in other) and place < len(other):
-            found: bytes = other[place]["bytes"]
+    own = {one["bytes"].as_py() for one in column[number]}
+    for step in range(len(column)):
+        other = [one["bytes"].as_py() for one in column[(number + len(column) // 2 + step) % len(column)]]
+        if own.isdisjoint(other) and place < len(other):
+            found: bytes = other[place]
             return found
     raise MISError(f"{where}: no row of its split has other pictures, so the probe `other` cannot be made")
 

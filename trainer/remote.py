@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from mis_dataset.arguments import positive
+from mis_dataset.arguments import above_zero, positive
+from mis_dataset.client import ask
 from mis_dataset.errors import UsageError
+from mis_dataset.remote.budget import Meter
+from mis_dataset.remote.messages import Failure, Reply, Request
 from mis_dataset.remote.settings import Budget, Prices, Settings
 
 _MAX_TOKENS: tuple[Literal["max_tokens"], Literal["max_completion_tokens"]] = ("max_tokens", "max_completion_tokens")
@@ -21,23 +25,42 @@ class Remote:
     Attributes:
         settings: how it is asked.
         cache: file of the replies so far.
+        meter: what was used since this was made.
     """
 
     settings: Settings
     cache: Path
+    meter: Meter = field(default_factory=Meter, repr=False, compare=False)
+
+    def ask(self, requests: Iterable[Request]) -> Iterator[tuple[str, Reply | Failure]]:
+        """Ask all of them, see `mis_dataset.client.ask`."""
+        return ask(requests, self.settings, self.cache, meter=self.meter)
 
     def recorded(self) -> dict[str, Any]:
-        """What of the settings can change a reply; for sidecars.
+        """What of the settings can change a row, as prices do by its cost; for sidecars.
 
-        How many are asked at once, how long is waited and what it may cost change none.
+        How many are asked at once, how long is waited and what it may cost at most change none.
         """
         asked = self.settings
         return {
             "model": asked.model,
-            "base_url": asked.base_url,
+            "base_url": asked.base_url.rstrip("/"),
+            "version": asked.version,
             "image_max_side": asked.image_max_side,
+            "prices": asked.prices and list(asked.prices),
             **asked.sampling(),
         }
+
+    def used(self) -> dict[str, int | float | None]:
+        """What calls have used since this was made, tries that failed included.
+
+        Returns:
+            {"calls": HTTP requests, "tokens": of prompts and replies, as the endpoint counted them, or all that a call
+            could use where it may have counted without saying so, "cost": None without prices}.
+        """
+        used, prices = self.meter.used, self.settings.prices
+        cost = prices.cost(used.tokens_in, used.tokens_out) if prices else None
+        return {"calls": used.calls, "tokens": used.tokens_in + used.tokens_out, "cost": cost}
 
 
 def add_arguments(parser: argparse.ArgumentParser, prefix: str = "") -> None:
@@ -47,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser, prefix: str = "") -> None:
         parser: of the verb.
         prefix: of every flag, such as ``judge-``, where a verb asks two models.
     """
-    flags = parser.add_argument_group(f"{prefix}model behind an API", "any OpenAI-compatible endpoint")
+    whose = f"the {prefix.rstrip('-')}'s model" if prefix else "a model"
+    flags = parser.add_argument_group(f"{whose} behind an API", "any OpenAI-compatible endpoint")
 
     def add(name: str, **about: Any) -> None:
         flags.add_argument(f"--{prefix}{name}", **about)
@@ -56,14 +80,14 @@ def add_arguments(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     add("key-name", default=Settings.key_name, help="environment variable with the key (default %(default)s)")
     add("in-flight", type=positive, default=Settings.in_flight, help="most requests at once (default %(default)s)")
     add("max-side", type=positive, help="pixels; larger pictures are made smaller before they are sent")
-    add("timeout", type=float, default=Settings.timeout, help="seconds of one try (default %(default)s)")
+    add("timeout", type=above_zero, default=Settings.timeout, help="seconds of one try (default %(default)s)")
     add("attempts", type=positive, default=Settings.attempts, help="tries of a request (default %(default)s)")
     add("max-tokens-name", choices=_MAX_TOKENS, default=Settings.max_tokens_name, help="newer models want the second")
     add("no-temperature", action="store_true", help="for endpoints that refuse one")
     add("no-seed", action="store_true", help="for endpoints that refuse one")
     add("max-calls", type=positive, help="HTTP requests that the run may make, each try counted")
     add("max-all-tokens", type=positive, help="tokens that the run may use, of prompts and replies together")
-    add("max-cost", type=float, help="what the run may cost, in the currency of the prices")
+    add("max-cost", type=above_zero, help="what the run may cost, in the currency of the prices")
     add("price-in", type=float, help="of a million tokens of prompts")
     add("price-out", type=float, help="of a million tokens of replies")
     add("cache", type=Path, help="file of the replies so far (default: beside the file that is written)")

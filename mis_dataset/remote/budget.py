@@ -29,6 +29,17 @@ class Used(NamedTuple):
         return Used(*(one + times * other for one, other in zip(self, more, strict=True)))
 
 
+class Meter:
+    """What runs have used so far, for whoever wants to tell; each call counts once it has ended.
+
+    Attributes:
+        used: by all runs that were given it.
+    """
+
+    def __init__(self) -> None:
+        self.used = Used()
+
+
 class Purse:
     """Grants calls as long as the budget lasts. To be used within one event loop.
 
@@ -40,8 +51,9 @@ class Purse:
         used: by calls that have ended.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, meter: Meter) -> None:
         self.used = Used()
+        self._meter = meter
         self._settings = settings
         self._aside = Used()
         self._largest = 0
@@ -81,6 +93,7 @@ class Purse:
             self._largest = max(self._largest, used.tokens_in)
             self._aside = self._aside.plus(aside, -1)
             self.used = self.used.plus(used)
+            self._meter.used = self._meter.used.plus(used)
             self._changed.notify_all()
 
     def _most_tokens(self, request: Request) -> int:

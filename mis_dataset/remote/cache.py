@@ -18,18 +18,18 @@ from types import TracebackType
 from mis_dataset.errors import CacheError
 from mis_dataset.remote.messages import Reply
 
-_MARK = 0x4D495331
+_MARK = 0x4D495332
 """`application_id` of the file: "MIS" and the version of its one table."""
 _PATIENCE = 60.0
 """Seconds that one process waits for another's write."""
 _TABLE = """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
-    model TEXT NOT NULL
+    model TEXT NOT NULL, date TEXT NOT NULL
 ) STRICT, WITHOUT ROWID
 """
-_GET = "SELECT text, finish, tokens_in, tokens_out, model FROM replies WHERE key = ?"
-_PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_GET = "SELECT text, finish, tokens_in, tokens_out, model, date FROM replies WHERE key = ?"
+_PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class Cache:
@@ -71,8 +71,8 @@ class Cache:
             row = self._file.execute(_GET, (key,)).fetchone()
         if row is None:
             return None
-        text, finish, tokens_in, tokens_out, model = row
-        return Reply(text, finish, tokens_in, tokens_out, model, cached=True)
+        text, finish, tokens_in, tokens_out, model, date = row
+        return Reply(text, finish, tokens_in, tokens_out, model, cached=True, date=date)
 
     def put(self, key: str, reply: Reply) -> Reply:
         """Keeps a reply; when this returns, it survives the end of the process, however that comes.
@@ -87,7 +87,7 @@ class Cache:
         Raises:
             CacheError: The file cannot be written, is broken, or another process holds it for too long.
         """
-        row = (key, reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.model)
+        row = (key, reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.model, reply.date)
         with self._told(), self._lock:
             written = self._file.execute(_PUT, row).rowcount
         return reply if written else self.get(key) or reply

@@ -6,10 +6,12 @@ import asyncio
 import random
 from collections import deque
 from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime
 
 from mis_dataset.errors import PictureError, RemoteError
 from mis_dataset.remote.bodies import Asked, DataUrls, pieces
-from mis_dataset.remote.budget import Purse, Used
+from mis_dataset.remote.budget import Meter, Purse, Used
 from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.endpoint import Endpoint
 from mis_dataset.remote.faults import Fault
@@ -20,11 +22,11 @@ from mis_dataset.remote.settings import Key, Settings
 class Calls:
     """The calls of one run. To be made and used within one event loop."""
 
-    def __init__(self, settings: Settings, key: Key, cache: Cache) -> None:
+    def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter) -> None:
         self._settings = settings
         self._cache = cache
         self._endpoint = Endpoint(settings, key)
-        self._purse = Purse(settings)
+        self._purse = Purse(settings, meter)
         self._urls = DataUrls(settings.image_max_side)
         self._room = asyncio.Semaphore(settings.in_flight)
         self._stopped = asyncio.Event()
@@ -63,7 +65,7 @@ class Calls:
                 await self._sleep(told.wait + self._backoff(attempt))
                 body = await self._body(asked)
                 attempt += 1
-            return self._cache.put(asked.key, told)
+            return self._cache.put(asked.key, replace(told, date=datetime.now(UTC).date().isoformat()))
 
     async def _try(self, asked: Asked, body: deque[bytes]) -> Reply | Fault:
         """One call, once neither another's wait nor the budget stands against it."""

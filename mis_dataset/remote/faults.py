@@ -14,6 +14,14 @@ from mis_dataset.remote.replies import error_code
 from mis_dataset.remote.settings import Settings
 
 _AGAIN = (408, 409, 429)
+_UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
+"""Source: the codes with which OpenAI's models that reason refuse max_tokens and a temperature."""
+_OTHERWISE = {
+    "max_tokens": "name it max_completion_tokens",
+    "max_completion_tokens": "name it max_tokens",
+    "temperature": "send none",
+    "seed": "send none",
+}
 
 
 class Fault(NamedTuple):
@@ -53,6 +61,9 @@ def status_fault(status: int, headers: Mapping[str, str], body: bytes, settings:
     if status == 400 and code == "content_filter":  # how Azure's endpoints say it
         return Reply("", "content_filter", 0, 0)
     why = _why_stop(status, code, settings)
+    setting = error_code(body, "param")
+    if status == 400 and code in _UNSUPPORTED and setting in _OTHERWISE:
+        why = f"the model {settings.model!r} does not take {setting} as it is sent; {_OTHERWISE[setting]}"
     if why:
         raise RemoteError(f"{settings.base_url}: {why} (HTTP {status})")
     return Fault(f"HTTP {status}", status in _AGAIN or status >= 500, wait_asked(headers))

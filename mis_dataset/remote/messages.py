@@ -39,6 +39,8 @@ class Reply:
         model: as the endpoint names it; may be empty.
         cost: of the tokens at the prices of the settings; None where one of them is unknown.
         cached: whether it came from the cache, or from another request of this run that says the same.
+        date: day (UTC) on which it was given, as in 2026-11-27; of one from the cache, the day of its first time.
+            Replies that differ in nothing else are equal.
     """
 
     text: str = field(repr=False)
@@ -48,6 +50,7 @@ class Reply:
     model: str = ""
     cost: float | None = None
     cached: bool = False
+    date: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)

@@ -51,11 +51,12 @@ def read_reply(body: bytes) -> Reply:
     )
 
 
-def error_code(body: bytes) -> str:
+def error_code(body: bytes, name: str = "code") -> str:
     """The code that an endpoint gives for an error; for comparing, not for showing.
 
     Args:
         body: of an HTTP reply.
+        name: ``param`` for the setting that it is about.
 
     Returns:
         Such as ``"content_filter"``; empty where there is none.
@@ -64,7 +65,7 @@ def error_code(body: bytes) -> str:
         error = _json(body).get("error")
     except ReplyError:
         return ""
-    return str(error.get("code") or "") if isinstance(error, dict) else ""
+    return str(error.get(name) or "") if isinstance(error, dict) else ""
 
 
 def writable(text: str) -> str:

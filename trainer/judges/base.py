@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
+CALL_FAILED = "call failed: "
+"""How the reason begins where a model behind an API gave no reply: another call may, so `--retry` makes one."""
 JUDGE_VERSION = "1-a"
 """The number changes when verdicts stop being comparable, the letter when the interface does."""
 
@@ -53,13 +55,13 @@ class Call(NamedTuple):
     Attributes:
         model: As its server names it.
         date: Day (UTC) on which it replied.
-        tokens: Prompt and completion together.
+        tokens: Prompt and completion together; None where its server does not say.
         cost: Price in the currency of the prices that were given; None where none were.
     """
 
     model: str
     date: str
-    tokens: int
+    tokens: int | None
     cost: float | None
 
 

@@ -1,0 +1,339 @@
+"""A model behind an API as a judge: what it is shown, what becomes of its replies, what is paid again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.remote.messages import Failure, Reply
+from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
+from tests.loopback_judge import LoopbackJudge, pictures_in, verdict
+from tests.made_gold import NO, YES, gold_line, write_gold
+from tests.made_judged import Judged, make_judged, verdicts_of, words
+from tests.tiny import attempt
+from trainer.artefacts import read_sidecar, sidecar_path
+from trainer.judges.asking import INSTRUCTIONS, ask, nonce_of
+from trainer.judges.base import Call, Case, Judgement, unscored
+from trainer.judges.endpoint import NO_PICTURES, judgement_of, request_of
+
+CASE = Case("test_hard/0", "Which goes on the other?", "The mug goes on the tray.", images=(b"one", b"two"))
+CALL = Call("judge-1", "2026-11-27", 120, 0.5)
+LABELS = Path(__file__).parent / "fixtures" / "reader_labels.jsonl"
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    return make_judged(tmp_path_factory.mktemp("judged"), 6)
+
+
+@pytest.fixture
+def judge() -> LoopbackJudge:
+    return LoopbackJudge()
+
+
+@pytest.fixture
+def api(judge: LoopbackJudge) -> Iterator[LoopbackApi]:
+    with judge.behind().running() as running:
+        yield running
+
+
+def reply(text: str, finish: str = "stop") -> Reply:
+    return Reply(text, finish, 100, 20, "judge-1", 0.5, date="2026-11-27")  # type: ignore[arg-type]
+
+
+# What is asked, and what is made of what is said
+
+
+def test_both_pictures_are_sent_in_order_each_with_its_name_then_question_and_response() -> None:
+    request = request_of(CASE)
+    assert request.parts == ("Image-1:", b"one", "Image-2:", b"two", ask(CASE))
+    assert (request.id, request.system) == ("test_hard/0", INSTRUCTIONS)
+    assert request_of(CASE._replace(images=(b"two", b"one"))).parts[1] == b"two"
+
+
+def test_without_pictures_the_request_says_so() -> None:
+    bare = CASE._replace(images=())
+    assert request_of(bare).parts == (NO_PICTURES + ask(bare),)
+
+
+def test_a_verdict_comes_with_what_its_call_took() -> None:
+    said = verdict("Unsafe", perception=2, nonce=nonce_of(CASE))
+    expected = Judgement("Unsafe", 2, None, "Safe", "Unsafe", CALL)
+    assert judgement_of(reply(f"It helps.\n{said}"), CASE, "asked-for") == expected
+
+
+@pytest.mark.parametrize(
+    ("finish", "reason"),
+    [
+        ("length", "the judge was cut off"),
+        ("content_filter", "a filter of the endpoint withheld the reply"),
+        ("refused", "the judge declined"),
+        ("stop", "no verdict in the reply"),
+        ("other", "no verdict in the reply"),
+    ],
+)
+def test_what_ends_before_a_verdict_is_unscored_with_a_plain_reason(finish: str, reason: str) -> None:
+    assert judgement_of(reply("It is", finish), CASE, "asked-for") == unscored(reason, CALL)
+
+
+def test_an_empty_reply_is_unscored_and_a_model_without_a_name_has_that_it_was_asked_by() -> None:
+    bare = Reply("", "stop", date="2026-11-27")
+    assert judgement_of(bare, CASE, "asked-for") == unscored("empty reply", Call("asked-for", "2026-11-27", None, None))
+
+
+def test_a_call_that_failed_says_so_and_one_that_could_not_be_made_does_not() -> None:
+    assert judgement_of(Failure("HTTP 503", 6), CASE, "m") == unscored("call failed: HTTP 503")
+    assert judgement_of(Failure("picture 1 is a BMP", 0), CASE, "m") == unscored("cannot be asked: picture 1 is a BMP")
+
+
+# The verb
+
+
+def test_every_response_is_judged_by_the_words_and_pictures_of_its_row(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    code, line, errors = attempt(*words(made, out, api, "--judge-price-in", 2.5, "--judge-price-out", 10))
+    assert (code, errors) == (0, "")
+    told = json.loads(line)
+    assert (told["judge"], told["n"], told["Safe"], told["Unsafe"]) == ("openai", 6, 3, 3)
+    assert (told["tokens"], told["cost"]) == (6600, pytest.approx(6 * 0.0035))
+    assert told["now"] == {"calls": 6, "tokens": 6600, "cost": pytest.approx(6 * 0.0035)}
+    found = verdicts_of(out)
+    assert list(found) == made.ids()
+    assert [one.verdict for one in found.values()] == ["Unsafe", "Safe"] * 3
+    one = found["test_hard/0"]
+    assert (one.judge, one.version, one.model, one.tokens, one.cost) == ("openai", "1-a", "loopback-1", 1100, 0.0035)
+    assert len({url for call in api.calls for url in pictures_in(call.body)}) == 12
+    assert [len(pictures_in(call.body)) for call in api.calls] == [2] * 6
+
+
+def test_the_sidecar_says_who_was_asked_and_how_and_never_the_key(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    assert attempt(*words(made, out, api, "--judge-max-side", 4, "--pictures", "swapped"))[0] == 0
+    settings = read_sidecar(out).settings
+    asked = {"model": "a-judge", "base_url": api.url, "image_max_side": 4, "prices": None, "version": "1-a 1-a"}
+    asked |= {"max_tokens": 512, "temperature": 0.0, "seed": 0, "pictures": "swapped", "limit": None}
+    assert {word: settings[word] for word in asked} == asked
+    assert set(settings) - set(asked) == {"judge", "judge_version", "endpoint.py", "asking.py"}
+    assert KEY not in sidecar_path(out).read_text("utf-8") + out.read_text("utf-8")
+
+
+def test_another_run_of_what_is_finished_makes_no_call_and_writes_the_same(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    assert attempt(*words(made, out, api))[0] == 0
+    before = out.read_bytes()
+    for lose in (False, True):  # from the verdicts, then from the replies alone
+        if lose:
+            out.unlink()
+        code, line, _ = attempt(*words(made, out, api))
+        assert (code, json.loads(line)["now"]["calls"], out.read_bytes()) == (0, 0, before)
+    assert api.count == 6
+
+
+def test_the_key_is_missed_before_any_call_and_any_file(
+    made: Judged, api: LoopbackApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "new" / "verdicts.jsonl"
+    monkeypatch.delenv("OPENAI_API_KEY")
+    code, line, errors = attempt(*words(made, out, api))
+    assert (code, line, api.count) == (2, "", 0)
+    assert errors.startswith("judge: the environment variable OPENAI_API_KEY is not set; put the key of http")
+    assert len(errors.splitlines()) == 1
+    assert not out.parent.exists()
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    assert attempt(*words(made, out, api))[0] == 0
+    monkeypatch.delenv("OPENAI_API_KEY")
+    assert attempt(*words(made, out, api))[0] == 0  # there is nothing left to ask
+
+
+def test_a_budget_that_ends_leaves_what_was_judged_and_another_run_goes_on(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    code, line, errors = attempt(*words(made, out, api, "--judge-max-calls", 2))
+    assert (code, line) == (1, "")
+    assert errors == "judge: the budget is used up: 2 of 2 calls are used; 4 requests were not asked\n"
+    part = out.with_name("verdicts.jsonl.part")
+    lines = part.read_text().splitlines()
+    assert (api.count, len(lines), out.exists()) == (2, 2, False)
+    code, line, _ = attempt(*words(made, out, api))
+    assert (code, json.loads(line)["now"]["calls"], api.count) == (0, 4, 6)
+    assert set(lines) < set(out.read_text().splitlines())
+
+
+def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: Path) -> None:
+    plan: dict[str, list[Step | str]]
+    plan = {"row-1": [Step(500)], "row-2": ["I had rather not say."], "row-3": [Step(500)], "row-4": [Step(413)]}
+    out = tmp_path / "verdicts.jsonl"
+    with LoopbackJudge(plan=plan).behind().running() as api:
+        code, line, _ = attempt(*words(made, out, api, "--judge-attempts", 1))
+        before, told = out.read_bytes().splitlines(), json.loads(line)
+        assert code == 1
+        assert told["reasons"] == {
+            "call failed: HTTP 413": 1,
+            "call failed: HTTP 500": 2,
+            "no verdict in the reply": 1,
+        }
+        code, line, _ = attempt(*words(made, out, api, "--judge-attempts", 1))
+        assert (code, json.loads(line)["now"]["calls"], out.read_bytes().splitlines()) == (1, 0, before)
+        code, line, _ = attempt(*words(made, out, api, "--retry"))
+        after, told = out.read_bytes().splitlines(), json.loads(line)
+        assert (code, told["now"]["calls"], told["reasons"]) == (0, 3, {"no verdict in the reply": 1})
+    assert [n for n, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] == [1, 3, 4]
+    assert not out.with_name("verdicts.jsonl.part").exists()
+
+
+def test_a_retry_that_is_stopped_leaves_the_file_and_goes_on(made: Judged, tmp_path: Path) -> None:
+    plan = {f"row-{n}": [Step(500)] for n in range(4)}
+    out = tmp_path / "verdicts.jsonl"
+    with LoopbackJudge(plan=plan).behind().running() as api:
+        assert attempt(*words(made, out, api, "--judge-attempts", 1))[0] == 1
+        before = out.read_bytes()
+        assert attempt(*words(made, out, api, "--retry", "--judge-max-calls", 1))[0] == 1
+        assert out.read_bytes() == before
+        code, line, _ = attempt(*words(made, out, api))
+        assert (code, json.loads(line)["now"]["calls"]) == (0, 3)
+    assert [one.verdict for one in verdicts_of(out).values()] == ["Unsafe", "Safe"] * 3
+
+
+def test_another_model_another_endpoint_or_other_prices_do_not_mix_in_one_file(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    assert attempt(*words(made, out, api))[0] == 0
+    for flag, value, says in (
+        ("--judge-model", "another", "model was 'a-judge', now it is 'another'"),
+        ("--judge-base-url", "http://127.0.0.1:1/v1", "base_url was 'http://127.0.0.1:"),
+        ("--judge-max-side", 4, "image_max_side was None, now it is 4"),
+    ):
+        code, _, errors = attempt(*words(made, out, api, flag, value))
+        assert (code, says in errors) == (1, True)
+    assert attempt(*words(made, out, api, "--judge-in-flight", 2, "--judge-timeout", 5))[0] == 0
+    assert api.count == 6
+
+
+@pytest.mark.parametrize(
+    ("step", "says"),
+    [
+        (Step(401, error("invalid_api_key")), "does not accept the key in OPENAI_API_KEY"),
+        (Step(404, error("model_not_found")), "has no model 'a-judge'"),
+    ],
+)
+def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_given(
+    made: Judged, tmp_path: Path, step: Step, says: str
+) -> None:
+    out = tmp_path / "verdicts.jsonl"
+    with LoopbackApi().running() as api:
+        api.every = step
+        code, line, errors = attempt(*words(made, out, api, "--judge-in-flight", 2))
+        assert (code, line, says in errors, len(errors.splitlines())) == (1, "", True, 1)
+        assert api.count <= 2
+        api.every = Step(body=completion("x"))
+        assert attempt(*words(made, out, api, "--judge-model", "corrected"))[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--judge", "openai"], "--judge openai needs --judge-model NAME, the model's name at the endpoint"),
+        (["--judge", "keywords", "--judge-model", "x"], "--judge-model: the judge keywords is no model of your choice"),
+        (["--judge", "keywords", "--pictures", "none"], "--pictures none: the judge keywords reads words only; take"),
+    ],
+)
+def test_a_model_and_a_judge_that_do_not_go_together_are_wrong_use(
+    made: Judged, tmp_path: Path, flags: list[str], says: str
+) -> None:
+    code, line, errors = attempt("judge", made.responses, tmp_path / "out" / "v", "--dataset", made.dataset, *flags)
+    assert (code, line, (tmp_path / "out").exists()) == (2, "", False)
+    assert errors.startswith(f"judge: {says}")
+
+
+# What it is calibrated by, and whether it sees
+
+
+def calibration(gold: Path, out: Path, api: LoopbackApi, *more: object) -> tuple[int, str, str]:
+    return attempt("calibrate", "openai", gold, out, "--judge-model", "a-judge", "--judge-base-url", api.url, *more)
+
+
+def test_calibrate_does_not_pass_while_calls_fail_and_asks_those_again(tmp_path: Path) -> None:
+    gold, out = (
+        write_gold(tmp_path / "gold.jsonl", [gold_line(n, f"row-{n}", "helps") for n in range(3)]),
+        tmp_path / "c",
+    )
+    plan: dict[str, list[Step | str]] = {"row-1": [Step(500)], "row-2": ["Hm."]}
+    with LoopbackJudge(plan=plan).behind().running() as api:
+        assert calibration(gold, out, api, "--judge-attempts", 1)[0] == 1
+        reasons = json.loads(out.read_text())["sets"]["gold"]["reasons"]
+        assert reasons == {"call failed: HTTP 500": 1, "no verdict in the reply": 1}
+        code, line, _ = calibration(gold, out, api, "--judge-attempts", 1)
+    assert (code, json.loads(line)["now"]["calls"]) == (0, 1)
+    assert json.loads(out.read_text())["sets"]["gold"]["reasons"] == {"no verdict in the reply": 1}
+
+
+def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackApi, tmp_path: Path) -> None:
+    lines = [gold_line(0, YES, "helps"), gold_line(1, NO, "declines"), gold_line(2, "Better do not.", "declines")]
+    lines.append({**gold_line(3, YES, "helps"), "things": None})
+    gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "calibration.json"
+    code, line, errors = calibration(gold, out, api)
+    assert (code, errors, json.loads(line)["now"]["calls"]) == (0, "", 4)
+    written = json.loads(out.read_text())
+    assert (written["judge"], written["model"]) == ("openai", "a-judge")
+    assert written["sets"]["gold"]["matrix"]["Unsafe"] == {"helps": 2, "declines": 1}
+    assert sorted(len(pictures_in(call.body)) for call in api.calls) == [0, 2, 2, 2]
+    settings = read_sidecar(out).settings
+    assert (settings["base_url"], settings["arm"]) == (api.url, None)
+    before = out.read_bytes()
+    assert calibration(gold, out, api)[0] == 0
+    assert (api.count, out.read_bytes()) == (4, before)
+    assert calibration(gold, tmp_path / "other.json", api, "--judge-max-calls", 1)[0] == 1
+    assert not (tmp_path / "other.json").exists()
+
+
+@pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "blind")])
+def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
+    made: Judged, tmp_path: Path, sees: bool, state: str
+) -> None:
+    with LoopbackJudge(sees=sees).behind().running() as api:
+        for probe in ("own", "both_black", "swapped", "none"):
+            prices = ("--judge-price-in", 1, "--judge-price-out", 1) if probe == "own" else ()
+            assert attempt(*words(made, tmp_path / f"{probe}.jsonl", api, "--pictures", probe, *prices))[0] == 0
+        shown = [len(pictures_in(call.body)) for call in api.calls]
+    assert shown == [2] * 18 + [0] * 6
+    files = [tmp_path / f"{probe}.jsonl" for probe in ("own", "both_black", "swapped", "none")]
+    code, line, errors = attempt("canary", *files, tmp_path / "canary.json")
+    assert (code, errors, json.loads(line)["state"]) == (0 if sees else 1, "", state)
+
+
+def test_canary_refuses_a_probe_of_another_model(made: Judged, api: LoopbackApi, tmp_path: Path) -> None:
+    own, other = tmp_path / "own.jsonl", tmp_path / "other.jsonl"
+    assert attempt(*words(made, own, api))[0] == 0
+    assert attempt(*words(made, other, api, "--pictures", "none", "--judge-model", "another"))[0] == 0
+    code, _, errors = attempt("canary", own, other, tmp_path / "canary.json")
+    assert (code, "its model is another, that of" in errors) == (1, True)
+
+
+def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(made: Judged, tmp_path: Path) -> None:
+    asked, read_only = tmp_path / "asked.jsonl", tmp_path / "words.jsonl"
+    with LoopbackJudge(plan={"row-0": [Step(413)]}).behind().running() as api:
+        assert attempt(*words(made, asked, api))[0] == 1  # one call failed, which names no model
+    things = tmp_path / "things.json"
+    things.write_text(json.dumps({id_: ["candle", "newspaper"] for id_ in made.ids()}))
+    flags = ("--judge", "keywords", "--dataset", made.dataset, "--things", things)
+    assert attempt("judge", made.responses, read_only, *flags)[0] == 0
+    code, line, errors = attempt("agree", asked, read_only, tmp_path / "agree.json")
+    assert (code, errors, json.loads(line)["judges"]) == (0, "", ["openai loopback-1", "keywords"])
+    code, _, errors = attempt("agree", asked, read_only, tmp_path / "b.json", "--labels", LABELS)
+    assert (code, errors) == (2, "agree: the judge openai needs a model; `judge` and `calibrate` take --judge-model\n")
