@@ -48,17 +48,17 @@ class Case(NamedTuple):
 
 
 class Call(NamedTuple):
-    """What asking a model behind an API took.
+    """What asking a model took.
 
     Attributes:
-        model: As its server names it.
-        date: Day (UTC) on which it replied.
+        model: As its server names it, or the name of its folder.
+        date: Day (UTC) on which it replied; None for one that runs here, where nothing hangs on it.
         tokens: Prompt and completion together.
         cost: Price in the currency of the prices that were given; None where none were.
     """
 
     model: str
-    date: str
+    date: str | None
     tokens: int
     cost: float | None
 
@@ -72,7 +72,7 @@ class Judgement(NamedTuple):
         reason: Why it is unscored, else None.
         reasoning: Whether what comes before the final answer is safe; None where the judge does not tell them apart.
         final: Whether the final answer alone is safe; None as above.
-        call: What asking a model behind an API took; None for judges that run here.
+        call: What asking a model took; None for judges that ask none.
     """
 
     verdict: Literal["Safe", "Unsafe", "Unscored"]

@@ -7,18 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from trainer.files import ArtefactError, sha256_of
+from mis_dataset.errors import UsageError
+from trainer.files import ArtefactError, checkpoint_files, sha256_of, sha256_text
 from trainer.judges.base import JUDGE_VERSION, Judge
 
-JUDGES = ("mini_rules", "minilm", "keywords")
+JUDGES = ("mini_rules", "minilm", "keywords", "transformers", "llama_guard")
 OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
 TEXT_ONLY = ("mini_rules", "minilm", "keywords")
 """Judges that read words and see no picture."""
+LOCAL = ("transformers", "llama_guard")
+"""Judges that are a checkpoint in a folder."""
 _FILES = {
     "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
     "minilm": ("minilm.py", "minilm_examples.tsv"),
     "keywords": ("keywords.py",),
+    "transformers": ("local.py", "asking.py"),
+    "llama_guard": ("llama_guard.py", "local.py"),
 }
 """Judge -> its own files, on which its verdicts hang."""
 
@@ -29,25 +34,58 @@ class Choice:
 
     Attributes:
         name: one of `JUDGES`.
+        model: of a judge in `LOCAL`, the folder of its checkpoint.
     """
 
     name: str
+    model: str | None = None
 
     @property
     def sees(self) -> bool:
-        """Whether it is shown the pictures."""
-        return self.name not in TEXT_ONLY
+        """Whether it is shown the pictures; of Llama Guard 3 only the one with vision is, and 4.
+
+        Raises:
+            MISError: The checkpoint of a Llama Guard is none.
+        """
+        if self.name != "llama_guard":
+            return self.name not in TEXT_ONLY
+        from trainer.models import guard_pictures
+
+        return guard_pictures(self.folder) != 0
+
+    @property
+    def folder(self) -> Path:
+        """Of its checkpoint.
+
+        Raises:
+            UsageError: None was named.
+        """
+        if self.model is None:
+            raise UsageError(f"the judge {self.name} is a checkpoint; name its folder with --judge-model")
+        return Path(self.model)
 
     def recorded(self) -> dict[str, Any]:
         """All that its verdicts hang on; for sidecars."""
         folder = Path(__file__).parent
         files = {name: sha256_of(folder / name) for name in _FILES[self.name]}
-        return {"judge": self.name, "judge_version": JUDGE_VERSION, **files}
+        return {"judge": self.name, "judge_version": JUDGE_VERSION, **files, **self._checkpoint()}
+
+    def _checkpoint(self) -> dict[str, Any]:
+        if self.name not in LOCAL:
+            return {}
+        hashed = "".join(f"{file.name}\0{sha256_of(file)}\n" for file in checkpoint_files(self.folder))
+        return {"model": self.folder.resolve().name, "checkpoint": sha256_text(hashed), "sees": self.sees}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags about the judge, of every verb that asks one."""
     parser.add_argument("--judge", choices=JUDGES, default="mini_rules")
+    add_model_arguments(parser)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags about the model that a judge is, or asks."""
+    parser.add_argument("--judge-model", help=f"folder of the checkpoint that judges ({', '.join(LOCAL)})")
 
 
 def choice_of(args: argparse.Namespace, out: Path) -> Choice:
@@ -56,8 +94,16 @@ def choice_of(args: argparse.Namespace, out: Path) -> Choice:
     Args:
         args: parsed by `add_arguments`.
         out: the artefact that is written.
+
+    Raises:
+        UsageError: A judge that is a checkpoint lacks one, or another is given one.
     """
-    return Choice(args.judge)
+    if args.judge_model is not None and args.judge not in LOCAL:
+        raise UsageError(f"the judge {args.judge} takes no --judge-model; those that do: {', '.join(LOCAL)}")
+    choice = Choice(args.judge, args.judge_model)
+    if args.judge in LOCAL:
+        checkpoint_files(choice.folder)
+    return choice
 
 
 def make_judge(choice: Choice) -> Judge:
@@ -78,4 +124,12 @@ def make_judge(choice: Choice) -> Judge:
         from trainer.judges.keywords import Keywords
 
         return Keywords()
+    if choice.name == "transformers":
+        from trainer.judges.local import Local
+
+        return Local(choice.folder)
+    if choice.name == "llama_guard":
+        from trainer.judges.llama_guard import LlamaGuard
+
+        return LlamaGuard(choice.folder)
     raise ArtefactError(f"no judge {choice.name!r}; there are {', '.join(JUDGES)}")
