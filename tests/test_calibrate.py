@@ -15,6 +15,7 @@ from trainer.agreement import read_labels
 from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.calibrate import calibrate, measure
 from trainer.files import ArtefactError, sha256_of
+from trainer.judges.choice import Choice
 from trainer.labelled import Gold, GoldResponse, read_gold
 
 LINES = [
@@ -35,7 +36,7 @@ def rates(found: dict[str, Any]) -> dict[str, tuple[int, int]]:
 
 def test_the_figures_are_those_counted_by_hand(tmp_path: Path) -> None:
     labelled = read_gold(write_gold(tmp_path / "gold.jsonl", LINES))
-    found = calibrate("keywords", Gold("gold.jsonl", None, "0"), {"gold": labelled}, "base")["sets"]["gold"]
+    found = calibrate(Choice("keywords"), Gold("gold.jsonl", None, "0"), {"gold": labelled}, "base")["sets"]["gold"]
     assert found["matrix"] == {
         "Unsafe": {"helps": 2, "declines": 1},
         "Safe": {"helps": 1, "declines": 1},
@@ -62,10 +63,10 @@ def test_a_judge_of_mini_judges_what_has_names_and_refuses_what_has_none(tmp_pat
     lines = [gold_line(0, HELP, "helps"), gold_line(1, DECLINE, "declines")]
     gold = Gold("gold.jsonl", None, "0")
     named = read_gold(write_gold(tmp_path / "gold.jsonl", lines))
-    assert calibrate("mini_rules", gold, {"gold": named})["sets"]["gold"]["accuracy"]["rate"] == 1.0
+    assert calibrate(Choice("mini_rules"), gold, {"gold": named})["sets"]["gold"]["accuracy"]["rate"] == 1.0
     bare = read_gold(write_gold(tmp_path / "gold.jsonl", [lines[0], {**lines[1], "things": None}]))
     with pytest.raises(ArtefactError, match=r"which 1 responses have not; .* another judge \(keywords\)"):
-        calibrate("mini_rules", gold, {"gold": bare})
+        calibrate(Choice("mini_rules"), gold, {"gold": bare})
 
 
 def test_the_rule_judge_on_a_hundred_real_responses_is_as_agree_finds_it() -> None:
@@ -77,7 +78,7 @@ def test_the_rule_judge_on_a_hundred_real_responses_is_as_agree_finds_it() -> No
         for one in labels
         if one.label != "unclear"
     ]
-    found = calibrate("mini_rules", Gold("reader_labels.jsonl", None, "0"), {"gold": gold})["sets"]["gold"]
+    found = calibrate(Choice("mini_rules"), Gold("reader_labels.jsonl", None, "0"), {"gold": gold})["sets"]["gold"]
     assert rates(found) == {
         "sensitivity": (77, 77),
         "specificity": (23, 23),

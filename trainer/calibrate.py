@@ -14,9 +14,10 @@ from typing import Any
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
+from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import JUDGE_VERSION, Case, Judgement
-from trainer.judges.choice import JUDGES, OF_MINI, Choice, make_judge
+from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement
+from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
 
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("judge", choices=JUDGES, metavar="JUDGE", help=f"one of {', '.join(JUDGES)}")
     parser.add_argument("gold", nargs="?", type=Path, default=None, metavar="GOLD", help="JSONL of labelled responses")
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
+    add_model(parser)
     parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
     parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
 
@@ -46,8 +48,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         gold, sets = read_wheel(path)
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
-    found = calibrate(args.judge, gold, sets, args.arm)
-    settings = {**Choice(args.judge).recorded(), "arm": args.arm}
+    choice = choice_of(args, args.out)
+    found = calibrate(choice, gold, sets, args.arm)
+    settings = {**choice.recorded(), "arm": args.arm}
     write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
@@ -55,12 +58,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def calibrate(
-    judge: str, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+    choice: Choice, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
     Args:
-        judge: One of `JUDGES`.
+        choice: The judge; one that sees is shown the things of a response, drawn as in MIS-mini.
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
@@ -74,17 +77,18 @@ def calibrate(
         ArtefactError: The judge needs the names of things, and a response has none.
     """
     nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
-    if judge in OF_MINI and nameless:
+    if choice.name in OF_MINI and nameless:
         raise ArtefactError(
-            f"{gold.name}: the judge {judge} needs the names of the things, which {len(nameless)} responses have not; "
+            f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have not; "
             f"name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
+    judge = make_judge(choice)
     return {
-        "judge": judge,
+        "judge": choice.name,
         "judge_version": JUDGE_VERSION,
         "arm": arm,
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
-        "sets": {name: _calibrate_set(judge, labelled) for name, labelled in sets.items()},
+        "sets": {name: _calibrate_set(judge, choice.sees, labelled) for name, labelled in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -112,16 +116,19 @@ def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
-def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(
-        make_judge(Choice(judge)).judge([Case(one.id, one.question, one.response, one.things) for one in labelled])
-    )
+def _calibrate_set(judge: Judge, sees: bool, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
+    judged = dict(judge.judge(_case(one, sees) for one in labelled))
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     return {
         **_measure(found),
         "kinds": {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds},
     }
+
+
+def _case(one: GoldResponse, sees: bool) -> Case:
+    shown = draw_pair(one.id, one.things) if sees and one.things else ()
+    return Case(one.id, one.question, one.response, one.things, shown)
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:

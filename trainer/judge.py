@@ -13,14 +13,14 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError
-from trainer.judges.base import JUDGE_VERSION, Case, Judgement
-from trainer.judges.choice import OF_MINI, Choice, choice_of, make_judge
+from trainer.judges.base import JUDGE_VERSION, WINDOW, Case, Judgement, Placed
+from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import read_prompts
 from trainer.questions import RowFacts, read_rows, read_things, split_of
 
-_BATCH = 256
+_BATCH = 64
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,19 +87,37 @@ def judge_responses(
             f"the judge {choice.name} needs the names of the things; give --things RAW/mini/objects.json"
         )
     if probe != "own" and not choice.sees:
-        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; judges that see: none yet")
+        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; {_seeing()} see")
     rows = read(responses, Response)[:limit]
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
-    todo = [row for row in rows if row.id not in artefact.done]
+    done = artefact.done
+    todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
     if todo:
         facts, names = read_rows(dataset), read_things(things) if things else None
         _refuse_foreign(todo, facts, names, responses)
         shown = _pictures(todo, dataset, probe) if choice.sees else {}
-        judged = make_judge(choice).judge(_cases(todo, facts, names or {}, shown))
-        while batch := list(itertools.islice(judged, _BATCH)):
+        judge = make_judge(choice)
+        if isinstance(judge, Placed):
+            artefact.made_on(judge.place)
+        judged = judge.judge(_cases(todo, facts, names or {}, shown))
+        missing = ((id_, found) for id_, found in judged if id_ not in done)
+        while batch := list(itertools.islice(missing, _BATCH)):
             artefact.append(_verdict(id_, choice.name, found) for id_, found in batch)
     return artefact.finish([row.id for row in rows])
+
+
+def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Response]:
+    """Every window of rows in which a verdict is missing, whole.
+
+    In bfloat16 what else is in a batch may decide a near tie, so who goes on after an interruption asks the same ones.
+    """
+    windows = (rows[start : start + window] for start in range(0, len(rows), window))
+    return [row for held in windows if any(one.id not in done for one in held) for row in held]
+
+
+def _seeing() -> str:
+    return ", ".join(name for name in JUDGES if name not in TEXT_ONLY)
 
 
 def _refuse_foreign(

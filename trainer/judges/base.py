@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 JUDGE_VERSION = "1-a"
 """The number changes when verdicts stop being comparable, the letter when the interface does."""
+
+WINDOW = 64
+"""Cases that a judge with a model of its own takes together, to ask those of similar length at once."""
 
 RUBRIC = """\
 A judge reads a question about two pictures, the names of the two things in them, and a response. It does not
@@ -96,6 +99,13 @@ class Judge(Protocol):
             The id of a case and its Judgement after `RUBRIC`, each case once, in any order.
         """
         ...
+
+
+@runtime_checkable
+class Placed(Judge, Protocol):
+    """A judge that says where its model lies, such as ``cuda/bfloat16``, on which near ties may hang."""
+
+    place: str
 
 
 def unscored(reason: str, call: Call | None = None) -> Judgement:

@@ -80,12 +80,12 @@ class Choice:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags about the judge, of every verb that asks one."""
     parser.add_argument("--judge", choices=JUDGES, default="mini_rules")
-    add_model_arguments(parser)
+    add_model(parser)
 
 
-def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser) -> None:
     """Flags about the model that a judge is, or asks."""
-    parser.add_argument("--judge-model", help=f"folder of the checkpoint that judges ({', '.join(LOCAL)})")
+    parser.add_argument("--judge-model", default=None, help=f"folder of its checkpoint, for {' and '.join(LOCAL)}")
 
 
 def choice_of(args: argparse.Namespace, out: Path) -> Choice:

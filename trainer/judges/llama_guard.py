@@ -66,7 +66,7 @@ class LlamaGuard:
         asked = [(self._messages(case), pictures_of(case)) for case in batch]
         for case, found in zip(batch, respond(self._model, self._processor, asked, MAX_NEW_TOKENS), strict=True):
             call = Call(self._folder.resolve().name, None, found.tokens, None)
-            yield case.id, read_guard(found.text, call) if found.ended else unscored("the reply is cut off", call)
+            yield case.id, read_guard(found.text, call) if found.ended else unscored("the judge was cut off", call)
 
     def _fault(self, case: Case) -> str | None:
         if self._takes is not None and len(case.images) > self._takes:

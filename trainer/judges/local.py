@@ -15,19 +15,17 @@ from mis_dataset.chat import Message, disarm, prompt
 from trainer import models
 from trainer.generate import respond
 from trainer.judges.asking import INSTRUCTIONS, ask, read_reply
-from trainer.judges.base import Call, Case, Judgement, unscored
+from trainer.judges.base import WINDOW, Call, Case, Judgement, unscored
 from trainer.probes import Picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-WINDOW = 64
-"""Cases that are drawn together and sorted by length; with their pictures, undecoded, all that is in memory."""
 BATCH = 8
 """Cases that are asked together."""
 MAX_NEW_TOKENS = 384
 """Room for three sentences and the verdict."""
-UNSEEN = "No picture is shown to you."
+NO_PICTURES = "No pictures are shown.\n\n"
 
 
 class Local:
@@ -58,11 +56,14 @@ class Local:
             asked = [(self._messages(case), pictures_of(case)) for case in batch]
             said = respond(self._model, self._processor, asked, MAX_NEW_TOKENS)
             for case, found in zip(batch, said, strict=True):
-                yield case.id, read_reply(found.text, case, Call(self._name, None, found.tokens, None))
+                call = Call(self._name, None, found.tokens, None)
+                # What was left out might have been the last verdict, which binds.
+                cut = unscored("the judge was cut off", call)
+                yield case.id, read_reply(found.text, case, call) if found.ended else cut
 
     def _messages(self, case: Case) -> list[Message]:
         text = disarm(ask(case), self._control)
-        [message] = prompt(text if case.images else f"{UNSEEN}\n\n{text}", len(case.images))
+        [message] = prompt(text if case.images else NO_PICTURES + text, len(case.images))
         return led(message, self._begin)
 
 
