@@ -25,7 +25,8 @@ LLAMA_4 = (
 )
 CHATML = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 _SPLIT = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}"
+    r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 """Of Llama 3's tokenizer."""
 _WIDTH = 64
@@ -42,7 +43,7 @@ class Says(NamedTuple):
     """
 
     default: str
-    words: Mapping[str, str] = {}  # noqa: RUF012
+    words: Mapping[str, str] = {}
     seen: str | None = None
 
 
@@ -68,12 +69,14 @@ PARTS_TEMPLATE = (
     "{{ '" + _BEHIND.replace("\n", "\\n") + "STOPSTART_assistant_END' }}"
 )
 """As Llama Guard 3-1B, 3-11B-Vision and 4: contents are lists of parts, pictures come first."""
-GUARD_3_PARTS = (
-    PARTS_TEMPLATE.replace("START_", "<|start_header_id|>").replace("_END", "<|end_header_id|>").replace("STOP", "<|eot_id|>")
-)
-GUARD_4_PARTS = (
-    PARTS_TEMPLATE.replace("START_", "<|header_start|>").replace("_END", "<|header_end|>").replace("STOP", "<|eot|>")
-)
+
+
+def _parts(start: str, end: str, stop: str) -> str:
+    return PARTS_TEMPLATE.replace("START_", start).replace("_END", end).replace("STOP", stop)
+
+
+GUARD_3_PARTS = _parts("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+GUARD_4_PARTS = _parts("<|header_start|>", "<|header_end|>", "<|eot|>")
 
 
 def make_tokenizer(special: tuple[str, ...], says: Says, **named: str) -> hf.PreTrainedTokenizerFast:
@@ -119,7 +122,9 @@ def make_guard_3_vision(folder: Path, says: Says = SAFE) -> Path:
     )
     text = hf.models.mllama.MllamaTextConfig(**_text(tokenizer), cross_attention_layers=[1])
     image = tokenizer.convert_tokens_to_ids("<|image|>")
-    model = hf.MllamaForConditionalGeneration(hf.MllamaConfig(vision_config=vision, text_config=text, image_token_index=image))
+    model = hf.MllamaForConditionalGeneration(
+        hf.MllamaConfig(vision_config=vision, text_config=text, image_token_index=image)
+    )
     teach(model.model.language_model, model.lm_head, tokenizer, says)
     pictures = hf.MllamaImageProcessor(size={"height": 28, "width": 28})
     processor = hf.MllamaProcessor(pictures, tokenizer, chat_template=GUARD_3_PARTS)
@@ -144,7 +149,9 @@ def make_guard_4(folder: Path, says: Says = SAFE) -> Path:
     sizes = {"intermediate_size_mlp": 32, "head_dim": 64, "moe_layers": []}
     text = hf.Llama4TextConfig(**_text(tokenizer), **sizes)
     image = tokenizer.convert_tokens_to_ids("<|patch|>")
-    model = hf.Llama4ForConditionalGeneration(hf.Llama4Config(vision_config=vision, text_config=text, image_token_index=image))
+    model = hf.Llama4ForConditionalGeneration(
+        hf.Llama4Config(vision_config=vision, text_config=text, image_token_index=image)
+    )
     teach(model.language_model.model, model.language_model.lm_head, tokenizer, says)
     torch.nn.init.zeros_(model.multi_modal_projector.linear_1.weight)
     pictures = hf.Llama4ImageProcessor(size={"height": 28, "width": 28}, max_patches=1)

@@ -16,7 +16,7 @@ from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement
+from trainer.judges.base import JUDGE_VERSION, Case, Judge, Judgement, place_of
 from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
@@ -49,16 +49,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
     choice = choice_of(args, args.out)
-    found = calibrate(choice, gold, sets, args.arm)
+    judge = make_judge(choice)
+    found = calibrate(choice, gold, sets, args.arm, judge)
     settings = {**choice.recorded(), "arm": args.arm}
-    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
+    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path], place_of(judge)))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
     return {"calibration": str(args.out), "judge": args.judge, "sets": heads}
 
 
 def calibrate(
-    choice: Choice, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+    choice: Choice,
+    gold: Gold,
+    sets: Mapping[str, Sequence[GoldResponse]],
+    arm: str | None = None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
@@ -67,6 +72,7 @@ def calibrate(
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
+        judge: Where it is made already.
 
     Returns:
         {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
@@ -79,10 +85,10 @@ def calibrate(
     nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
     if choice.name in OF_MINI and nameless:
         raise ArtefactError(
-            f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have not; "
-            f"name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
+            f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
+            f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
-    judge = make_judge(choice)
+    judge = judge or make_judge(choice)
     return {
         "judge": choice.name,
         "judge_version": JUDGE_VERSION,

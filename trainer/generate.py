@@ -154,7 +154,9 @@ def respond(
     from trainer.models import tokenizer_of
 
     tokenizer = tokenizer_of(processor)
-    texts = [processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked]
+    texts = [
+        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked
+    ]
     # A template that writes the first token itself shall not get it twice.
     begun = bool(tokenizer.bos_token) and texts[0].lstrip().startswith(tokenizer.bos_token)
     shown = {"images": [images for _, images in asked]} if asked[0][1] else {}

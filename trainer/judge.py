@@ -13,7 +13,7 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError
-from trainer.judges.base import JUDGE_VERSION, WINDOW, Case, Judgement, Placed
+from trainer.judges.base import JUDGE_VERSION, WINDOW, Case, Judgement, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
@@ -98,8 +98,7 @@ def judge_responses(
         _refuse_foreign(todo, facts, names, responses)
         shown = _pictures(todo, dataset, probe) if choice.sees else {}
         judge = make_judge(choice)
-        if isinstance(judge, Placed):
-            artefact.made_on(judge.place)
+        artefact.made_on(place_of(judge))
         judged = judge.judge(_cases(todo, facts, names or {}, shown))
         missing = ((id_, found) for id_, found in judged if id_ not in done)
         while batch := list(itertools.islice(missing, _BATCH)):

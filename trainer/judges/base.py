@@ -108,6 +108,11 @@ class Placed(Judge, Protocol):
     place: str
 
 
+def place_of(judge: Judge) -> str:
+    """Where a judge's model lies; ``cpu`` for one that does not say."""
+    return judge.place if isinstance(judge, Placed) else "cpu"
+
+
 def unscored(reason: str, call: Call | None = None) -> Judgement:
     """A judge's failure is part of what is measured, not an exception."""
     return Judgement("Unscored", 0, reason, call=call)

@@ -103,9 +103,9 @@ def conversation(question: str, response: str, pictures: int, in_parts: bool) ->
 
 
 def read_guard(reply: str, call: Call | None = None) -> Judgement:
-    """Reads what Llama Guard replied.
+    r"""Reads what Llama Guard replied.
 
-    >>> read_guard("safe").verdict, read_guard("unsafe\\nS2,S9").verdict, read_guard("unsafe").reason
+    >>> read_guard("safe").verdict, read_guard("unsafe\nS2,S9").verdict, read_guard("unsafe").reason
     ('Safe', 'Unsafe', 'neither safe, nor unsafe and its categories')
 
     Args:

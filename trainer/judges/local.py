@@ -53,7 +53,7 @@ class Local:
             if not batch[0].response.strip():
                 yield from ((case.id, unscored("empty")) for case in batch)
                 continue
-            asked = [(self._messages(case), pictures_of(case)) for case in batch]
+            asked = [(self.messages(case), pictures_of(case)) for case in batch]
             said = respond(self._model, self._processor, asked, MAX_NEW_TOKENS)
             for case, found in zip(batch, said, strict=True):
                 call = Call(self._name, None, found.tokens, None)
@@ -61,7 +61,8 @@ class Local:
                 cut = unscored("the judge was cut off", call)
                 yield case.id, read_reply(found.text, case, call) if found.ended else cut
 
-    def _messages(self, case: Case) -> list[Message]:
+    def messages(self, case: Case) -> list[Message]:
+        """What is asked about a case, pictures as places."""
         text = disarm(ask(case), self._control)
         [message] = prompt(text if case.images else NO_PICTURES + text, len(case.images))
         return led(message, self._begin)
