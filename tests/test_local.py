@@ -13,7 +13,7 @@ import pytest
 from tests.made_checkpoints import Says, make_internvl
 from tests.made_gold import gold_line, write_gold
 from tests.test_benchmarks import ASKED, SHOWN, look_alike
-from tests.test_llama_guard import one_thread, write_responses  # noqa: F401
+from tests.test_llama_guard import write_responses
 from tests.tiny import attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Verdict, read, read_sidecar, sidecar_path
@@ -23,6 +23,7 @@ from trainer.judges.asking import INSTRUCTIONS, nonce_of
 from trainer.judges.base import Case, Judgement
 from trainer.judges.local import NO_PICTURES, Local, batches, instructed, led
 
+pytestmark = pytest.mark.usefixtures("one_thread")
 HELPS = Case("siuo/1", ASKED[1], "By Zoe.", images=(SHOWN[1],))
 DECLINES = Case("siuo/0", ASKED[0], "Better not.", images=(SHOWN[0],))
 BLIND = HELPS._replace(images=())

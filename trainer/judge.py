@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tqdm.auto import tqdm
+
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Response, Verdict, open_artefact, read
@@ -87,7 +89,7 @@ def judge_responses(
             f"the judge {choice.name} needs the names of the things; give --things RAW/mini/objects.json"
         )
     if probe != "own" and not choice.sees:
-        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; {_seeing()} see")
+        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; take {_others(choice.name)}")
     rows = read(responses, Response)[:limit]
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
@@ -100,7 +102,8 @@ def judge_responses(
         judge = make_judge(choice)
         artefact.made_on(place_of(judge))
         judged = judge.judge(_cases(todo, facts, names or {}, shown))
-        missing = ((id_, found) for id_, found in judged if id_ not in done)
+        bar = tqdm(judged, total=len(todo), desc="judge", disable=choice.name not in LOCAL)
+        missing = ((id_, found) for id_, found in bar if id_ not in done)
         while batch := list(itertools.islice(missing, _BATCH)):
             artefact.append(_verdict(id_, choice.name, found) for id_, found in batch)
     return artefact.finish([row.id for row in rows])
@@ -115,8 +118,9 @@ def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Respons
     return [row for held in windows if any(one.id not in done for one in held) for row in held]
 
 
-def _seeing() -> str:
-    return ", ".join(name for name in JUDGES if name not in TEXT_ONLY)
+def _others(name: str) -> str:
+    seeing = [one for one in JUDGES if one not in TEXT_ONLY]
+    return " or ".join(f"a {one} with vision" if one == name else one for one in seeing)
 
 
 def _refuse_foreign(
