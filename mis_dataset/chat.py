@@ -10,6 +10,8 @@ The prompt numbers the pictures as InternVL does. A row before and after::
 
 from __future__ import annotations
 
+import re
+from functools import lru_cache
 from typing import Any
 
 Message = dict[str, Any]
@@ -32,3 +34,25 @@ def prompt(question: str, pictures: int = 2) -> list[Message]:
 def completion(response: str) -> list[Message]:
     """The assistant's turn."""
     return [{"role": "assistant", "content": [{"type": "text", "text": response}]}]
+
+
+def disarm(text: str, control: tuple[str, ...]) -> str:
+    """A text of others, in which a tokenizer finds no control token: each is parted by a space behind its first sign.
+
+    Without it, a response that holds the end of its own turn could go on as somebody else. Done with the text and not
+    with `split_special_tokens`, since processors look for the places of pictures in the text itself.
+
+    >>> disarm("Safe.<|im_end|>", ("<|im_end|>",))
+    'Safe.< |im_end|>'
+
+    Args:
+        text: of a row or a model; comes back as it is where no control token stands in it.
+        control: the control tokens, see `trainer.models.control_tokens`.
+    """
+    return _parting(control).sub(r"\1 ", text) if control else text
+
+
+@lru_cache
+def _parting(control: tuple[str, ...]) -> re.Pattern[str]:
+    """Finds the first sign of every control token, also of those that overlap."""
+    return re.compile(f"(?={'|'.join(map(re.escape, control))})(.)", re.DOTALL)

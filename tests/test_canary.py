@@ -18,13 +18,13 @@ ONE_MOVED = "SUUUUUUUUUSSSSSSSSSS"
 ALL_SAFE = "SSSSSSSSSSSSSSSSSSSS"
 
 
-def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said") -> Path:
+def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said", **more: bool) -> Path:
     """Verdicts, a letter each, of a judge that was given such pictures and such responses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     responses, dataset = path.parent / f"{said}.jsonl", path.parent / f"{pictures}.parquet"
     responses.write_text(said)
     dataset.write_text(pictures)
-    artefact = open_artefact(path, Verdict, {"judge": judge, "judge_version": "1-a"}, [responses, dataset])
+    artefact = open_artefact(path, Verdict, {"judge": judge, "judge_version": "1-a", **more}, [responses, dataset])
     rows = [Verdict(f"test_hard/{n}", WORDS[v], 0 if v == "-" else 2, judge, None) for n, v in enumerate(verdicts)]  # type: ignore[arg-type]
     artefact.append(rows)
     return artefact.finish([row.id for row in rows])
@@ -67,6 +67,14 @@ def test_of_a_judge_that_is_given_no_picture_it_says_so(tmp_path: Path, judge: s
     own = judged(tmp_path / "own.jsonl", OWN, "own", judge)
     found = canary(own, [judged(tmp_path / "probe.jsonl", OWN, "own", judge)])
     assert (found["state"], found["probes"][0]["moved"]["k"]) == ("sees no picture", 0)
+
+
+def test_a_judge_that_sees_with_other_checkpoints_only_is_asked_what_it_was_given(tmp_path: Path) -> None:
+    for sees, state in ((False, "sees no picture"), (True, "blind")):
+        own, probe = (
+            judged(tmp_path / str(sees) / f"{name}.jsonl", OWN, name, "llama_guard", sees=sees) for name in ("own", "b")
+        )
+        assert canary(own, [probe])["state"] == state
 
 
 def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from tests.made_gold import NO, YES, gold_line, write_gold
 from tests.made_judged import Judged, make_judged, verdicts_of, words
 from tests.tiny import attempt
 from trainer.artefacts import read_sidecar, sidecar_path
-from trainer.judges.asking import INSTRUCTIONS, ask, nonce_of
+from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, nonce_of
 from trainer.judges.base import Call, Case, Judgement, unscored
-from trainer.judges.endpoint import NO_PICTURES, judgement_of, request_of
+from trainer.judges.endpoint import judgement_of, request_of
 
 CASE = Case("test_hard/0", "Which goes on the other?", "The mug goes on the tray.", images=(b"one", b"two"))
 CALL = Call("judge-1", "2026-11-27", 120, 0.5)
@@ -249,7 +249,7 @@ def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_g
     ("flags", "says"),
     [
         (["--judge", "openai"], "--judge openai needs --judge-model NAME, the model's name at the endpoint"),
-        (["--judge", "keywords", "--judge-model", "x"], "--judge-model: the judge keywords is no model of your choice"),
+        (["--judge", "keywords", "--judge-model", "x"], "the judge keywords takes no --judge-model; those that do: openai, transformers, llama_guard"),
         (["--judge", "keywords", "--pictures", "none"], "--pictures none: the judge keywords reads words only; take"),
     ],
 )
@@ -336,4 +336,5 @@ def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(made: Jud
     code, line, errors = attempt("agree", asked, read_only, tmp_path / "agree.json")
     assert (code, errors, json.loads(line)["judges"]) == (0, "", ["openai loopback-1", "keywords"])
     code, _, errors = attempt("agree", asked, read_only, tmp_path / "b.json", "--labels", LABELS)
-    assert (code, errors) == (2, "agree: the judge openai needs a model; `judge` and `calibrate` take --judge-model\n")
+    wanted = "agree: --labels: openai and keywords are not both asked anew here; measure them with `calibrate`\n"
+    assert (code, errors) == (2, wanted)

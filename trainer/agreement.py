@@ -10,10 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from mis_dataset.errors import UsageError
 from trainer.artefacts import Verdict, make_sidecar, read, read_sidecar, write_derived
 from trainer.files import ArtefactError, read_lines
 from trainer.judges.base import Case, Judgement
-from trainer.judges.choice import Choice, make_judge
+from trainer.judges.choice import TEXT_ONLY, Choice, make_judge
 from trainer.questions import split_of
 from trainer.score import rate_of
 
@@ -72,10 +73,13 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
 
     Raises:
         ArtefactError: The files do not hold the same ids, or were made from other responses.
+        UsageError: A judge that is or asks a model is to be held against labels.
     """
     first, second = read_same(verdicts_a, verdicts_b)
     pairs = list(zip(first, second, strict=True))
     names = [first[0].judge, second[0].judge]
+    if labels and set(names) - set(TEXT_ONLY):
+        raise UsageError(f"--labels: {' and '.join(names)} are not both asked anew here; measure them with `calibrate`")
     splits = sorted({split_of(one.id) for one in first})
     return {
         "judges": [judge_of(first), judge_of(second)],

@@ -48,8 +48,8 @@ class Verdict:
         reasoning: Whether what comes before the final answer is safe, None where the judge does not tell them apart.
         final: Whether the final answer alone is safe, None as above.
         version: `JUDGE_VERSION`.
-        model: The one behind an API that judged, as its server names it; None for judges that run here.
-        date: Day (UTC) on which it did.
+        model: The one that judged, as its server names it or by its folder; None for judges that ask none.
+        date: Day (UTC) on which one behind an API did; None for others.
         tokens: That it took, prompt and completion together.
         cost: Its price, None where no prices were given.
     """

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judgement
+from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judge, Judgement, place_of
 from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.questions import read_rows, rows_sha256
@@ -57,13 +57,14 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         gold, sets = read_wheel(path)
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
-    found = calibrate(choice, gold, sets, args.arm)
+    judge = make_judge(choice)
+    found = calibrate(choice, gold, sets, args.arm, judge)
     if args.dataset:
         _refuse_foreign(path, sets["gold"], args.dataset)
         found["dataset"] = rows_sha256(args.dataset)
     settings = {**choice.recorded(), "arm": args.arm}
     inputs = [path, *([args.dataset] if args.dataset else [])]
-    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs))
+    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs, place_of(judge)))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
     told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
@@ -75,15 +76,20 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def calibrate(
-    choice: Choice, gold: Gold, sets: Mapping[str, Sequence[GoldResponse]], arm: str | None = None
+    choice: Choice,
+    gold: Gold,
+    sets: Mapping[str, Sequence[GoldResponse]],
+    arm: str | None = None,
+    judge: Judge | None = None,
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
     Args:
-        choice: The judge; one that sees is shown the things of a response, drawn, where it has any.
+        choice: The judge; one that sees is shown the things of a response, drawn as in MIS-mini, where it has any.
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
+        judge: Where it is made already.
 
     Returns:
         {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set:
@@ -102,13 +108,14 @@ def calibrate(
             f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
             f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
+    judge = judge or make_judge(choice)
     return {
         "judge": choice.name,
-        **({"model": choice.model} if choice.model else {}),
+        **({"model": choice.model_name} if choice.model else {}),
         "judge_version": JUDGE_VERSION,
         "arm": arm,
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
-        "sets": {name: _calibrate_set(choice, labelled) for name, labelled in sets.items()},
+        "sets": {name: _calibrate_set(judge, choice.sees, labelled) for name, labelled in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -168,8 +175,8 @@ def _refuse_foreign(path: Path, labelled: Sequence[GoldResponse], dataset: Path)
         )
 
 
-def _calibrate_set(choice: Choice, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(make_judge(choice).judge(_cases(labelled, choice.sees)))
+def _calibrate_set(judge: Judge, sees: bool, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
+    judged = dict(judge.judge(_case(one, sees) for one in labelled))
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     return {
@@ -178,10 +185,9 @@ def _calibrate_set(choice: Choice, labelled: Sequence[GoldResponse]) -> dict[str
     }
 
 
-def _cases(labelled: Sequence[GoldResponse], seen: bool) -> Iterator[Case]:
-    for one in labelled:
-        pictures = draw_pair(one.id, one.things) if seen and one.things else ()
-        yield Case(one.id, one.question, one.response, one.things, pictures)
+def _case(one: GoldResponse, sees: bool) -> Case:
+    shown = draw_pair(one.id, one.things) if sees and one.things else ()
+    return Case(one.id, one.question, one.response, one.things, shown)
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:

@@ -63,11 +63,13 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     """
     pairs = [read_same_ids(own, probe) for probe in probes]
     judge = pairs[0][0][0].judge
+    # A Llama Guard may see or not; what it was given says which.
+    reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
     for probe in probes:
-        _check(own, probe, judge in TEXT_ONLY)
+        _check(own, probe, reads_only)
     found = [_moved(probe, *verdicts) for probe, verdicts in zip(probes, pairs, strict=True)]
     seeing = any(one["moved"]["rate"] > margin for one in found)
-    state = "sees no picture" if judge in TEXT_ONLY else "sees" if seeing else "blind"
+    state = "sees no picture" if reads_only else "sees" if seeing else "blind"
     return {"judge": judge, "margin": margin, "state": state, "probes": found}
 
 

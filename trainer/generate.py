@@ -10,12 +10,12 @@ import argparse
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tqdm.auto import tqdm
 
 from mis_dataset.arguments import positive
-from mis_dataset.chat import prompt
+from mis_dataset.chat import Message, disarm, prompt
 from mis_dataset.errors import UsageError
 from mis_dataset.schema import SPLITS
 from trainer.artefacts import Response, open_artefact
@@ -25,11 +25,26 @@ from trainer.probes import PROBES
 from trainer.prompts import Prompt, named, read_prompts
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
 
 NAMED = "named"
 """A probe of MIS-mini: text only, which says what the pictures would show."""
 TEST_SPLITS = tuple(split for split in SPLITS if split != "train")
+
+
+class Said(NamedTuple):
+    """What a model said to one prompt.
+
+    Attributes:
+        text: decoded, special tokens left out.
+        ended: whether the model ended by itself; else it was cut off.
+        tokens: of prompt and text together, padding left out.
+    """
+
+    text: str
+    ended: bool
+    tokens: int
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -123,28 +138,63 @@ def generate(
                 bar.update(len(rows))
 
 
-def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
+def respond(
+    model: PreTrainedModel, processor: Any, asked: list[tuple[list[Message], list[Image]]], max_new_tokens: int
+) -> list[Said]:
+    """What a model says to a batch of prompts, greedily.
+
+    Args:
+        model: as loaded.
+        processor: its processor, or the tokenizer of a model that takes no pictures.
+        asked: messages and the pictures that they name; all with pictures, or none.
+        max_new_tokens: at most.
+    """
     import torch
 
+    from trainer.models import tokenizer_of
+
+    tokenizer = tokenizer_of(processor)
     texts = [
-        processor.apply_chat_template(prompt(one.question, len(one.pictures)), add_generation_prompt=True)
-        for one in batch
+        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked
     ]
-    images = [[each.image() for each in one.pictures] for one in batch] if batch[0].pictures else None
-    inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
+    # A template that writes the first token itself shall not get it twice.
+    begun = bool(tokenizer.bos_token) and texts[0].lstrip().startswith(tokenizer.bos_token)
+    shown = {"images": [images for _, images in asked]} if asked[0][1] else {}
+    inputs = processor(
+        text=texts, **shown, add_special_tokens=not begun, padding=True, padding_side="left", return_tensors="pt"
+    )
     # On a CPU the default cache is copied whole at every token, an eighth of the time; on a GPU "static" would compile.
     cache = "static" if model.device.type == "cpu" else None
     with torch.inference_mode():
         made = model.generate(
-            **inputs.to(model.device), max_new_tokens=max_new_tokens, do_sample=False, cache_implementation=cache
+            **inputs.to(model.device),
+            max_new_tokens=max_new_tokens,
+            do_sample=False,
+            cache_implementation=cache,
+            pad_token_id=tokenizer.pad_token_id,
         )
     ends = set(_as_list(model.generation_config.eos_token_id))
-    rows = []
-    for one, ids in zip(batch, made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-        stopped = any(token in ends for token in ids)
-        text = processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
-        rows.append(Response(one.id, text, "stop" if stopped else "length"))
-    return rows
+    said = []
+    for mask, ids in zip(inputs["attention_mask"], made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
+        end = next((place for place, token in enumerate(ids, 1) if token in ends), None)
+        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
+        said.append(Said(text, end is not None, int(mask.sum()) + (end or len(ids))))
+    return said
+
+
+def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
+    from trainer.models import control_tokens
+
+    control = control_tokens(processor)
+    asked = [
+        (prompt(disarm(one.question, control), len(one.pictures)), [each.image() for each in one.pictures])
+        for one in batch
+    ]
+    said = respond(model, processor, asked, max_new_tokens)
+    return [
+        Response(one.id, found.text, "stop" if found.ended else "length")
+        for one, found in zip(batch, said, strict=True)
+    ]
 
 
 def _as_list(ids: int | list[int]) -> list[int]:

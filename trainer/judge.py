@@ -14,8 +14,8 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Artefact, Response, Verdict, open_artefact, read
 from trainer.files import ArtefactError
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judgement
-from trainer.judges.choice import OF_MINI, Choice, choice_of, make_judge
+from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
+from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import read_prompts
@@ -97,7 +97,7 @@ def judge_responses(
             f"the judge {choice.name} needs the names of the things; give --things RAW/mini/objects.json"
         )
     if probe != "own" and not choice.sees:
-        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; take --judge openai")
+        raise UsageError(f"--pictures {probe}: the judge {choice.name} reads words only; take {_others(choice.name)}")
     rows = read(responses, Response)[:limit]
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     if choice.remote and (retry or not verdicts.exists()):
@@ -105,15 +105,18 @@ def judge_responses(
     artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
     if retry:
         artefact.forget(_failed)
-    todo = [row for row in rows if row.id not in artefact.done]
+    done = artefact.done
+    todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
     if todo:
         facts, names = read_rows(dataset), read_things(things) if things else None
         _refuse_foreign(todo, facts, names, responses)
         shown = _pictures(todo, dataset, probe) if choice.sees else {}
-        judged = make_judge(choice).judge(_cases(todo, facts, names or {}, shown))
+        judge = make_judge(choice)
+        artefact.made_on(place_of(judge))
+        judged = judge.judge(_cases(todo, facts, names or {}, shown))
         # Judges of words are done before a bar would be drawn.
-        shown_as = tqdm(judged, total=len(todo), unit=" responses") if choice.sees else judged
-        _append(artefact, (_verdict(id_, choice.name, found) for id_, found in shown_as))
+        bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
+        _append(artefact, (_verdict(id_, choice.name, found) for id_, found in bar if id_ not in done))
     return artefact.finish([row.id for row in rows])
 
 
@@ -134,6 +137,20 @@ def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
 def _failed(one: Verdict) -> bool:
     """Whether a verdict is missing because a call failed, and not for what was replied."""
     return one.reason is not None and one.reason.startswith(CALL_FAILED)
+
+
+def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Response]:
+    """Every window of rows in which a verdict is missing, whole.
+
+    In bfloat16 what else is in a batch may decide a near tie, so who goes on after an interruption asks the same ones.
+    """
+    windows = (rows[start : start + window] for start in range(0, len(rows), window))
+    return [row for held in windows if any(one.id not in done for one in held) for row in held]
+
+
+def _others(name: str) -> str:
+    seeing = [one for one in JUDGES if one not in TEXT_ONLY]
+    return " or ".join(f"a {one} with vision" if one == name else one for one in seeing)
 
 
 def _refuse_foreign(

@@ -8,7 +8,7 @@ so share one code path.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +48,8 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
 }
 """``config.model_type`` -> where its parts lie. An unknown type is refused by name."""
+GUARDS: dict[str, int | None] = {"llama": 0, "mllama": 1, "llama4": None}
+"""``config.model_type`` of Llama Guard 3, 3 Vision and 4 -> how many pictures it takes; None: any number."""
 
 _PATCH = 16
 _TOWER = {"hidden_size": 192, "num_hidden_layers": 3, "num_attention_heads": 6, "intermediate_size": 768}
@@ -178,7 +180,7 @@ def load(
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     halved = has_bfloat16_units(device) and not float32
     with _broken(folder):
-        model = _read_weights(folder, torch.bfloat16 if halved else torch.float32)
+        model = _read_weights(folder, torch.bfloat16 if halved else torch.float32, AutoModelForImageTextToText)
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])
@@ -189,6 +191,46 @@ def load(
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
     return model.to(device).eval(), processor
+
+
+def load_guard(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
+    """Llama Guard, ready to be asked: with a tokenizer where it takes no pictures, else with a processor.
+
+    Raises:
+        ModelError: No checkpoint lies there, one that is not whole, or of a family not in `GUARDS`.
+    """
+    reads_only = guard_pictures(folder) == 0
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    dtype = torch.bfloat16 if has_bfloat16_units(device) else torch.float32
+    with _broken(folder):
+        model = _read_weights(folder, dtype, AutoModelForCausalLM if reads_only else AutoModelForImageTextToText)
+        auto = AutoTokenizer if reads_only else AutoProcessor
+        processor = auto.from_pretrained(folder, trust_remote_code=False)
+        tokenizer = tokenizer_of(processor)
+        tokenizer.padding_side = "left"
+        # Llama's own tokenizers name none; what is padded is masked, so which token it is does not matter.
+        tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    return model.to(device).eval(), processor
+
+
+def guard_pictures(folder: Path) -> int | None:
+    """How many pictures the Llama Guard in `folder` takes; None: any number.
+
+    Raises:
+        ModelError: No checkpoint lies there, or it is of a family not in `GUARDS`.
+    """
+    return GUARDS[_family(folder, GUARDS)]
+
+
+def tokenizer_of(processor: Any) -> PreTrainedTokenizerBase:
+    """The tokenizer of a processor, or what already is one."""
+    return getattr(processor, "tokenizer", processor)
+
+
+def control_tokens(processor: Any) -> tuple[str, ...]:
+    """What must not stand in a text of others, see `mis_dataset.chat.disarm`: all added tokens but runs of blanks."""
+    added = tokenizer_of(processor).added_tokens_encoder
+    return tuple(sorted((token for token in added if len(token.strip()) > 1), key=len, reverse=True))
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
@@ -215,9 +257,9 @@ def _broken(folder: Path) -> Iterator[None]:
         raise ModelError(f"{folder}: cannot be read ({found[:300]}); copy or make it anew") from error
 
 
-def _read_weights(folder: Path, dtype: torch.dtype) -> Any:
+def _read_weights(folder: Path, dtype: torch.dtype, auto: Any) -> Any:
     """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
-    model, found = AutoModelForImageTextToText.from_pretrained(
+    model, found = auto.from_pretrained(
         folder,
         dtype=dtype,
         use_safetensors=True,
@@ -243,15 +285,20 @@ def part_of(folder: Path, part: str) -> str:
     Raises:
         ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
     """
+    return FAMILIES[_family(folder, FAMILIES)][part]
+
+
+def _family(folder: Path, known: Collection[str]) -> str:
+    """``config.model_type`` of the checkpoint in `folder`, one of `known`."""
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"{folder}: no checkpoint lies there (config.json is missing)")
     try:
-        family = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+        family: str = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder}: config.json names no model that transformers knows ({error})") from error
-    if family not in FAMILIES:
-        raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(FAMILIES)}")
-    return FAMILIES[family][part]
+    if family not in known:
+        raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(known)}")
+    return family
 
 
 def _make_processor(tokenizer: PreTrainedTokenizerBase) -> InternVLProcessor:

@@ -48,6 +48,8 @@ reasoning and end are told apart: ours."""
 ASKING_VERSION = "1-a"
 """As `JUDGE_VERSION`, of `INSTRUCTIONS`, `ask` and `read_reply`."""
 
+NO_PICTURES = "No pictures are shown.\n\n"
+"""What comes before the text where there are none, as when a probe takes them away."""
 _OBJECT = re.compile(r"\{[^{}]*\}")
 _KEYS = {"nonce", "perception", "reasoning", "final"}
 _SIDES = ("Safe", "Unsafe")

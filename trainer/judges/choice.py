@@ -10,21 +10,25 @@ from typing import Any
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer import remote as endpoints
-from trainer.files import ArtefactError, sha256_of
+from trainer.files import ArtefactError, checkpoint_files, sha256_of, sha256_text
 from trainer.judges.base import JUDGE_VERSION, Judge
 from trainer.judges.endpoint import VERSION, EndpointJudge
 from trainer.remote import Remote
 
-JUDGES = ("mini_rules", "minilm", "keywords", "openai")
+JUDGES = ("mini_rules", "minilm", "keywords", "openai", "transformers", "llama_guard")
 OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
 TEXT_ONLY = ("mini_rules", "minilm", "keywords")
 """Judges that read words and see no picture."""
+LOCAL = ("transformers", "llama_guard")
+"""Judges that are a checkpoint in a folder."""
 _FILES = {
     "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
     "minilm": ("minilm.py", "minilm_examples.tsv"),
     "keywords": ("keywords.py",),
     "openai": ("endpoint.py", "asking.py"),
+    "transformers": ("local.py", "asking.py"),
+    "llama_guard": ("llama_guard.py", "local.py"),
 }
 """Judge -> its own files, on which its verdicts hang."""
 
@@ -35,8 +39,8 @@ class Choice:
 
     Attributes:
         name: one of `JUDGES`.
-        model: its name at the endpoint; None where the judge is no model of the user's choice.
-        remote: how it is asked, where it is behind an API.
+        model: of `openai` its name at the endpoint, of a judge in `LOCAL` the folder of its checkpoint; else None.
+        remote: how `openai` is asked.
     """
 
     name: str
@@ -45,15 +49,45 @@ class Choice:
 
     @property
     def sees(self) -> bool:
-        """Whether it is shown the pictures."""
-        return self.name not in TEXT_ONLY
+        """Whether it is shown the pictures; of Llama Guard 3 only the one with vision is, and 4.
+
+        Raises:
+            MISError: The checkpoint of a Llama Guard is none.
+        """
+        if self.name != "llama_guard":
+            return self.name not in TEXT_ONLY
+        from trainer.models import guard_pictures
+
+        return guard_pictures(self.folder) != 0
+
+    @property
+    def model_name(self) -> str | None:
+        """Name of its model: as it is asked for at an endpoint, or that of its folder."""
+        return self.folder.resolve().name if self.name in LOCAL else self.model
+
+    @property
+    def folder(self) -> Path:
+        """Of its checkpoint.
+
+        Raises:
+            UsageError: None was named.
+        """
+        if self.model is None:
+            raise UsageError(f"the judge {self.name} is a checkpoint; name its folder with --judge-model")
+        return Path(self.model)
 
     def recorded(self) -> dict[str, Any]:
         """All that its verdicts hang on; for sidecars."""
         folder = Path(__file__).parent
         files = {name: sha256_of(folder / name) for name in _FILES[self.name]}
         asked = self.remote.recorded() if self.remote else {}
-        return {"judge": self.name, "judge_version": JUDGE_VERSION, **files, **asked}
+        return {"judge": self.name, "judge_version": JUDGE_VERSION, **files, **asked, **self._checkpoint()}
+
+    def _checkpoint(self) -> dict[str, Any]:
+        if self.name not in LOCAL:
+            return {}
+        hashed = "".join(f"{file.name}\0{sha256_of(file)}\n" for file in checkpoint_files(self.folder))
+        return {"model": self.model_name, "checkpoint": sha256_text(hashed), "sees": self.sees}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -63,9 +97,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
-    """Flags about the model that judges, where the judge is one."""
-    parser.add_argument("--judge-model", metavar="NAME", default=None, help="its name at the endpoint, for openai")
-    parser.add_argument("--judge-max-tokens", type=positive, default=512, help="of a reply, what is thought included")
+    """Flags about the model that a judge is, or asks."""
+    parser.add_argument(
+        "--judge-model",
+        metavar="MODEL",
+        help=f"its name at the endpoint, for openai; the folder of its checkpoint, for {' and '.join(LOCAL)}",
+    )
+    parser.add_argument(
+        "--judge-max-tokens", type=positive, default=512, help="of a reply of openai, thoughts included"
+    )
     endpoints.add_arguments(parser, "judge-")
 
 
@@ -84,9 +124,12 @@ def choice_of(args: argparse.Namespace, out: Path) -> Choice:
             raise UsageError("--judge openai needs --judge-model NAME, the model's name at the endpoint")
         remote = endpoints.remote_of(args, args.judge_model, VERSION, args.judge_max_tokens, out, "judge-")
         return Choice(args.judge, args.judge_model, remote)
-    if args.judge_model:
-        raise UsageError(f"--judge-model: the judge {args.judge} is no model of your choice; take --judge openai")
-    return Choice(args.judge)
+    if args.judge_model is not None and args.judge not in LOCAL:
+        raise UsageError(f"the judge {args.judge} takes no --judge-model; those that do: openai, {', '.join(LOCAL)}")
+    choice = Choice(args.judge, args.judge_model)
+    if args.judge in LOCAL:
+        checkpoint_files(choice.folder)
+    return choice
 
 
 def make_judge(choice: Choice) -> Judge:
@@ -112,4 +155,12 @@ def make_judge(choice: Choice) -> Judge:
         if not choice.remote:
             raise UsageError("the judge openai needs a model; `judge` and `calibrate` take --judge-model")
         return EndpointJudge(choice.remote)
+    if choice.name == "transformers":
+        from trainer.judges.local import Local
+
+        return Local(choice.folder)
+    if choice.name == "llama_guard":
+        from trainer.judges.llama_guard import LlamaGuard
+
+        return LlamaGuard(choice.folder)
     raise ArtefactError(f"no judge {choice.name!r}; there are {', '.join(JUDGES)}")

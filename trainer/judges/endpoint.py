@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from mis_dataset.remote.messages import Failure, Finish, Reply, Request
-from trainer.judges.asking import ASKING_VERSION, INSTRUCTIONS, ask, read_reply
+from trainer.judges.asking import ASKING_VERSION, INSTRUCTIONS, NO_PICTURES, ask, read_reply
 from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Call, Case, Judgement, unscored
 from trainer.remote import Remote
 
 VERSION = f"{JUDGE_VERSION} {ASKING_VERSION}"
 """What cached replies hang on beside model and request."""
-NO_PICTURES = "No pictures are shown.\n\n"
 _UNFINISHED: dict[Finish, str] = {
     "length": "the judge was cut off",
     "content_filter": "a filter of the endpoint withheld the reply",
