@@ -370,10 +370,10 @@ def _refuse_others(path: Path, wanted: Sidecar) -> None:
 
 
 def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
-    types, optional = _KEYS[kind], _MAY_MISS[kind]
+    types: dict[str, str] = _KEYS[kind]
     # Verdicts written before a key was new lack it.
-    if isinstance(found, dict) and types.keys() - found.keys() <= optional.keys():
-        found = {**found, **{name: value for name, value in optional.items() if name not in found}}
+    if isinstance(found, dict) and types.keys() - found.keys() <= _MAY_MISS[kind].keys():
+        found = {**found, **{name: value for name, value in _MAY_MISS[kind].items() if name not in found}}
     if not isinstance(found, dict) or found.keys() != types.keys():
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
         raise ArtefactError(f"{where}: expected the keys {[*types]}, found {keys}; is this a {kind.__name__} file?")
@@ -381,8 +381,8 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
         value, allowed = found[name], _VALUES.get(name)
         known = any(value == one and type(value) is type(one) for one in allowed or ())
         if not (known if allowed else isinstance(value, _TYPES[expected])):
-            expected = f"one of {allowed}" if allowed else expected
-            raise ArtefactError(f"{where}: {name} must be {expected}, found {type(value).__name__}")
+            right = f"one of {allowed}" if allowed else expected
+            raise ArtefactError(f"{where}: {name} must be {right}, found {type(value).__name__}")
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ArtefactError(f"{where}: {name} holds half of a surrogate pair, which no UTF-8 file can hold")
     if found["id"].count("/") != 1 or not all(found["id"].split("/")):
