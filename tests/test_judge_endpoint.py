@@ -249,7 +249,10 @@ def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_g
     ("flags", "says"),
     [
         (["--judge", "openai"], "--judge openai needs --judge-model NAME, the model's name at the endpoint"),
-        (["--judge", "keywords", "--judge-model", "x"], "the judge keywords takes no --judge-model; those that do: openai, transformers, llama_guard"),
+        (
+            ["--judge", "keywords", "--judge-model", "x"],
+            "the judge keywords takes no --judge-model; those that do: openai, transformers, llama_guard",
+        ),
         (["--judge", "keywords", "--pictures", "none"], "--pictures none: the judge keywords reads words only; take"),
     ],
 )

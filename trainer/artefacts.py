@@ -104,6 +104,14 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+_KEYS: dict[type[Any], dict[str, str]] = {
+    kind: {field.name: str(field.type) for field in fields(kind)} for kind in (Response, Verdict, Ability)
+}
+_MAY_MISS: dict[type[Any], dict[str, object]] = {
+    kind: {field.name: field.default for field in fields(kind) if field.default is not MISSING} for kind in _KEYS
+}
+
+
 @dataclass(frozen=True)
 class Sidecar:
     """Where an artefact came from.
@@ -362,27 +370,21 @@ def _refuse_others(path: Path, wanted: Sidecar) -> None:
 
 
 def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
-    names = [field.name for field in fields(kind)]
-    optional = {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+    types: dict[str, str] = _KEYS[kind]
     # Verdicts written before a key was new lack it.
-    if isinstance(found, dict) and set(names) - set(found) <= set(optional):
-        found = {**found, **{name: value for name, value in optional.items() if name not in found}}
-    if not isinstance(found, dict) or set(found) != set(names):
+    if isinstance(found, dict) and types.keys() - found.keys() <= _MAY_MISS[kind].keys():
+        found = {**found, **{name: value for name, value in _MAY_MISS[kind].items() if name not in found}}
+    if not isinstance(found, dict) or found.keys() != types.keys():
         keys = sorted(found) if isinstance(found, dict) else type(found).__name__
-        raise ArtefactError(f"{where}: expected the keys {names}, found {keys}; is this a {kind.__name__} file?")
-    for field in fields(kind):
-        value = found[field.name]
-        allowed = _VALUES.get(field.name)
-        right = (
-            any(value == one and type(value) is type(one) for one in allowed)
-            if allowed
-            else (isinstance(value, _TYPES[str(field.type)]))
-        )
-        if not right:
-            expected = f"one of {allowed}" if allowed else field.type
-            raise ArtefactError(f"{where}: {field.name} must be {expected}, found {type(value).__name__}")
+        raise ArtefactError(f"{where}: expected the keys {[*types]}, found {keys}; is this a {kind.__name__} file?")
+    for name, expected in types.items():
+        value, allowed = found[name], _VALUES.get(name)
+        known = any(value == one and type(value) is type(one) for one in allowed or ())
+        if not (known if allowed else isinstance(value, _TYPES[expected])):
+            right = f"one of {allowed}" if allowed else expected
+            raise ArtefactError(f"{where}: {name} must be {right}, found {type(value).__name__}")
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
-            raise ArtefactError(f"{where}: {field.name} holds half of a surrogate pair, which no UTF-8 file can hold")
+            raise ArtefactError(f"{where}: {name} holds half of a surrogate pair, which no UTF-8 file can hold")
     if found["id"].count("/") != 1 or not all(found["id"].split("/")):
         raise ArtefactError(f"{where}: id {found['id']!r} is not of the form <split>/<n>")
     if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):
