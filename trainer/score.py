@@ -64,7 +64,7 @@ def score(verdicts: Path, dataset: Path, ability: Path | None = None, partial: b
     found = {one.id: one for one in read(verdicts, Verdict)}
     _check_cover(verdicts, rows, found, partial)
     pairs = twins(rows)
-    metrics = _Metrics()
+    metrics = Metrics()
     tested = [row for row in rows.values() if row.id.split("/")[0] in TESTED]
     others = {one.name: metrics.benchmark(one, rows, found) for one in BENCHMARKS if _holds(rows, one)}
     levels = sorted({row.level for row in tested if row.level})
@@ -104,7 +104,7 @@ def rate_of(hits: Sequence[bool]) -> dict[str, float | int | None]:
     return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
 
 
-class _Metrics:
+class Metrics:
     """The three evaluate modules, loaded once."""
 
     def __init__(self) -> None:
