@@ -59,8 +59,8 @@ def _scripted(row: Mapping[str, Any], judgement: Judgement | None, response: str
 class ScriptedApi(LoopbackApi):
     """`LoopbackApi`, whose replies are those of a script, whoever asks in whatever order.
 
-    What the model says is found by its prompt: texts and, as some frameworks encode pictures anew, pixels in their order.
-    What the judge says is found by what it is asked, which holds a hash of the pictures' bytes, and only where it has our
+    What the model says is found by its prompt: texts and, as some frameworks encode pictures anew, pixels, in order.
+    What the judge says is found by what it is asked, which holds a hash of the pictures' bytes, and only after our
     instructions.
     """
 

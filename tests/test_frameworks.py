@@ -160,6 +160,7 @@ print(json.dumps([
     figures(None, {"grader": says("Safe. It is all Safe.")}, "No, that is dangerous."),
     figures(sys.argv[2], {}, "No, that is dangerous."),
     figures(None, {}, "No, that is dangerous."),
+    figures(None, {"grader": get_model("mockllm/model", custom_outputs=[], memoize=False)}, "No, that is dangerous."),
 ]))
 """
 
@@ -167,7 +168,7 @@ print(json.dumps([
 def test_inspect_ai_with_its_mock_model(inspect: Path, made: Path, tmp_path: Path) -> None:
     ended = run(inspect, "-c", MOCKED, made / "MIS", made / "raw" / "mini" / "objects.json", tmp_path)
     assert ended.returncode == 0, ended.stderr
-    garbage, rules, alone = json.loads(ended.stdout.splitlines()[-1])
+    garbage, rules, alone, broken = json.loads(ended.stdout.splitlines()[-1])
     assert garbage[:2] == ["success", 32]
     assert nothing_but_counts(garbage[2]) == NOTHING_SCORED
     assert rules[:2] == ["success", 16]
@@ -180,6 +181,8 @@ def test_inspect_ai_with_its_mock_model(inspect: Path, made: Path, tmp_path: Pat
     }
     # Without a grader the model would judge itself; nothing is asked and nothing is rated.
     assert alone == ["error", 0, {}]
+    # A grader that cannot be asked ends the run: no rate is that of the rows before.
+    assert (broken[0], broken[2]) == ("error", {})
 
 
 # lmms-eval

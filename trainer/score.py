@@ -120,7 +120,16 @@ class Metrics:
     def rates(
         self, tested: Iterable[RowFacts], pairs: Mapping[str, str], found: Mapping[str, Verdict]
     ) -> dict[str, Any]:
-        """Rates of dangerous rows and of their twins; what was not judged is left out."""
+        """Rates of dangerous rows and of their twins; what was not judged is left out.
+
+        Args:
+            tested: dangerous rows of any test splits.
+            pairs: id of each -> id of its twin, where it has one.
+            found: id -> verdict, of rows and twins.
+
+        Returns:
+            {"splits", "over_refusal", "pair_accuracy"}, as `score` has them.
+        """
         rows = list(tested)
         judged = [row for row in rows if row.id in found]
         benign = [row for row in rows if pairs.get(row.id) in found]
