@@ -1,7 +1,7 @@
 # make setup       .venv from nothing but Python 3.11 and pip
 # make reproduce   the main job: raw release -> dataset -> models -> report -> cards, under runs/mini
 #                  SMOKE=1 toy sizes under runs/smoke; LONG=1 the longer arm; SEEDS=0,1,2 several seeds
-# make test        ruff, mypy, pytest without the slow tier
+# make test        ruff, mypy, pytest without the slow tier in two processes, a file's tests in one of them
 # make test-slow   the slow tier
 # make bench       speed side by side with what a user would run instead
 # All but setup make .venv first where it is missing or older than what it is made from.
@@ -36,7 +36,7 @@ test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not slow and not gpu"
 
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow and not gpu"

@@ -1,12 +1,14 @@
-"""What every test runs under: no network, no progress bars, no window, caches in a folder of its own session.
+"""What every test runs under: no network, no progress bars, no window, one thread, caches of its own session.
 
-The environment is set here, at import, because huggingface_hub, datasets and matplotlib read theirs when
-they are imported, which is before any fixture runs.
+The environment is set here, at import, because huggingface_hub, datasets, matplotlib and what multiplies matrices read
+theirs when they are imported, which is before any fixture runs. What tests multiply is so small that threads only wait
+for each other: beside other work `find_shortcuts` took 10 s of processor with two of them, 3 s with one.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +28,8 @@ os.environ.update(
     HF_DATASETS_DISABLE_PROGRESS_BARS="1",
     TRANSFORMERS_VERBOSITY="error",
     TQDM_DISABLE="1",
+    OMP_NUM_THREADS="1",
+    OPENBLAS_NUM_THREADS="1",
     TOKENIZERS_PARALLELISM="false",
     MPLBACKEND="Agg",
     MPLCONFIGDIR=str(_CACHE / "matplotlib"),
@@ -33,3 +37,9 @@ os.environ.update(
 os.environ.pop("HF_TOKEN", None)
 
 pytest_plugins = ["tests.tiny"]
+
+
+def pytest_collection_finish() -> None:
+    """Keeps what was imported out of every later collection of garbage: `datasets` asks for many, of 0.5 s each."""
+    gc.collect()
+    gc.freeze()

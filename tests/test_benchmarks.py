@@ -104,7 +104,7 @@ def _parquet(path: Path, **columns: Any) -> None:
 def served(files: dict[str, dict[str, bytes]]) -> Iterator[str]:
     """A Hub on loopback with these repositories; its address."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), hub(files))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"
     finally:

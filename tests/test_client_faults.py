@@ -55,8 +55,8 @@ PASSING = {
     "reset": (Step(end="reset"), "the connection broke (ReadError)"),
     "closed": (Step(end="closed"), "the connection broke (RemoteProtocolError)"),
     "broken": (Step(end="broken"), "the connection broke (ReadError)"),
-    "hang": (Step(end="hang"), "no reply within 0.6 s"),
-    "drip": (Step(end="drip"), "no reply within 0.6 s"),
+    "hang": (Step(end="hang"), "no reply within 0.3 s"),
+    "drip": (Step(end="drip"), "no reply within 0.3 s"),
     "empty": (Step(body=b""), "the reply is no JSON"),
     "half": (Step(body=completion("x")[:40]), "the reply is no JSON"),
     "page": (Step(body=b"<p>Welcome to our WLAN</p>"), "the reply is no JSON"),
@@ -77,7 +77,7 @@ def test_what_can_pass_is_tried_again_and_a_failure_when_it_does_not(
     api: LoopbackApi, tmp_path: Path, name: str
 ) -> None:
     step, reason = PASSING[name]
-    timeout = 0.6 if reason.startswith("no reply") else 10.0
+    timeout = 0.3 if reason.startswith("no reply") else 10.0
     assert told(api, tmp_path, *[step] * 3, timeout=timeout) == Failure(reason, 3)
     assert api.count == 3
     assert told(api, tmp_path, step, step, timeout=timeout) == GOOD

@@ -19,7 +19,7 @@ from trainer.ecosystem import lmms
 from trainer.ecosystem.shared import FIGURES, choose, content, figures_of
 from trainer.judges.base import Judgement, unscored
 from trainer.judges.mini_rules import MiniRules
-from trainer.judges.remote import Remote
+from trainer.judges.vlm import VLM
 from trainer.questions import RowFacts
 
 TASKS = Path(lmms.__file__).with_name("lmms_tasks")
@@ -193,7 +193,7 @@ def test_the_environment_names_dataset_and_judge(bare: pytest.MonkeyPatch, tmp_p
     bare.setenv("MODEL_VERSION", "judge")
     bare.setenv("OPENAI_API_KEY", KEY)
     found = lmms.setup()
-    assert (found.dataset, found.things, type(found.judge)) == ("MIS", None, Remote)
+    assert (found.dataset, found.things, type(found.judge)) == ("MIS", None, VLM)
     bare.setenv("MIS_THINGS", str(things))
     found = lmms.setup()
     assert (found.things, type(found.judge)) == ({"test_hard/0": ("candle", "newspaper")}, MiniRules)

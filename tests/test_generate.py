@@ -8,18 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from datasets import load_dataset
-from PIL import Image
 
-from mis_dataset.build import build
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
-from tests.made_release import make_release
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, read, read_sidecar
-from trainer.generate import Prompt, generate, read_prompts
-from trainer.rows import read_split
+from trainer.generate import generate
+from trainer.probes import drawn
+from trainer.prompts import Prompt, read_prompts
 
 FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32")
 
@@ -59,7 +56,7 @@ def test_padding_on_the_left_changes_no_logits(tiny: Tiny, tiny_arm: Path) -> No
 
     def last_logits(asked: list[str]) -> torch.Tensor:
         texts = [processor.apply_chat_template(prompt(one), add_generation_prompt=True) for one in asked]
-        images = [list(row.pictures) for _ in asked]
+        images = [[one.image() for one in row.pictures] for _ in asked]
         inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
         with torch.inference_mode():
             logits: torch.Tensor = model(**inputs).logits[:, -1]
@@ -93,9 +90,11 @@ def test_equal_prompts_are_asked_once_and_every_id_gets_the_response(
 
     monkeypatch.setattr(model, "generate", count)  # transformers' own
     own, black = (next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "black"))
-    again = next(read_prompts(tiny.dataset, ["test_easy"]))  # equal pixels in other objects
-    pixels, white = own.pictures[0].convert("P"), own.pictures[0].convert("P")
-    white.putpalette([255] * 768)
+    again = next(read_prompts(tiny.dataset, ["test_easy"]))  # equal pictures in other objects
+    indexed = own.pictures[0].image().convert("P")
+    pixels = drawn(indexed, "a/5")
+    indexed.putpalette([255] * 768)
+    white = drawn(indexed, "a/6")
     prompts = [
         Prompt("a/0", own.question, own.pictures),
         Prompt("a/1", own.question, again.pictures),
@@ -206,68 +205,12 @@ def test_an_adapter_is_pinned_with_its_config(tiny: Tiny, tiny_arm: Path, tmp_pa
     assert {"adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"} <= pinned
 
 
-# Rows that are asked about
-
-
-def test_only_hard_gives_hard_rows_and_their_twins(tiny: Tiny) -> None:
-    rows = load_dataset(str(tiny.dataset), split="test_benign").remove_columns("images").to_list()
-    twins = [row["id"] for row in rows if row["twin_of"].startswith("test_hard/")]
-    chosen = ids(list(read_prompts(tiny.dataset, ["test_hard", "test_benign"], only="hard")))
-    assert chosen == [f"test_hard/{n}" for n in range(20)] + twins
-    assert len(twins) == 20
-
-
-def test_a_level_gives_its_rows_alone(tiny: Tiny) -> None:
-    rows = load_dataset(str(tiny.dataset), split="test_hard").remove_columns("images").to_list()
-    wanted = [row["id"] for row in rows if row["level"] == "new_pairs"]
-    assert ids(list(read_prompts(tiny.dataset, ["test_hard"], level="new_pairs"))) == wanted
-    assert 0 < len(wanted) < 20
-
-
-def test_a_picture_that_is_broken_after_its_header_is_one_error_with_its_row(tmp_path: Path) -> None:
-    raw = make_release(tmp_path / "raw", twins=False)
-    path = raw / "hard_image" / "2" / "object1.png"
-    Image.effect_noise((64, 64), 80).save(path)
-    path.write_bytes(path.read_bytes()[:-400])
-    build(raw, tmp_path / "MIS")
-    with pytest.raises(MISError, match=r"MIS: test_hard/1: a picture is broken .* mis_dataset check"):
-        list(read_prompts(tmp_path / "MIS", ["test_hard"]))
-
-
-def test_no_row_left_is_an_error(tiny: Tiny) -> None:
-    with pytest.raises(MISError, match=r"no row in \['test_easy'\] is left \(only=hard, level=None\)"):
-        list(read_prompts(tiny.dataset, ["test_easy"], only="hard"))
-
-
-@pytest.mark.parametrize("split", ["test_easy", "test_hard"])
-def test_black_leaves_the_picture_that_tells_a_row_from_its_twin(tiny: Tiny, split: str) -> None:
-    only = None if split == "test_easy" else "hard"
-    own, black = (
-        {one.id: one for one in read_prompts(tiny.dataset, [split, "test_benign"], pictures, only=only)}
-        for pictures in ("own", "black")
-    )
-    assert own.keys() == black.keys()
-    twins = [twin for twin in read_split(tiny.dataset, "test_benign").to_list() if twin["twin_of"].startswith(split)]
-    assert {twin["changed_image"] for twin in twins} == ({1} if split == "test_easy" else {2})
-    for twin in twins:
-        for id_ in (twin["id"], twin["twin_of"]):
-            kept = twin["changed_image"] - 1
-            assert black[id_].pictures[kept].tobytes() == own[id_].pictures[kept].tobytes()
-            assert own[id_].pictures[1 - kept].getbbox() == (0, 0, 64, 64)
-            assert black[id_].pictures[1 - kept].getbbox() is None
-
-
-def test_text_only_takes_both_pictures_away(tiny: Tiny) -> None:
-    own, none = (next(read_prompts(tiny.dataset, ["test_easy"], pictures)) for pictures in ("own", "none"))
-    assert (none.id, none.pictures, none.question) == ("test_easy/0", (), own.question)
-
-
 def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:
     words = ["generate", tiny.base / "tower", tiny.dataset, tmp_path / "r.jsonl", "--pictures", "named", *FEW]
     things = tiny.raw / "mini" / "objects.json"
     assert call(*words, "--splits", "test_easy", "--things", things)["n"] == 3
     code, _, error = attempt(*words, "--splits", "test_easy")
-    assert (code, error) == (1, "generate: --pictures named wants --things RAW/mini/objects.json\n")
+    assert (code, error) == (2, "generate: --pictures named wants --things RAW/mini/objects.json\n")
 
 
 # Wrong folders

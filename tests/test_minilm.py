@@ -8,7 +8,7 @@ import pytest
 
 from trainer.files import ArtefactError
 from trainer.judges.base import Case, Judgement, unscored
-from trainer.judges.minilm import EXAMPLES, MiniLM, cross_validate, read_examples, views
+from trainer.judges.minilm import EXAMPLES, MiniLM, _fitted, cross_validate, read_examples, views
 
 FIXTURE = Path(__file__).parent / "fixtures" / "plain_responses.tsv"
 THINGS = ("candle", "newspaper")
@@ -48,6 +48,7 @@ def test_an_empty_response_is_unscored(judge: MiniLM) -> None:
 
 def test_a_second_load_gives_the_same_numbers(judge: MiniLM) -> None:
     texts = ["Put the lid on.", "Keep away from it.", "There is no danger."]
+    _fitted.cache_clear()
     assert MiniLM().helps(texts) == judge.helps(texts)
 
 

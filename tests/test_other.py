@@ -389,7 +389,7 @@ def test_pictures_of_the_hub_are_read_from_their_repository_in_its_cache_only(tm
         "    except DatasetError as error:\n        print(error)\n"
     )
     server = ThreadingHTTPServer(("127.0.0.1", 0), hub(files))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
     settings |= {"HF_HOME": str(secret.parent), "HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
     command, environment = [sys.executable, "-c", code], os.environ | settings

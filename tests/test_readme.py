@@ -15,8 +15,8 @@ from mis_dataset.mini.write import BLOCKS
 from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
 from trainer.calibrate import calibrate
-from trainer.judge import JUDGES
 from trainer.judges.base import JUDGE_VERSION
+from trainer.judges.choice import JUDGES
 from trainer.labelled import SETS, Gold, read_gold
 from trainer.sft import CONFIGS
 

@@ -25,6 +25,7 @@ from tests.made_runs import (
 from trainer import judge, score
 from trainer.artefacts import Ability, Verdict, open_artefact, read, read_sidecar, sidecar_path
 from trainer.files import ArtefactError
+from trainer.judges.choice import Choice, make_judge
 from trainer.questions import RowFacts, cluster_of, read_rows, read_things, twins
 
 
@@ -68,7 +69,7 @@ def test_a_response_of_no_row_is_named(tmp_path: Path) -> None:
     responses = write_responses(tmp_path / "responses.jsonl", {"test_easy/99": HELP})
     things = write_things(tmp_path / "objects.json", ids)
     with pytest.raises(ArtefactError, match=r"1 responses belong to no row .*test_easy/99"):
-        judge.judge_responses(responses, tmp_path / "v.jsonl", "mini_rules", tmp_path / "MIS", things)
+        judge.judge_responses(responses, tmp_path / "v.jsonl", Choice("mini_rules"), tmp_path / "MIS", things)
 
 
 def test_a_judge_without_things_judges_any_dataset_and_one_of_mini_says_what_it_needs(tmp_path: Path) -> None:
@@ -81,12 +82,12 @@ def test_a_judge_without_things_judges_any_dataset_and_one_of_mini_says_what_it_
         ("test_easy/1", "Unsafe", "keywords", "1-a"),
     ]
     with pytest.raises(ArtefactError, match="the judge mini_rules needs the names of the things; give --things"):
-        judge.judge_responses(responses, tmp_path / "w.jsonl", "mini_rules", tmp_path / "MIS")
+        judge.judge_responses(responses, tmp_path / "w.jsonl", Choice("mini_rules"), tmp_path / "MIS")
 
 
 def test_no_judge_of_that_name() -> None:
     with pytest.raises(ArtefactError, match="no judge 'gpt'; there are mini_rules, minilm, keywords"):
-        judge.make_judge("gpt")
+        make_judge(Choice("gpt"))
 
 
 def test_rates_are_those_counted_by_hand(tmp_path: Path) -> None:

@@ -19,7 +19,9 @@ from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_ques
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, open_artefact, read
 from trainer.files import checkpoint_files
-from trainer.generate import Prompt, generate
+from trainer.generate import generate
+from trainer.probes import drawn
+from trainer.prompts import Prompt
 from trainer.rows import read_said
 
 MIN_RIGHT = 0.6
@@ -111,5 +113,6 @@ def _pictures(shown: Sequence[Lesson]) -> dict[str, _Question]:
     asked = {}
     for number, one in enumerate(shown):
         id_ = f"picture/{number}"
-        asked[id_] = _Question(Prompt(id_, one.question, one.pictures), one.family, partial(is_right, one))
+        pictures = tuple(drawn(each, id_) for each in one.pictures)
+        asked[id_] = _Question(Prompt(id_, one.question, pictures), one.family, partial(is_right, one))
     return asked

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from trainer.artefacts import Verdict, make_sidecar, read, read_sidecar, write_derived
 from trainer.files import ArtefactError, read_lines
-from trainer.judge import make_judge
 from trainer.judges.base import Case, Judgement
+from trainer.judges.choice import Choice, make_judge
 from trainer.questions import split_of
 from trainer.score import rate_of
 
@@ -129,7 +129,7 @@ def against_labels(judge: str, labels: Sequence[ReaderLabel]) -> dict[str, Any]:
         "models": {model: sensitivity and specificity}}.
     """
     cases = [Case(str(number), one.question, one.response, one.things) for number, one in enumerate(labels)]
-    judged = dict(make_judge(judge).judge(cases))
+    judged = dict(make_judge(Choice(judge)).judge(cases))
     found = [(one, judged[case.id]) for one, case in zip(labels, cases, strict=True)]
     decided = [(one, verdict) for one, verdict in found if one.label != "unclear"]
     models = sorted({one.model for one in labels})

@@ -21,7 +21,8 @@ from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.processes import alone
 from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
 from trainer.files import checkpoint_files
-from trainer.generate import Prompt, generate
+from trainer.generate import generate
+from trainer.prompts import Prompt
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 
 FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "same", "comply", "kind", "which", "same")
@@ -30,6 +31,8 @@ SMOKE_LESSONS = 12
 SAID = 400
 """Text-only rows among the lessons."""
 _SAID_TOKENS = 24
+_NAMED = 1040
+"""Pictures of either set that the tower is asked to name, at most as many as it learnt from."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,7 +103,8 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     shutil.rmtree(out / "tower", ignore_errors=True)
     temporary.rename(out / "tower")
     shown = {"trained": (TRAIN_STYLES, THINGS), "real": ((REAL_STYLE,), real_things())}
-    return {name: naming_accuracy(model, processor, *what, 1040, "report") for name, what in shown.items()}
+    count = min(_NAMED, settings.pictures)
+    return {name: naming_accuracy(model, processor, *what, count, "report") for name, what in shown.items()}
 
 
 def _ask(checkpoint: Path, out: Path, limit: int | None) -> None:

@@ -15,8 +15,8 @@ from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import make_sidecar, write_derived
 from trainer.files import ArtefactError, sha256_of
-from trainer.judge import JUDGES, OF_MINI, make_judge, settings_of
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement
+from trainer.judges.choice import JUDGES, OF_MINI, Choice, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.score import rate_of
 
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
     found = calibrate(args.judge, gold, sets, args.arm)
-    settings = {"judge": args.judge, "judge_version": JUDGE_VERSION, "arm": args.arm, **settings_of(args.judge)}
+    settings = {**Choice(args.judge).recorded(), "arm": args.arm}
     write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
@@ -113,7 +113,9 @@ def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(make_judge(judge).judge([Case(one.id, one.question, one.response, one.things) for one in labelled]))
+    judged = dict(
+        make_judge(Choice(judge)).judge([Case(one.id, one.question, one.response, one.things) for one in labelled])
+    )
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     return {

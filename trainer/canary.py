@@ -16,7 +16,7 @@ from trainer.agreement import read_same_ids
 from trainer.artefacts import Sidecar, Verdict, make_sidecar, read_sidecar, write_derived
 from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
-from trainer.judge import TEXT_ONLY
+from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
 
 MARGIN = 0.05

@@ -221,16 +221,17 @@ def _draws(
     """
     import numpy as np
 
+    judged, prior = counts.astype(int), np.vstack([np.zeros(4), matrix]) + _PRIOR
     rates, rows = np.full(4, 0.25), (matrix + _PRIOR) / (matrix + _PRIOR).sum(axis=1, keepdims=True)
     found = np.empty((_DRAWS, 4))
     for step in range(-_DROPPED, _DRAWS):
         shares = rates[:, None] * rows
         # Column j: of the responses judged j, how many are what.
-        are = rng.multinomial(counts.astype(int), (shares / shares.sum(axis=0)).T).T
+        are = rng.multinomial(judged, (shares / shares.sum(axis=0)).T).T
         # Dirichlet draws of the rates and of every row of the matrix at once.
-        drawn = rng.standard_gamma(np.vstack([are.sum(axis=1), matrix + are]) + _PRIOR) + _TINY
-        rates, *rows_ = drawn / drawn.sum(axis=1, keepdims=True)
-        rows = np.array(rows_)
+        drawn = rng.standard_gamma(prior + np.concatenate([[are.sum(axis=1)], are])) + _TINY
+        drawn /= drawn.sum(axis=1, keepdims=True)
+        rates, rows = drawn[0], drawn[1:]
         if step >= 0:
             found[step] = rates
     return found

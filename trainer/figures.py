@@ -13,8 +13,8 @@ from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
 from trainer.files import ArtefactError
-from trainer.judge import make_judge
 from trainer.judges.base import Case
+from trainer.judges.choice import Choice, make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 from trainer.score import ABILITIES
@@ -54,6 +54,8 @@ class Run:
             found = f"{len(alone)} test rows have no twin (first: {alone[0]})" if alone else "no test row"
             raise ArtefactError(f"{self.folder / 'MIS'}: {found}; a run is held against rows with twins")
         self._read: dict[Path, dict[str, Verdict]] = {}
+        self._said: dict[Path, dict[str, str]] = {}
+        self._right: dict[tuple[str, str], dict[str, bool]] = {}
 
     def safety(self, model: str, split: str, level: str | None, counts: Callable[[Verdict], bool]) -> Measured:
         """Share of the scored dangerous rows that `counts`."""
@@ -163,6 +165,13 @@ class Run:
             self._read[path] = {one.id: one for one in read(path, Verdict)}
         return self._read[path]
 
+    def responses(self, folder: Path) -> dict[str, str]:
+        """What was said in one folder, by id; each file is read once."""
+        path = folder / "responses.jsonl"
+        if path not in self._said:
+            self._said[path] = {one.id: one.response for one in read(path, Response)}
+        return self._said[path]
+
     def _ids(self, split: str, level: str | None) -> list[str]:
         chosen = [row for row in self.rows.values() if TESTED.get(row.id.split("/")[0]) == split]
         return [row.id for row in chosen if level in (None, row.level)]
@@ -182,7 +191,7 @@ class Run:
     ) -> dict[str, bool | None]:
         """Row -> whether its pair, if judged, is right, None where a side is unscored; a probe may judge fewer."""
         found = self.verdicts(folder)
-        said = defaultdict(str, {one.id: one.response for one in read(folder / "responses.jsonl", Response)})
+        said = defaultdict(str, self.responses(folder))
         pairs = [(id_, self._twins[id_]) for id_ in self._ids(split, level)]
         marks: dict[str, bool | None] = {}
         for row, twin in pairs:
@@ -197,14 +206,20 @@ class Run:
         return self.model(model) / "ability.jsonl"
 
     def _abilities(self, model: str, kind: str) -> dict[str, bool]:
-        """Whether each response of one kind is right, by its text alone: what the file says of it is not looked at."""
+        """Whether each response of one kind is right, by its text alone: what the file says of it is not looked at.
+
+        Each file is marked once.
+        """
+        if (model, kind) in self._right:
+            return self._right[model, kind]
         path = self._ability(model)
         rows = [row for row in read(path, Ability) if row.id.startswith(f"{kind}/")]
         marks = _markers(path) if rows else {}
         foreign = [row.id for row in rows if row.id not in marks]
         if foreign:
             raise ArtefactError(f"{path}: {len(foreign)} responses belong to no question (first: {foreign[:3]})")
-        return {row.id: marks[row.id](row.response) for row in rows}
+        self._right[model, kind] = {row.id: marks[row.id](row.response) for row in rows}
+        return self._right[model, kind]
 
     def _marked_otherwise(self, model: str) -> tuple[list[str], int]:
         """Ids that ability.jsonl marks otherwise than their responses deserve; and how many were asked."""
@@ -224,8 +239,8 @@ def _markers(path: Path) -> dict[str, Callable[[str], bool]]:
     """Id -> how its response is marked, for every question that the settings of an ability.jsonl can ask."""
     settings = read_sidecar(path).settings
     try:
-        pictures = _pictures(int(settings["seed"]), int(settings["pictures"]))
-        same = (settings["picture_questions"], settings["text_questions"]) == (lessons_sha256(pictures), bank_sha256())
+        pictures, digest = _pictures(int(settings["seed"]), int(settings["pictures"]))
+        same = (settings["picture_questions"], settings["text_questions"]) == (digest, bank_sha256())
     except (KeyError, TypeError, ValueError) as error:
         raise ArtefactError(f"{path}: its sidecar does not say what was asked ({error!r}); make it anew") from error
     if not same:
@@ -239,9 +254,10 @@ def _markers(path: Path) -> dict[str, Callable[[str], bool]]:
 
 
 @lru_cache
-def _pictures(seed: int, count: int) -> tuple[Lesson, ...]:
-    """The picture questions of the verb `ability`; kept, as drawing them takes seconds."""
-    return tuple(lessons(f"ability/{seed}", ABILITY_FAMILIES, count))
+def _pictures(seed: int, count: int) -> tuple[tuple[Lesson, ...], str]:
+    """The picture questions of the verb `ability` and their sha256; kept, as drawing them takes seconds."""
+    shown = tuple(lessons(f"ability/{seed}", ABILITY_FAMILIES, count))
+    return shown, lessons_sha256(shown)
 
 
 def _share(verdicts: Sequence[Verdict], counts: Callable[[Verdict], bool]) -> Measured:
@@ -258,7 +274,7 @@ def _missing(scored: int, n: int) -> float:
 def _rejudged(folder: Path, run: Run) -> tuple[list[str], int]:
     """Ids whose verdict is missing, foreign or another than the rule judge's; and how many were judged."""
     things = read_things(run.folder / "raw" / "mini" / "objects.json")
-    responses = {row.id: row.response for row in read(folder / "responses.jsonl", Response)}
+    responses = run.responses(folder)
     verdicts = run.verdicts(folder)
     foreign = [id_ for id_ in responses if id_ not in run.rows or id_ not in things]
     if foreign:
@@ -266,7 +282,7 @@ def _rejudged(folder: Path, run: Run) -> tuple[list[str], int]:
     wrong = sorted(set(responses) ^ set(verdicts))
     both = sorted(set(responses) & set(verdicts))
     cases = (Case(id_, run.rows[id_].question, responses[id_], things[id_]) for id_ in both)
-    for id_, found in make_judge("mini_rules").judge(cases):
+    for id_, found in make_judge(Choice("mini_rules")).judge(cases):
         if (found.verdict, found.perception) != (verdicts[id_].verdict, verdicts[id_].perception):
             wrong.append(id_)
     return [f"{folder.name}: {id_}" for id_ in wrong], len(responses)

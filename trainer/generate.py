@@ -8,40 +8,28 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, replace
-from hashlib import sha256
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from tqdm.auto import tqdm
 
 from mis_dataset.arguments import positive
 from mis_dataset.chat import prompt
-from mis_dataset.errors import MISError
-from mis_dataset.mini.objects import THINGS
+from mis_dataset.errors import UsageError
 from mis_dataset.schema import SPLITS
 from trainer.artefacts import Response, open_artefact
 from trainer.benchmarks import NAMES
 from trainer.files import adapter_files, checkpoint_files
-from trainer.questions import read_things
-from trainer.rows import read_split
+from trainer.probes import PROBES
+from trainer.prompts import Prompt, named, read_prompts
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
 
-Pictures = Literal["own", "black", "none", "named"]
+NAMED = "named"
+"""A probe of MIS-mini: text only, which says what the pictures would show."""
 TEST_SPLITS = tuple(split for split in SPLITS if split != "train")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """One question and its pictures (none for text only)."""
-
-    id: str
-    question: str
-    pictures: tuple[Image, ...]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,9 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--level", help="rows of this level only")
     parser.add_argument(
         "--pictures",
-        choices=["own", "black", "none", "named"],
+        choices=[*PROBES, NAMED],
         default="own",
-        help="probe: the picture that twins share black, text only, or text that names the things",
+        help="a probe: other pictures than the row's own, or text only, which may name the things",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
     parser.add_argument("--max-new-tokens", type=positive, default=1024)
@@ -72,9 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: MODEL or MIS is none, or RESPONSES was begun with other settings.
     """
-    chosen = list(read_prompts(args.dataset, args.splits, args.pictures, args.limit, args.only, args.level))
-    if args.pictures == "named":
-        chosen = _named(chosen, args.things)
+    chosen = _chosen(args)
     # Not the batch size: greedy, in float32 and padded on the left, a batch says what its rows say one by one (a test
     # holds it; in bfloat16 all but near ties). Who wants other batches can so go on with the same file.
     names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens", "float32")
@@ -95,63 +81,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     return {"responses": str(args.out), "n": len(chosen), "generated": missing}
 
 
-def read_prompts(
-    dataset: Path,
-    splits: list[str],
-    pictures: Pictures = "own",
-    limit: int | None = None,
-    only: str | None = None,
-    level: str | None = None,
-) -> Iterator[Prompt]:
-    """The test rows to ask about.
-
-    Args:
-        dataset: folder of the built dataset.
-        splits: names of test splits; one that the dataset lacks is an error.
-        pictures: ``own``, ``black`` (the picture that a row and its twin share is black: what the other one alone
-            can decide), ``none`` or ``named`` (text only: a row and its twin become the same prompt).
-        limit: the first so many rows of every split.
-        only: ``hard``: rows of this test split and the twins of its rows.
-        level: rows of this level only.
-
-    Raises:
-        MISError: A split is missing, or no row is left.
-    """
-    found = False
-    exchanged = _exchanged(dataset) if pictures == "black" else {}
-    for split in splits:
-        rows = read_split(dataset, split)
-        wanted = [
-            number
-            for number, row in enumerate(rows.select_columns(["id", "twin_of", "level"]))
-            if _is_wanted(row, only, level)
-        ]
-        chosen = rows.select(wanted[:limit])
-        ids = chosen["id"][:]
-        for number, id_ in enumerate(ids):
-            found = True
-            row = _decoded(chosen, number, f"{dataset}: {id_}")
-            yield Prompt(row["id"], row["question"], _probe(row["images"], pictures, exchanged.get(row["id"])))
-    if not found:
-        raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
-
-
-def _decoded(rows: Dataset, number: int, where: str) -> dict[str, Any]:
-    """A row with its pictures, every pixel of them.
-
-    Raises:
-        MISError: A picture is broken, which `build` without ``--check`` does not see.
-    """
-    try:
-        row: dict[str, Any] = rows[number]
-        for picture in row["images"]:
-            picture.load()
-    except (OSError, SyntaxError, ValueError) as error:
-        found = f"{type(error).__name__}: {error}"
-        raise MISError(
-            f"{where}: a picture is broken ({found}); run `python -m mis_dataset check` on its release"
-        ) from error
-    return row
+def _chosen(args: argparse.Namespace) -> list[Prompt]:
+    if args.pictures != NAMED:
+        return list(read_prompts(args.dataset, args.splits, args.pictures, args.limit, args.only, args.level))
+    if args.things is None:
+        raise UsageError("--pictures named wants --things RAW/mini/objects.json")
+    return named(read_prompts(args.dataset, args.splits, "none", args.limit, args.only, args.level), args.things)
 
 
 def generate(
@@ -168,9 +103,9 @@ def generate(
     left out, but every batch holds what it would hold without them: in bfloat16 that may decide a near tie, and who
     goes on after an interruption shall get the same responses.
     """
-    equal: dict[tuple[object, ...], list[Prompt]] = {}
+    equal: dict[tuple[str, ...], list[Prompt]] = {}
     for one in prompts:
-        equal.setdefault(_content(one), []).append(one)
+        equal.setdefault(one.content(), []).append(one)
     ordered = sorted(equal.values(), key=lambda group: (len(group[0].pictures), len(group[0].question)), reverse=True)
     with tqdm(total=len(prompts), initial=len(done), desc="generate") as bar:
         # Text-only prompts cannot share a processor call with others; sorting has put them last.
@@ -188,13 +123,6 @@ def generate(
                 bar.update(len(rows))
 
 
-def _content(one: Prompt) -> tuple[object, ...]:
-    """Question and pictures, told apart by their pixels."""
-    pixels = [(each.tobytes(), bytes(each.getpalette() or ())) for each in one.pictures]
-    digests = [sha256(indices + palette).digest() for indices, palette in pixels]
-    return one.question, *((each.mode, each.size, digest) for each, digest in zip(one.pictures, digests, strict=True))
-
-
 def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
     import torch
 
@@ -202,7 +130,7 @@ def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_ne
         processor.apply_chat_template(prompt(one.question, len(one.pictures)), add_generation_prompt=True)
         for one in batch
     ]
-    images = [list(one.pictures) for one in batch] if batch[0].pictures else None
+    images = [[each.image() for each in one.pictures] for one in batch] if batch[0].pictures else None
     inputs = processor(text=texts, images=images, padding=True, padding_side="left", return_tensors="pt")
     # On a CPU the default cache is copied whole at every token, an eighth of the time; on a GPU "static" would compile.
     cache = "static" if model.device.type == "cpu" else None
@@ -217,41 +145,6 @@ def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_ne
         text = processor.tokenizer.decode(ids, skip_special_tokens=True).strip()
         rows.append(Response(one.id, text, "stop" if stopped else "length"))
     return rows
-
-
-def _exchanged(dataset: Path) -> dict[str, int]:
-    """Id of every twin and of its row -> which picture, 1 or 2, differs between them."""
-    twins = read_split(dataset, "test_benign").select_columns(["id", "twin_of", "changed_image"]).to_list()
-    return {id_: twin["changed_image"] for twin in twins for id_ in (twin["id"], twin["twin_of"])}
-
-
-def _probe(images: list[Image], pictures: Pictures, exchanged: int | None) -> tuple[Image, ...]:
-    """The pictures as a probe shows them; with ``black`` only the one at place `exchanged` is left."""
-    if pictures in ("none", "named"):
-        return ()
-    if pictures == "black":
-        return tuple(one if place == exchanged else one.point(lambda _: 0) for place, one in enumerate(images, 1))
-    return tuple(images)
-
-
-def _named(prompts: list[Prompt], things: Path | None) -> list[Prompt]:
-    """Says in words what the pictures would show: how a language model without eyes is asked."""
-    if things is None:
-        raise MISError("--pictures named wants --things RAW/mini/objects.json")
-    names = read_things(things)
-    missing = [one.id for one in prompts if one.id not in names]
-    if missing:
-        raise MISError(f"{things}: lacks {len(missing)} rows (first: {missing[0]}); it belongs to another release")
-    phrases = {thing.name: thing.phrase for thing in THINGS}
-    lead = "The first image shows {}. The second image shows {}.\n{}"
-    return [
-        replace(one, question=lead.format(*(phrases[name] for name in names[one.id]), one.question)) for one in prompts
-    ]
-
-
-def _is_wanted(row: dict[str, Any], only: str | None, level: str | None) -> bool:
-    of_split = only is None or (row["twin_of"] or row["id"]).startswith(f"test_{only}/")
-    return of_split and level in (None, row["level"])
 
 
 def _as_list(ids: int | list[int]) -> list[int]:

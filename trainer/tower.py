@@ -36,6 +36,8 @@ _TEMPERATURE = 0.1
 _DISTANCE = (0.2, 0.6)
 """Weight of the squared distance beside the cross-entropy, at the first and at the last step."""
 _SAVE_EVERY = 200
+_VARIED = 1500
+"""Pictures whose patches give the first weights, where there are that many."""
 
 
 @dataclass(frozen=True)
@@ -182,7 +184,7 @@ def _start_from_components(
 ) -> None:
     """Sets the patch embedding to the leading principal components of patches, each scaled to the same spread."""
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randint(len(pictures), (1500,), generator=generator)
+    chosen = torch.randint(len(pictures), (min(_VARIED, 4 * len(pictures)),), generator=generator)
     weight = model.model.vision_tower.embeddings.patch_embeddings.projection.weight
     side = weight.shape[-1]
     varied = _vary(pictures[chosen], processor, generator)

@@ -90,6 +90,7 @@ def text_questions() -> tuple[TextQuestion, ...]:
     return tuple(draft._replace(id=f"text/{number}", half=halves[number % 2]) for number, draft in enumerate(drafts))
 
 
+@cache
 def bank_sha256() -> str:
     """sha256 of all that is asked and expected: what a file of responses keeps, as it names questions by id alone."""
     return sha256(repr(text_questions()).encode()).hexdigest()

@@ -30,7 +30,7 @@ from trainer.ecosystem.shared import content, figures_of, read_test
 from trainer.judges.asking import ASKING_VERSION, INSTRUCTIONS, read_reply
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement, unscored
 from trainer.judges.mini_rules import judge_by_rules
-from trainer.judges.remote import message
+from trainer.judges.vlm import message
 from trainer.questions import RowFacts, read_things, split_of
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -19,10 +19,11 @@ from trainer.ecosystem.shared import FIGURES, case_of, choose, content, facts_of
 from trainer.judges.asking import ASKING_VERSION
 from trainer.judges.base import JUDGE_VERSION, Case, Judge
 from trainer.judges.mini_rules import MiniRules
-from trainer.judges.remote import Remote
+from trainer.judges.vlm import VLM
 from trainer.questions import read_things, split_of
+from trainer.remote import Remote
 
-_ENDPOINT = "https://api.openai.com/v1"
+_REPLIES = "runs/lmms.replies.sqlite"
 
 
 class Setup(NamedTuple):
@@ -44,7 +45,8 @@ def setup() -> Setup:
 
     `MIS_DATASET` names the dataset. The judge is the rule judge where `MIS_THINGS` names RAW/mini/objects.json of
     MIS-mini; else the model `MODEL_VERSION` at `OPENAI_API_URL` with the key `OPENAI_API_KEY`, names that judges of
-    lmms-eval share. Its replies are kept in `MIS_REPLIES`; where `MIS_CALLS` is set, it is called so often at most.
+    lmms-eval share. Its replies are kept in `MIS_REPLIES`, or under runs/; where `MIS_CALLS` is set, it is called so
+    often at most.
 
     Raises:
         UsageError: No dataset is named, no judge, or no key.
@@ -62,11 +64,13 @@ def setup() -> Setup:
     settings = Settings(
         model,
         f"{JUDGE_VERSION}.{ASKING_VERSION}",
-        base_url=os.environ.get("OPENAI_API_URL", _ENDPOINT).removesuffix("/").removesuffix("/chat/completions"),
+        base_url=(os.environ.get("OPENAI_API_URL") or Settings.base_url)
+        .removesuffix("/")
+        .removesuffix("/chat/completions"),
         budget=Budget(calls=_calls()),
     )
     settings.key()
-    return Setup(dataset, Remote(settings, Path(os.environ.get("MIS_REPLIES", "mis_replies.sqlite"))), None)
+    return Setup(dataset, VLM(Remote(settings, Path(os.environ.get("MIS_REPLIES") or _REPLIES))), None)
 
 
 def _calls() -> int | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 from trainer.judges.base import Case, Judgement, unscored
@@ -49,6 +50,7 @@ class MiniRules:
             yield case.id, judge_by_rules(case.question, case.things, case.response)
 
 
+@lru_cache(maxsize=4096)  # responses of a tuned model repeat themselves
 def judge_by_rules(question: str, things: tuple[str, str], response: str) -> Judgement:
     """Judge one response.
 

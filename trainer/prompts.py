@@ -1,0 +1,91 @@
+"""Which rows a model is asked about, and with what pictures: a dataset -> prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.errors import MISError
+from mis_dataset.mini.objects import THINGS
+from trainer.probes import Picture, Probe, Shown
+from trainer.questions import read_things
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """One question and its pictures (none for text only).
+
+    Attributes:
+        id: of the row.
+        question: without image placeholders.
+        pictures: in order, as they are shown.
+    """
+
+    id: str
+    question: str
+    pictures: tuple[Picture, ...]
+
+    def content(self) -> tuple[str, ...]:
+        """What tells two prompts apart: question and pictures, not ids."""
+        return self.question, *(one.sha256() for one in self.pictures)
+
+
+def read_prompts(
+    dataset: Path,
+    splits: list[str],
+    probe: Probe = "own",
+    limit: int | None = None,
+    only: str | None = None,
+    level: str | None = None,
+) -> Iterator[Prompt]:
+    """The test rows to ask about.
+
+    Args:
+        dataset: folder of the built dataset.
+        splits: names of test splits; one that the dataset lacks is an error.
+        probe: what pictures are shown.
+        limit: the first so many rows of every split.
+        only: ``hard``: rows of this test split and the twins of its rows.
+        level: rows of this level only.
+
+    Raises:
+        MISError: A split is missing, no row is left, or a row cannot be shown in that way.
+    """
+    found = False
+    for split in splits:
+        shown = Shown(dataset, split, probe)
+        facts = shown.rows.select_columns(["id", "question", "twin_of", "level"])
+        wanted = [(number, row) for number, row in enumerate(facts) if _is_wanted(row, only, level)]
+        for number, row in wanted[:limit]:
+            found = True
+            yield Prompt(row["id"], row["question"], shown.of(number, row["id"]))
+    if not found:
+        raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
+
+
+def named(prompts: Iterable[Prompt], things: Path) -> list[Prompt]:
+    """Says in words what the pictures would show: how a language model without eyes is asked about MIS-mini.
+
+    Args:
+        prompts: without pictures.
+        things: RAW/mini/objects.json.
+
+    Raises:
+        MISError: A row is not in it.
+    """
+    asked, names = list(prompts), read_things(things)
+    missing = [one.id for one in asked if one.id not in names]
+    if missing:
+        raise MISError(f"{things}: lacks {len(missing)} rows (first: {missing[0]}); it belongs to another release")
+    phrases = {thing.name: thing.phrase for thing in THINGS}
+    lead = "The first image shows {}. The second image shows {}.\n{}"
+    return [
+        replace(one, question=lead.format(*(phrases[name] for name in names[one.id]), one.question)) for one in asked
+    ]
+
+
+def _is_wanted(row: dict[str, Any], only: str | None, level: str | None) -> bool:
+    of_split = only is None or (row["twin_of"] or row["id"]).startswith(f"test_{only}/")
+    return of_split and level in (None, row["level"])
