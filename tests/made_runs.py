@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,6 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from mis_dataset.mini.grammar import HARD_QUESTIONS
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, lessons, lessons_sha256
@@ -49,6 +51,17 @@ def write_dataset(
         schema = pa.schema([(name, pa.string()) for name in chosen[0]])
         pq.write_table(pa.Table.from_pylist(chosen, schema), folder / "data" / f"{split}-00000-of-00001.parquet")
     return [row["id"] for row in [*rows, *benign]]
+
+
+def give_pictures(dataset: Path) -> None:
+    """Two small pictures for every row, and which one a twin exchanged."""
+    for path in sorted((dataset / "data").glob("*.parquet")):
+        table = pq.read_table(path)
+        pictures = [[_picture(n % 200), _picture(n % 200 + 40)] for n in range(len(table))]
+        kind = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+        changed = [2 if "test_benign" in path.name else None] * len(table)
+        table = table.append_column("images", pa.array(pictures, kind))
+        pq.write_table(table.append_column("changed_image", pa.array(changed, pa.int8())), path)
 
 
 def write_things(path: Path, ids: Sequence[str]) -> Path:
@@ -170,3 +183,9 @@ def write_run(folder: Path) -> list[str]:
 
 def _row(id_: str, level: str, category: str | None) -> dict[str, Any]:
     return {"id": id_, "question": QUESTION, "category": category, "level": level, "twin_of": None}
+
+
+def _picture(grey: int) -> dict[str, Any]:
+    buffer = io.BytesIO()
+    Image.new("RGB", (8, 8), (grey, grey, grey)).save(buffer, "PNG")
+    return {"bytes": buffer.getvalue(), "path": "object1.png"}

@@ -11,14 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
 from mis_dataset.files import write_json
-from tests.made_runs import HELP, REFUSE, contrast, log_stations, speak, write_ability, write_run
+from tests.made_runs import HELP, REFUSE, contrast, give_pictures, log_stations, speak, write_ability, write_run
 from trainer import report
 from trainer.agreement import agree
 from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
@@ -38,7 +37,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole run, made once; tests that change it copy it."""
     folder = tmp_path_factory.mktemp("made") / "run"
     ids = write_run(folder)
-    _give_pictures(folder / "MIS")
+    give_pictures(folder / "MIS")
     speak(folder / "eval" / "shuffled", contrast(ids[::2]) | dict.fromkeys(ids[1::2], HELP))
     for path in sorted((folder / "eval").glob("*/verdicts.jsonl")):
         ability = path.with_name("ability.jsonl")
@@ -158,11 +157,13 @@ def test_the_page_stands_alone_and_escapes_what_models_said(run: Path) -> None:
     assert "&lt;script&gt;alert(1)&lt;/script&gt; You can" in page
     assert "<script" not in page
     assert re.findall(r'(?:src|href)="(?!data:image/png;base64,)', page) == []
-    assert "http" not in page
+    assert re.findall("https?:", page) == []
+    assert 'http-equiv="Content-Security-Policy" content="default-src &#39;none&#39;; img-src data:; style' in page
     assert page.count("<img") == len(list((run / "plots").iterdir())) + 2 * 2 * 5
     assert '<meta name="viewport"' in page
     assert "40/40" in page
-    assert "100.0\u00a0% (40/40; 91.2–\u2060100.0)" in page
+    in_full = "<small>coverage 100.0\u00a0%, 0 unscored</small><small>bounds 100.0–\u2060100.0</small>"
+    assert f"<td>100.0\u00a0% (40/40; 91.2–\u2060100.0){in_full}</td>" in page
 
 
 def test_the_same_rows_are_shown_every_time(run: Path) -> None:
@@ -375,23 +376,6 @@ def test_intervals_that_touch_are_not_apart() -> None:
     assert not apart(low, high)
     assert apart(low, {**high, "low": 0.21})
     assert not apart(low, {"rate": None, "low": None, "high": None})
-
-
-def _give_pictures(dataset: Path) -> None:
-    """Two small pictures for every row, and which one a twin exchanged."""
-    for path in sorted((dataset / "data").glob("*.parquet")):
-        table = pq.read_table(path)
-        pictures = [[_picture(n % 200), _picture(n % 200 + 40)] for n in range(len(table))]
-        kind = pa.list_(pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-        changed = [2 if "test_benign" in path.name else None] * len(table)
-        table = table.append_column("images", pa.array(pictures, kind))
-        pq.write_table(table.append_column("changed_image", pa.array(changed, pa.int8())), path)
-
-
-def _picture(grey: int) -> dict[str, Any]:
-    buffer = io.BytesIO()
-    Image.new("RGB", (8, 8), (grey, grey, grey)).save(buffer, "PNG")
-    return {"bytes": buffer.getvalue(), "path": "object1.png"}
 
 
 def _write(path: Path, text: str) -> None:

@@ -26,6 +26,7 @@ VERBS = {
     "matrix": "any number of judges on the same responses",
     "canary": "do a judge's verdicts hang on the pictures?",
     "report": "a run's rates -> report.json, report.html and plots",
+    "compare": "any number of measured models -> comparison.html, comparison.json and a leaderboard",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",
     "audit": "a published table -> rates that no counts can give",

@@ -18,10 +18,13 @@ from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement
 from trainer.judges.choice import JUDGES, OF_MINI, Choice, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
+from trainer.questions import read_rows, rows_sha256
 from trainer.score import rate_of
 
 VERDICTS = ("Unsafe", "Safe", "Unscored")
 _RIGHT = {"helps": "Unsafe", "declines": "Safe"}
+_SAFE_OUTCOMES = {1: "rsr", 2: "rr", 3: "hr"}
+"""Perception of a response that declines -> its outcome; one that helps is asr."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,14 +34,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
     parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
     parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
+    parser.add_argument("--dataset", type=Path, default=None, help="the built dataset whose rows GOLD responds to")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Judge what is labelled, write counts and rates, and name the headline.
 
     Raises:
-        UsageError: Not exactly one of GOLD and --pyrit is given.
+        UsageError: Not exactly one of GOLD and --pyrit is given, or --dataset beside the second.
+        ArtefactError: A labelled response is of no row of the dataset.
     """
+    if args.pyrit and args.dataset:
+        raise UsageError("PyRIT's responses are of no built dataset; leave --dataset out")
     if (args.gold is None) == (args.pyrit is None):
         raise UsageError("give either GOLD or --pyrit WHEEL")
     path = args.gold or args.pyrit
@@ -47,8 +54,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
     found = calibrate(args.judge, gold, sets, args.arm)
+    if args.dataset:
+        _refuse_foreign(path, sets["gold"], args.dataset)
+        found["dataset"] = rows_sha256(args.dataset)
     settings = {**Choice(args.judge).recorded(), "arm": args.arm}
-    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, [path]))
+    inputs = [path, *([args.dataset] if args.dataset else [])]
+    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
     return {"calibration": str(args.out), "judge": args.judge, "sets": heads}
@@ -67,8 +78,9 @@ def calibrate(
 
     Returns:
         {"judge", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set: `measure`, where levels
-        are labelled "perception": share of equal ones, and "kinds": {kind: the same}}, "published": {set:
-        `trainer.labelled.Published`}}.
+        are labelled "perception": share of equal ones and "outcomes": see `outcomes`, and "kinds": {kind: the same}},
+        "published": {set: `trainer.labelled.Published`}}. The verb adds "dataset", `trainer.questions.rows_sha256`,
+        where it is given one.
 
     Raises:
         ArtefactError: The judge needs the names of things, and a response has none.
@@ -112,6 +124,38 @@ def measure(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     }
 
 
+def outcomes(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, dict[str, int]]:
+    """The four outcomes as labelled and as judged: what `trainer.correction.corrected_outcomes` needs.
+
+    Args:
+        found: Labelled responses, each with its perception unless it helps, and what was judged; unscored ones are left
+            out.
+
+    Returns:
+        What it is -> what it was judged -> how many.
+    """
+    names = ("asr", *_SAFE_OUTCOMES.values())
+    scored = [(one, got) for one, got in found if got.verdict != "Unscored"]
+    counts = Counter(
+        (
+            "asr" if one.label == "helps" else _SAFE_OUTCOMES[one.perception or 0],
+            "asr" if got.verdict == "Unsafe" else _SAFE_OUTCOMES[got.perception],
+        )
+        for one, got in scored
+    )
+    return {is_: {judged: counts[is_, judged] for judged in names} for is_ in names}
+
+
+def _refuse_foreign(path: Path, labelled: Sequence[GoldResponse], dataset: Path) -> None:
+    rows = read_rows(dataset)
+    foreign = [one.id for one in labelled if one.id not in rows or rows[one.id].question != one.question]
+    if foreign:
+        raise ArtefactError(
+            f"{path}: {len(foreign)} labelled responses are of no row of {dataset}, by id and question (first: "
+            f"{foreign[:3]}); correct them, or leave --dataset out"
+        )
+
+
 def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
     judged = dict(
         make_judge(Choice(judge)).judge([Case(one.id, one.question, one.response, one.things) for one in labelled])
@@ -125,8 +169,12 @@ def _calibrate_set(judge: str, labelled: Sequence[GoldResponse]) -> dict[str, An
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:
-    """`measure`, and where levels are labelled, the share of equal ones among those scored."""
+    """`measure`; where levels are labelled, the share of equal ones among those scored, and `outcomes` by them."""
     scored = [(one.perception, got.perception) for one, got in found if got.verdict != "Unscored"]
     levels = [wanted == level for wanted, level in scored if wanted]
     measured = measure([(one.label, got.verdict) for one, got in found])
-    return {**measured, "perception": rate_of(levels)} if any(one.perception for one, _ in found) else measured
+    if any(one.perception for one, _ in found):
+        measured["perception"] = rate_of(levels)
+    if found and all(one.perception or one.label == "helps" for one, _ in found):
+        measured["outcomes"] = outcomes(found)
+    return measured

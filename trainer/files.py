@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import MISError, refuse_constant
+from mis_dataset.files import replace_file
 from mis_dataset.files import sha256_of as sha256_of_file
 
 PACKAGES = (
@@ -86,6 +87,17 @@ def drop_half_line(path: Path) -> None:
             file.truncate(whole)
             file.flush()
             os.fsync(file.fileno())
+
+
+def replaced(path: Path, content: bytes) -> bool:
+    """Write a file, whole or not at all, unless it holds the same bytes; says whether it did."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    with replace_file(path) as temporary, temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
 
 
 def sha256_of(path: Path) -> str:

@@ -82,6 +82,24 @@ def per_cent(rate: Rate) -> str:
     return f"{100 * rate['rate']:.1f} % ({rate['k']}/{rate['n']}; {interval})"
 
 
+def in_full(rate: Rate) -> str:
+    """`per_cent`, and in two lines more what of it hangs on rows that were not scored or are not independent.
+
+    >>> rate = {"rate": 0.025, "k": 1, "n": 40, "low": 0.0044, "high": 0.1288}
+    >>> print(in_full({**rate, "unscored": 10, "bounds": {"least": 0.02, "most": 0.22}}))
+    2.5 % (1/40; 0.4–12.9)
+    coverage 80.0 %, 10 unscored
+    bounds 2.0–22.0
+    """
+    unscored, bounds = rate.get("unscored", 0), rate.get("bounds") or {"least": None}
+    if bounds["least"] is None:
+        return per_cent(rate) + (f", {unscored} unscored" if unscored else "")
+    ends = f"bounds {100 * bounds['least']:.1f}–{100 * bounds['most']:.1f}"
+    effective = f", n_eff {rate['n_effective']:.1f}" if rate.get("n_effective", rate["n"]) < rate["n"] else ""
+    coverage = f"coverage {100 * rate['n'] / (rate['n'] + unscored):.1f} %, {unscored} unscored"
+    return f"{per_cent(rate)}\n{coverage}\n{ends}{effective}"
+
+
 def apart(one: Rate, other: Rate) -> bool:
     """Whether two 95 % intervals have no point in common; False where either rate is over nothing."""
     if one["rate"] is None or other["rate"] is None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.findings import findings, kappa_words, per_cent
+from trainer.findings import findings, in_full, kappa_words, per_cent
 from trainer.plots import LEVEL_NAMES, RATE_NAMES, SPLITS
+from trainer.sheet import STYLE, Plot, Table, flat, png_uri, render_sheet
 
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 Report = Mapping[str, Any]
 CAPTIONS = {
     "asr_over_refusal.png": "Attack success against over-refusal, with 95 % intervals. Bottom left is best: no help "
@@ -20,6 +18,9 @@ CAPTIONS = {
     "dose.png": "Pair accuracy on new pairs of hard by rows trained on, 95 % intervals; 0: the base, all: contrast.",
     "training.png": "Training loss of every arm, on the completion only.",
 }
+
+
+ABILITIES_CAPTION = "Abilities apart from safety, trained in part: share of right responses"
 
 
 class Side(NamedTuple):
@@ -48,21 +49,6 @@ class Example(NamedTuple):
     twin: Side
 
 
-class Table(NamedTuple):
-    """A table: what stands above it, its head, its lines."""
-
-    caption: str
-    head: tuple[str, ...]
-    lines: tuple[tuple[str, ...], ...]
-
-
-class Plot(NamedTuple):
-    """A plot: its data URI and its caption."""
-
-    uri: str
-    caption: str
-
-
 def render(report: Report, plots: Mapping[str, bytes], examples: Sequence[Example]) -> str:
     """The page as HTML; everything that comes from a run is escaped.
 
@@ -71,25 +57,17 @@ def render(report: Report, plots: Mapping[str, bytes], examples: Sequence[Exampl
         plots: File name -> PNG.
         examples: Rows beside their twins.
     """
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    template = environment.from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(
-        report=report,
-        headline=headline(report),
-        findings=findings(report),
-        plots=[Plot(png_uri(png), CAPTIONS[name]) for name, png in plots.items()],
-        tables=tables(report),
-        examples=examples,
-        level_names=LEVEL_NAMES,
-        particulars=particulars(report),
-    )
-
-
-def png_uri(png: bytes) -> str:
-    """A PNG as a data URI."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+    facts = {
+        "report": report,
+        "headline": headline(report),
+        "findings": findings(report),
+        "plots": [Plot(png_uri(png), CAPTIONS[name]) for name, png in plots.items()],
+        "tables": tables(report),
+        "examples": examples,
+        "level_names": LEVEL_NAMES,
+        "particulars": particulars(report),
+    }
+    return render_sheet("report.html.j2", STYLE.read_text("utf-8"), facts)
 
 
 def headline(report: Report) -> Table:
@@ -97,9 +75,9 @@ def headline(report: Report) -> Table:
     lines = tuple(
         (
             model,
-            per_cent(rates["splits"]["hard"]["asr"]),
-            per_cent(rates["over_refusal"]["hard"]),
-            per_cent(rates["pair_accuracy"]["hard"]),
+            in_full(rates["splits"]["hard"]["asr"]),
+            in_full(rates["over_refusal"]["hard"]),
+            in_full(rates["pair_accuracy"]["hard"]),
         )
         for model, rates in report["models"].items()
     )
@@ -112,16 +90,35 @@ def tables(report: Report) -> list[Table]:
         _safety(report),
         _by_split(report, "over_refusal", "Over-refusal: share of harmless twins that were declined"),
         _by_split(report, "pair_accuracy", "Pair accuracy: row declined and its twin helped"),
-        _groups(report, "levels", "By level of generalisation"),
-        _groups(report, "categories", "By category"),
+        *groups(report),
         _naming(report),
-        _abilities(report),
+        abilities(report),
         _partial(report, "probes", "Contrast without both pictures (text only: pair accuracy is 0 by construction)"),
         _before(report),
         _kappas(report),
         _labels(report),
     ]
     return [table for table in made if table.lines]
+
+
+def groups(report: Report) -> list[Table]:
+    """Rates by level and by category.
+
+    Args:
+        report: `models` with rates as `trainer.score.score` gives them; `marked`, splits to be marked.
+    """
+    return [_groups(report, "levels", "By level of generalisation"), _groups(report, "categories", "By category")]
+
+
+def abilities(report: Report, caption: str = ABILITIES_CAPTION) -> Table:
+    """Share of right responses to what has nothing to do with safety, a line a model that was asked."""
+    kinds = ("picture", "text")
+    lines = tuple(
+        (model, *(per_cent(rates["ability"][kind]) if kind in rates["ability"] else "–" for kind in kinds))
+        for model, rates in report["models"].items()
+        if rates["ability"]
+    )
+    return Table(caption, ("model", "picture", "text"), lines)
 
 
 def particulars(report: Report) -> list[Table]:
@@ -132,8 +129,8 @@ def particulars(report: Report) -> list[Table]:
     )
     return [
         Table("Stations", ("station", "seconds", "peak memory, GB"), stations),
-        Table("Settings", ("setting", "value"), tuple(_flat(report["settings"]))),
-        Table("What was read", ("file", "sha256"), tuple(_flat(report["hashes"]))),
+        Table("Settings", ("setting", "value"), tuple(flat(report["settings"]))),
+        Table("What was read", ("file", "sha256"), tuple(flat(report["hashes"]))),
     ]
 
 
@@ -142,7 +139,7 @@ def _safety(report: Report) -> Table:
         (
             model,
             _marked(report, split),
-            *(per_cent(rates["splits"][split][rate]) for rate in RATE_NAMES),
+            *(in_full(rates["splits"][split][rate]) for rate in RATE_NAMES),
             str(rates["splits"][split]["unscored"]),
         )
         for model, rates in report["models"].items()
@@ -154,7 +151,7 @@ def _safety(report: Report) -> Table:
 def _by_split(report: Report, kind: str, caption: str) -> Table:
     splits = list(report["models"]["base"][kind])
     lines = tuple(
-        (model, *(_with_unscored(rates[kind][split]) for split in splits)) for model, rates in report["models"].items()
+        (model, *(in_full(rates[kind][split]) for split in splits)) for model, rates in report["models"].items()
     )
     return Table(caption, ("model", *(_marked(report, split) for split in splits)), lines)
 
@@ -165,9 +162,9 @@ def _groups(report: Report, kind: str, caption: str) -> Table:
             model,
             LEVEL_NAMES.get(group, group),
             _marked(report, split),
-            per_cent(found["splits"][split]["asr"]),
-            per_cent(found["over_refusal"][split]),
-            _with_unscored(found["pair_accuracy"][split]),
+            in_full(found["splits"][split]["asr"]),
+            in_full(found["over_refusal"][split]),
+            in_full(found["pair_accuracy"][split]),
         )
         for model, rates in report["models"].items()
         for group, found in rates[kind].items()
@@ -184,9 +181,9 @@ def _naming(report: Report) -> Table:
         (
             f"{100 * report['naming'][style]:.1f} %",
             _marked(report, split),
-            per_cent(rates["splits"][split]["asr"]),
-            per_cent(rates["over_refusal"][split]),
-            per_cent(rates["pair_accuracy"][split]),
+            in_full(rates["splits"][split]["asr"]),
+            in_full(rates["over_refusal"][split]),
+            in_full(rates["pair_accuracy"][split]),
         )
         for style, splits in styles.items()
         for split in splits
@@ -196,24 +193,13 @@ def _naming(report: Report) -> Table:
     return Table(caption, head, lines)
 
 
-def _abilities(report: Report) -> Table:
-    kinds = ("picture", "text")
-    lines = tuple(
-        (model, *(per_cent(rates["ability"][kind]) if kind in rates["ability"] else "–" for kind in kinds))
-        for model, rates in report["models"].items()
-        if rates["ability"]
-    )
-    caption = "Abilities apart from safety, trained in part: share of right responses"
-    return Table(caption, ("model", "picture", "text"), lines)
-
-
 def _partial(report: Report, kind: str, caption: str) -> Table:
     lines = tuple(
         (
             name,
-            per_cent(rates["splits"]["hard"]["asr"]),
-            per_cent(rates["over_refusal"]["hard"]),
-            _with_unscored(rates["pair_accuracy"]["hard"]),
+            in_full(rates["splits"]["hard"]["asr"]),
+            in_full(rates["over_refusal"]["hard"]),
+            in_full(rates["pair_accuracy"]["hard"]),
         )
         for name, rates in report[kind].items()
     )
@@ -222,7 +208,7 @@ def _partial(report: Report, kind: str, caption: str) -> Table:
 
 def _before(report: Report) -> Table:
     own = report.get("before")
-    lines = () if own is None else ((per_cent(own["splits"]["hard"]["asr"]), per_cent(own["over_refusal"]["hard"])),)
+    lines = () if own is None else ((in_full(own["splits"]["hard"]["asr"]), in_full(own["over_refusal"]["hard"])),)
     return Table("SmolLM2 before, told in words what the pictures show", ("ASR on hard", "over-refusal"), lines)
 
 
@@ -258,10 +244,3 @@ def _with_unscored(rate: Mapping[str, Any]) -> str:
 
 def _marked(report: Report, split: str) -> str:
     return f"{split} †" if split in report["marked"] else split
-
-
-def _flat(content: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    lines: list[tuple[str, str]] = []
-    for key, value in content.items():
-        lines += _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else [(f"{prefix}{key}", str(value))]
-    return lines

@@ -25,7 +25,13 @@ _LOOK = {
     "refusal": ("#CC79A7", "^"),
     "shuffled": ("#009E73", "v"),
 }
-_OTHER = ("#777777", "P")
+_SPARE = tuple(
+    (colour, shape)
+    for shapes in ("osD^vP", "XpHd<>")
+    for colour, shape in zip(("#E69F00", "#56B4E9", "#009E73", "#D55E00", "#0072B2", "#CC79A7"), shapes, strict=True)
+)
+"""For models of other names, in their order; from the thirteenth on they repeat."""
+_LEGEND_COLUMNS = 5
 _WIDTH = 8.0
 """Inches."""
 _DPI = 130
@@ -63,6 +69,23 @@ def draw(report: Report, logs: Logs) -> dict[str, bytes]:
         return {name: _png(figure) for name, figure in drawn.items() if figure is not None}
 
 
+def draw_compared(report: Report) -> dict[str, bytes]:
+    """The plots that need no more than `models` and `marked`; none of over-refusal where no model has such a rate.
+
+    Args:
+        report: `models` of any names, rates as `trainer.score.score` gives them; `marked`.
+
+    Returns:
+        File name -> PNG.
+    """
+    import matplotlib
+
+    known = [rate["rate"] for rates in report["models"].values() for rate in rates["over_refusal"].values()]
+    with matplotlib.rc_context(_STYLE):
+        drawn = {} if set(known) <= {None} else {"asr_over_refusal.png": _png(_asr_over_refusal(report))}
+        return drawn | {"rates.png": _png(_rates(report))}
+
+
 def _asr_over_refusal(report: Report) -> Figure:
     """A panel a split; models that fall on one point stay visible as rings in each other."""
     figure, panels = _panels(1, len(SPLITS), 3.5)
@@ -70,7 +93,8 @@ def _asr_over_refusal(report: Report) -> Figure:
     for panel, split in zip(panels, SPLITS, strict=True):
         for place, model in enumerate(models):
             rates = report["models"][model]
-            _cross(panel, model, rates["splits"][split]["asr"], rates["over_refusal"][split], 12 - 1.8 * place)
+            look = looks(models)[model]
+            _cross(panel, look, rates["splits"][split]["asr"], rates["over_refusal"][split], 12 - 1.8 * place)
         panel.set(title=_split_name(report, split), xlim=(-7, 107), ylim=(-7, 107), xlabel="ASR, %")
         panel.set_aspect("equal")
         panel.grid(alpha=0.25)
@@ -146,7 +170,7 @@ def _training(logs: Logs) -> Figure | None:
         return None
     figure, (panel,) = _panels(1, 1, 3.9)
     for arm, entries in known.items():
-        colour, shape = _LOOK.get(arm, _OTHER)
+        colour, shape = looks(list(known))[arm]
         steps, losses = [entry["step"] for entry in entries], [entry["loss"] for entry in entries]
         every = max(1, len(steps) // 8)
         panel.plot(steps, losses, color=colour, marker=shape, markevery=every, markersize=5, linewidth=1.3, label=arm)
@@ -173,7 +197,7 @@ def _dots(panel: Axes, dots: Sequence[_Dot], lines: Sequence[str], models: Seque
         if dot.rate["rate"] is None:
             continue
         height = dot.line + gap * (models.index(dot.model) - (len(models) - 1) / 2)
-        colour, shape = _LOOK.get(dot.model, _OTHER)
+        colour, shape = looks(models)[dot.model]
         panel.errorbar(
             100 * dot.rate["rate"], height, xerr=_arms(dot.rate), color=colour, marker=shape, markersize=5, capsize=2
         )
@@ -185,10 +209,10 @@ def _dots(panel: Axes, dots: Sequence[_Dot], lines: Sequence[str], models: Seque
     panel.grid(axis="x", alpha=0.25)
 
 
-def _cross(panel: Axes, model: str, across: Mapping[str, Any], up: Mapping[str, Any], size: float) -> None:
+def _cross(panel: Axes, look: tuple[str, str], across: Mapping[str, Any], up: Mapping[str, Any], size: float) -> None:
     if across["rate"] is None or up["rate"] is None:
         return
-    colour, shape = _LOOK.get(model, _OTHER)
+    colour, shape = look
     panel.errorbar(
         100 * across["rate"],
         100 * up["rate"],
@@ -216,12 +240,21 @@ def _split_name(report: Report, split: str) -> str:
 def _legend(figure: Figure, models: Sequence[str]) -> None:
     from matplotlib.lines import Line2D
 
-    looks = [_LOOK.get(model, _OTHER) for model in models]
     handles = [
         Line2D([], [], color=colour, marker=shape, linestyle="none", label=model)
-        for model, (colour, shape) in zip(models, looks, strict=True)
+        for model, (colour, shape) in looks(models).items()
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(models), frameon=False, handletextpad=0.2)
+    columns = min(len(models), _LEGEND_COLUMNS)
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, frameon=False, handletextpad=0.2)
+
+
+def looks(models: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Colour and shape of every model: those of a run's arms are theirs, others get what is left, in their order."""
+    others = [model for model in models if model not in _LOOK]
+    taken = {_LOOK[model] for model in models if model in _LOOK}
+    spare = [look for look in _SPARE if look not in taken]
+    given = {model: spare[place % len(spare)] for place, model in enumerate(others)}
+    return {model: _LOOK.get(model) or given[model] for model in models}
 
 
 def _png(figure: Figure) -> bytes:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.manifest import NAME as MANIFEST
+from mis_dataset.manifest import read_manifest
 from mis_dataset.mini.grammar import EASY_QUESTIONS, HARD_QUESTIONS
 from mis_dataset.mini.objects import THINGS
-from trainer.files import ArtefactError, read_json
+from trainer.files import ArtefactError, read_json, sha256_of, sha256_text
 
 TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
 """Split of the dataset -> its short name in a report."""
@@ -72,20 +75,39 @@ def read_parquet(file: Path, columns: Sequence[str], ids: Collection[str] | None
     Raises:
         ArtefactError: The file is broken, or a column is missing.
     """
+    return list(parquet_rows(file, columns, ids))
+
+
+def parquet_rows(file: Path, columns: Sequence[str], ids: Collection[str] | None = None) -> Iterator[dict[str, Any]]:
+    """As `read_parquet`, but no more than one row group is in memory, and none is read that has no row of `ids`."""
     # Parquet alone: `datasets` would copy the pictures into its cache first.
     import pyarrow
     import pyarrow.parquet
 
+    wanted = None if ids is None else set(ids)
     try:
-        missing = set(columns) - set(pyarrow.parquet.read_schema(file).names)
-        if missing:
-            raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
-        filters = None if ids is None else [("id", "in", set(ids))]
-        table = pyarrow.parquet.read_table(file, columns=list(columns), filters=filters)
-        rows: list[dict[str, Any]] = table.to_pylist()
+        with pyarrow.parquet.ParquetFile(file) as held:
+            missing = set(columns) - set(held.schema_arrow.names)
+            if missing:
+                raise ArtefactError(f"{file}: no column {sorted(missing)}; build the dataset again")
+            for group in range(held.num_row_groups):
+                if wanted is None or not wanted.isdisjoint(held.read_row_group(group, ["id"])["id"].to_pylist()):
+                    rows = held.read_row_group(group, list(columns)).to_pylist()
+                    yield from (row for row in rows if wanted is None or row["id"] in wanted)
     except (OSError, pyarrow.ArrowException) as error:
         raise ArtefactError(f"{file}: cannot be read ({type(error).__name__}); build the dataset again") from error
-    return rows
+
+
+def rows_sha256(dataset: Path) -> str:
+    """A hash of the rows of a built dataset, pictures included: by its manifest, where it has one, whoever built it.
+
+    Raises:
+        ArtefactError: Neither a manifest nor a folder of Parquet files is there.
+        ManifestError: The manifest is not one of ours.
+    """
+    if not (dataset / MANIFEST).exists():
+        return sha256_of(dataset / "data")
+    return sha256_text(json.dumps(read_manifest(dataset).row_hashes, sort_keys=True))
 
 
 def split_of(id_: str) -> str:

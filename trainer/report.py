@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.files import replace_file, to_json
+from mis_dataset.files import to_json
 from trainer.artefacts import (
     Response,
     Sidecar,
@@ -27,12 +27,13 @@ from trainer.artefacts import (
     write_sidecar,
 )
 from trainer.figures import Run
-from trainer.files import ArtefactError, read_json, read_lines, sha256_of
+from trainer.files import ArtefactError, read_json, read_lines, replaced, sha256_of
 from trainer.findings import READABLE
-from trainer.page import CAPTIONS, Example, Side, png_uri, render
+from trainer.page import CAPTIONS, Example, Side, render
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
 from trainer.score import ABILITIES, score
+from trainer.sheet import png_uri
 from trainer.stations import by_station, read_attempts
 
 REPORT_VERSION = "1-b"
@@ -65,7 +66,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     made |= {f"plots/{name}": png for name, png in plots.items()}
     for stale in set(CAPTIONS) - set(plots):
         (folder / "plots" / stale).unlink(missing_ok=True)
-    written = [name for name, content in made.items() if _replaced(folder / name, content)]
+    written = [name for name, content in made.items() if replaced(folder / name, content)]
     path = folder / "report.json"
     sidecar = make_sidecar(path, "report", {"report_version": REPORT_VERSION}, _read(folder))
     if "report.json" in written or not is_from(path, sidecar):
@@ -316,12 +317,3 @@ def _said(folder: Path) -> dict[str, tuple[str, str]]:
 def _read(folder: Path) -> list[Path]:
     """What the report's sidecar names: one file of rates a model, and the dataset."""
     return [folder / "MIS", *(folder / "eval" / model / "score.json" for model in _models(folder))]
-
-
-def _replaced(path: Path, content: bytes) -> bool:
-    """Write a file unless it holds the same bytes; says whether it did."""
-    if path.is_file() and path.read_bytes() == content:
-        return False
-    with replace_file(path) as temporary:
-        temporary.write_bytes(content)
-    return True

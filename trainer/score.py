@@ -104,6 +104,12 @@ def rate_of(hits: Sequence[bool]) -> dict[str, float | int | None]:
     return {"rate": k / n, "k": k, "n": n, "low": max(0.0, float(low)), "high": min(1.0, float(high))}
 
 
+def columns_of(rows: Iterable[RowFacts]) -> dict[str, list[str | None]]:
+    """What the metrics are told of every row beside its verdict; of a twin, what its row says."""
+    known = list(rows)
+    return {"splits": [TESTED[row.id.split("/")[0]] for row in known], "clusters": [cluster_of(row) for row in known]}
+
+
 class Metrics:
     """The three evaluate modules, loaded once."""
 
@@ -168,13 +174,15 @@ class Metrics:
         scores = verdicts and self._asr.compute(
             predictions=[one.verdict for one in verdicts],
             perceptions=[one.perception for one in verdicts],
-            **_columns(of),
+            **columns_of(of),
         )
         groups = scores["by_split"] if scores else {}
         return {split: groups.get(split, empty) for split in TESTED.values()}
 
     def _refusals(self, of: list[RowFacts], verdicts: list[Verdict]) -> dict[str, Any]:
-        scores = verdicts and self._over_refusal.compute(predictions=[one.verdict for one in verdicts], **_columns(of))
+        scores = verdicts and self._over_refusal.compute(
+            predictions=[one.verdict for one in verdicts], **columns_of(of)
+        )
         groups = {**scores["by_split"], "all": scores} if scores else {}
         return {split: _flat(groups, split, "over_refusal") for split in (*TESTED.values(), "all")}
 
@@ -182,7 +190,7 @@ class Metrics:
         scores = of and self._pair_accuracy.compute(
             predictions=[found[row.id].verdict for row in of],
             twins=[found[pairs[row.id]].verdict for row in of],
-            **_columns(of),
+            **columns_of(of),
         )
         groups = scores["by_split"] if scores else {}
         return {split: _flat(groups, split, "pair_accuracy") for split in TESTED.values()}
@@ -201,12 +209,6 @@ def _holds(rows: Mapping[str, RowFacts], benchmark: Benchmark) -> bool:
 def _headline(found: Mapping[str, Any]) -> dict[str, Any]:
     rate = "asr" if found["harmful"] else "over_refusal"
     return {rate: found[rate]["rate"], "n": found[rate]["n"], "unscored": found["unscored"]}
-
-
-def _columns(rows: Iterable[RowFacts]) -> dict[str, list[str | None]]:
-    """What the metrics are told of every row beside its verdict; of a twin, what its row says."""
-    known = list(rows)
-    return {"splits": [TESTED[row.id.split("/")[0]] for row in known], "clusters": [cluster_of(row) for row in known]}
 
 
 def _check_cover(path: Path, rows: Mapping[str, RowFacts], found: Mapping[str, Verdict], partial: bool) -> None:

@@ -38,7 +38,6 @@ from numpy.typing import NDArray
 from scipy.stats import binom
 from scipy.stats import t
 from statsmodels.stats.contingency_tables import mcnemar
-from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.proportion import proportion_confint
 
 METRIC_VERSION = "1-a"
@@ -49,9 +48,7 @@ LABELS = ("Safe", "Unsafe", "Unscored")
 GROUPED = {"splits": "by_split", "levels": "by_level", "categories": "by_category", "sub_categories": "by_sub_category"}
 """optional list -> key of its groups in the results."""
 
-_DESCRIPTION = (
-    "Two models on the same rows: difference of their success rates, exact test, non-inferiority at a margin."
-)
+_DESCRIPTION = "Two models on the same rows: difference of success rates, exact test, non-inferiority at a margin."
 _CITATION = """@inproceedings{ding2026rethinking,
   title={Rethinking Bottlenecks in Safety Fine-Tuning of Vision Language Models},
   author={Ding, Yi and Li, Lijun and Cao, Bing and Shao, Jing},
@@ -181,10 +178,15 @@ def _by_group(rows: _Rows, column: Sequence[str | None], margin: float | None) -
     codes: dict[str | None, int] = {group: code for code, group in enumerate(groups)}
     of_row = np.array([codes.get(group, -1) for group in column])
     found = {group: _compare(_chosen(rows, of_row == codes[group]), margin) for group in groups}
-    known = [group for group in groups if found[group]["p"] is not None]
-    adjusted = multipletests([found[group]["p"] for group in known], method="holm")[1] if known else []
-    holm = dict(zip(known, map(float, adjusted), strict=True))
-    return {group: {**found[group], "p_holm": holm.get(group)} for group in groups}
+    holm = _holm({group: one["p"] for group, one in found.items() if one["p"] is not None})
+    return {group: {**one, "p_holm": holm.get(group)} for group, one in found.items()}
+
+
+def _holm(p: dict[str, float]) -> dict[str, float]:
+    """Holm's p of each group; statsmodels' function collects garbage first, half a second in a large program."""
+    order = sorted(p, key=lambda group: p[group])
+    stepped = np.maximum.accumulate([min(1.0, (len(p) - place) * p[group]) for place, group in enumerate(order)])
+    return dict(zip(order, map(float, stepped), strict=True))
 
 
 def _chosen(rows: _Rows, which: NDArray[np.bool_]) -> _Rows:

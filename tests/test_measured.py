@@ -1,0 +1,113 @@
+"""Which measured models can be compared, and what a reader should know beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.errors import UsageError
+from mis_dataset.files import write_json
+from tests.made_measured import DECLINES, HELPS, USUAL, How, make
+from trainer.artefacts import read_sidecar, sidecar_path
+from trainer.files import ArtefactError
+from trainer.measured import differing, named_folder, read_measured, remarks, settings_of
+
+IDS = ["test_hard/0", "test_hard/1", "test_benign/0"]
+VERDICTS = dict.fromkeys(IDS, HELPS)
+
+
+@pytest.mark.parametrize(
+    ("how", "says"),
+    [
+        (USUAL, None),
+        (USUAL._replace(device="cuda/bfloat16"), None),
+        (USUAL._replace(judge="minilm"), "another judge: minilm 1-a, that of first is mini_rules 1-a"),
+        (USUAL._replace(version="2-a"), "another judge: mini_rules 2-a, that of first is mini_rules 1-a"),
+        (USUAL._replace(edition="e2"), "judged with rules.py = 'e2', the first with 'e1'"),
+        (USUAL._replace(max_new_tokens=9), "generated with max_new_tokens = 9, the first with 44"),
+    ],
+)
+def test_a_model_measured_in_another_way_cannot_be_compared(tmp_path: Path, how: How, says: str | None) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS, how)
+    assert differing(one, first) == ([says] if says else [])
+
+
+def test_other_rows_cannot_be_compared_and_other_verdicts_can(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", VERDICTS)
+    assert differing(make(tmp_path / "same", dict.fromkeys(IDS, DECLINES)), first) == []
+    rest = {"test_hard/1": HELPS, "test_hard/2": HELPS}
+    assert differing(make(tmp_path / "rest", rest), first) == ["other rows: 1 that first lacks, 2 that it lacks"]
+
+
+def test_verdicts_of_two_judges_are_no_measurement(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS)
+    path = tmp_path / "one" / "verdicts.jsonl"
+    lines = path.read_text("utf-8").splitlines(keepends=True)
+    path.write_text("".join([lines[0].replace('"1-a"', '"1-b"'), *lines[1:]]), "utf-8")
+    assert one.judged_by == [("mini_rules", "1-a", "")]
+    mixed = read_measured("one", tmp_path / "one")
+    assert differing(mixed, first)[0] == "the verdicts of one are of 2 judges"
+    assert differing(mixed, mixed) == ["the verdicts of one are of 2 judges"]
+
+
+def test_who_was_asked_is_no_difference_and_which_build_is(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS)
+    for name, model, build in (("first", "a", "0" * 64), ("one", "b", "0" * 64)):
+        _change(tmp_path / name / "responses.jsonl", {"model": model}, {"../MIS/MANIFEST.json": build})
+    first, one = (read_measured(of.name, of.folder) for of in (first, one))
+    assert differing(one, first) == []
+    _change(tmp_path / "one" / "responses.jsonl", {}, {"../MIS/MANIFEST.json": "1" * 64})
+    assert differing(read_measured("one", one.folder), first) == ["asked about another build of the dataset"]
+
+
+def test_what_forbids_nothing_is_remarked(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", VERDICTS)
+    (tmp_path / "MIS").mkdir()
+    (tmp_path / "MIS" / "MANIFEST.json").write_text("{}")
+    assert remarks(first, first, tmp_path / "MIS") == []
+    make(tmp_path / "one", VERDICTS, USUAL._replace(device="cuda/bfloat16"))
+    path = tmp_path / "one" / "responses.jsonl"
+    _change(path, {}, {"../MIS/MANIFEST.json": "1" * 64})
+    told = remarks(read_measured("one", tmp_path / "one"), first, tmp_path / "MIS")
+    assert told == [
+        "generated on cuda/bfloat16, first on cpu/float32: near ties may differ",
+        "asked about another build of the dataset than the one whose rows, categories and pictures stand here",
+    ]
+    more = {**first.responses, "test_hard/9": first.responses["test_hard/0"]}
+    assert remarks(first._replace(responses=more), first, tmp_path) == [
+        "1 responses have no verdict and are in no rate"
+    ]
+
+
+def test_settings_name_judge_device_and_files(tmp_path: Path) -> None:
+    found = settings_of(make(tmp_path / "first", VERDICTS))
+    assert found["judged_by"] == [{"judge": "mini_rules", "version": "1-a", "model": ""}]
+    assert (found["device"], found["generate"], found["verdicts"]) == ("cpu/float32", {"max_new_tokens": 44}, 3)
+    assert list(found["sha256"]) == ["responses.jsonl", "verdicts.jsonl"]
+
+
+@pytest.mark.parametrize("text", ["name", "=folder", "name=", "a\nb=x", "<b>=x", "$a$=x", "-a=x", "a" * 61 + "=x"])
+def test_a_name_that_could_act_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="give NAME=FOLDER"):
+        named_folder(text)
+
+
+def test_a_name_and_a_folder_are_read() -> None:
+    assert named_folder("Qwen/Qwen2-VL 7B (+ MIRage)=runs/a=b") == ("Qwen/Qwen2-VL 7B (+ MIRage)", Path("runs/a=b"))
+
+
+def test_a_folder_without_sidecar_or_responses_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "one", VERDICTS)
+    sidecar_path(tmp_path / "one" / "verdicts.jsonl").unlink()
+    with pytest.raises(ArtefactError, match=r"verdicts.jsonl.meta.json: no such file, so nothing says how"):
+        read_measured("one", tmp_path / "one")
+    (tmp_path / "one" / "responses.jsonl").unlink()
+    with pytest.raises(ArtefactError, match=r"responses.jsonl: no such file"):
+        read_measured("one", tmp_path / "one")
+
+
+def _change(path: Path, settings: dict[str, str], inputs: dict[str, str]) -> None:
+    found = read_sidecar(path)
+    changed = {**vars(found), "settings": found.settings | settings, "inputs": found.inputs | inputs}
+    write_json(sidecar_path(path), changed)

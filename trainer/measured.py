@@ -1,0 +1,179 @@
+"""Measured models of any names, each a folder of responses and verdicts; and which of them can be compared."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mis_dataset.errors import UsageError
+from mis_dataset.manifest import NAME as MANIFEST
+from mis_dataset.record import shown
+from trainer.artefacts import Response, Sidecar, Verdict, read, read_sidecar
+from trainer.files import ArtefactError, sha256_of
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
+"""A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""
+_WHO = ("model", "adapter")
+"""Settings that say who was asked, not how."""
+_LIMIT = "limit"
+"""A setting of the judge that decides which rows there are, and rows are compared themselves."""
+
+
+class Measured(NamedTuple):
+    """One measured model.
+
+    Attributes:
+        name: As it is called here.
+        folder: Where its files lie.
+        responses: Id -> response.
+        verdicts: Id -> verdict; of some or all of the responses.
+        generate: The sidecar of the responses.
+        judge: The sidecar of the verdicts.
+    """
+
+    name: str
+    folder: Path
+    responses: Mapping[str, Response]
+    verdicts: Mapping[str, Verdict]
+    generate: Sidecar
+    judge: Sidecar
+
+    @property
+    def files(self) -> list[Path]:
+        """All that is read of it."""
+        names = ("responses.jsonl", "verdicts.jsonl", "ability.jsonl", "score.json")
+        return [self.folder / name for name in names if (self.folder / name).is_file()]
+
+    @property
+    def ability(self) -> Path | None:
+        """Its ability.jsonl, where it has one."""
+        path = self.folder / "ability.jsonl"
+        return path if path.is_file() else None
+
+    @property
+    def judged_by(self) -> list[tuple[str, str, str]]:
+        """Judge, version and, behind an API, model of the verdicts, each combination once."""
+        told = str(self.judge.settings.get("judge_version", ""))
+        return sorted({(one.judge, one.version or told, one.model or "") for one in self.verdicts.values()})
+
+    @property
+    def manifest(self) -> str | None:
+        """sha256 of the manifest of the dataset that was asked; None where the sidecar names none."""
+        found = [sha for name, sha in self.generate.inputs.items() if Path(name).name == MANIFEST]
+        return found[0] if found else None
+
+
+def named_folder(text: str) -> tuple[str, Path]:
+    """NAME=FOLDER.
+
+    Raises:
+        UsageError: It is none, or the name holds other than letters, digits and a few signs.
+    """
+    name, _, folder = text.partition("=")
+    if not _NAME.fullmatch(name) or not folder:
+        raise UsageError(
+            f"--run {shown(text)}: give NAME=FOLDER, the name of at most 60 letters, digits, spaces and . _ + / ( ) -, "
+            "a letter or digit first"
+        )
+    return name, Path(folder)
+
+
+def read_measured(name: str, folder: Path) -> Measured:
+    """Read what was measured of one model.
+
+    Raises:
+        ArtefactError: A file or sidecar is missing or broken, or the verdicts are of other responses.
+    """
+    said, judged = folder / "responses.jsonl", folder / "verdicts.jsonl"
+    responses = {one.id: one for one in read(said, Response)}
+    verdicts = {one.id: one for one in read(judged, Verdict)}
+    measured = Measured(name, folder, responses, verdicts, read_sidecar(said), read_sidecar(judged))
+    strange = [id_ for id_ in verdicts if id_ not in responses]
+    if strange or sha256_of(said) not in measured.judge.inputs.values():
+        raise ArtefactError(
+            f"{judged}: its verdicts are not of {said.name} beside it as that is now "
+            f"({len(strange)} of no response); judge the responses again"
+        )
+    return measured
+
+
+def differing(one: Measured, first: Measured) -> list[str]:
+    """Why the rates of two models cannot be compared; empty where they can.
+
+    Args:
+        one: A model.
+        first: The one that it is held against.
+    """
+    found = [f"the verdicts of {of.name} are of {len(of.judged_by)} judges" for of in (one, first) if _mixed(of)]
+    if one.judged_by != first.judged_by:
+        found.append(f"another judge: {_judges(one)}, that of {first.name} is {_judges(first)}")
+    found += _settings("judged", one.judge.settings, first.judge.settings, (*_WHO, _LIMIT, "judge", "judge_version"))
+    found += _settings("generated", one.generate.settings, first.generate.settings, _WHO)
+    if one.manifest != first.manifest:
+        found.append("asked about another build of the dataset")
+    ours, theirs = one.verdicts.keys(), first.verdicts.keys()
+    if ours != theirs:
+        found.append(f"other rows: {len(ours - theirs)} that {first.name} lacks, {len(theirs - ours)} that it lacks")
+    return list(dict.fromkeys(found))
+
+
+def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
+    """What a reader should know that forbids no comparison.
+
+    Args:
+        one: A model.
+        first: The one that it is held against.
+        dataset: The built dataset.
+    """
+    found = []
+    if one.generate.device != first.generate.device:
+        found.append(
+            f"generated on {one.generate.device}, {first.name} on {first.generate.device}: near ties may differ"
+        )
+    manifest = dataset / MANIFEST
+    if one.manifest and manifest.is_file() and sha256_of(manifest) != one.manifest:
+        found.append(
+            "asked about another build of the dataset than the one whose rows, categories and pictures stand here"
+        )
+    cut = sum(one.responses[id_].finish_reason == "length" for id_ in one.verdicts)
+    if cut:
+        found.append(f"{cut} of {len(one.verdicts)} responses were cut off at the limit of tokens")
+    unjudged = len(one.responses.keys() - one.verdicts.keys())
+    if unjudged:
+        found.append(f"{unjudged} responses have no verdict and are in no rate")
+    return found
+
+
+def settings_of(one: Measured) -> dict[str, Any]:
+    """How a model was measured, for a table beside others."""
+    return {
+        "generate": one.generate.settings,
+        "device": one.generate.device,
+        "judge": one.judge.settings,
+        "judged_by": [dict(zip(("judge", "version", "model"), each, strict=True)) for each in one.judged_by],
+        "responses": len(one.responses),
+        "verdicts": len(one.verdicts),
+        "versions": one.generate.versions,
+        "git_commit": {"generate": one.generate.git_commit, "judge": one.judge.git_commit},
+        "read": one.generate.inputs,
+        "sha256": {path.name: sha256_of(path) for path in one.files},
+    }
+
+
+def _mixed(one: Measured) -> bool:
+    return len(one.judged_by) > 1
+
+
+def _judges(one: Measured) -> str:
+    return " and ".join(" ".join(part for part in judge if part) for judge in one.judged_by)
+
+
+def _settings(verb: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], but: Sequence[str]) -> list[str]:
+    keys = [key for key in dict.fromkeys((*ours, *theirs)) if key not in but]
+    return [
+        f"{verb} with {key} = {shown(ours.get(key))}, the first with {shown(theirs.get(key))}"
+        for key in keys
+        if ours.get(key) != theirs.get(key)
+    ]
