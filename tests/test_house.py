@@ -22,6 +22,8 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("mis_dataset", "trainer", "cards")
+FRAMEWORKS = ("inspect_ai", "lmms_eval")
+"""Not installed here; test_frameworks.py runs their commands."""
 HEAVY = {
     "torch",
     "transformers",
@@ -323,6 +325,11 @@ def command_problem(words: list[str]) -> str | None:
         return next((f"make {t}" for t in targets if not re.search(rf"^{t}:", rules, re.MULTILINE)), None)
     if words[:2] == ["python", "mis_dataset.py"]:
         words = ["python", "-m", "mis_dataset", "build", *words[2:]]
+    while "=" in words[0]:  # of the environment
+        words = words[1:]
+    if words[1:2] == ["-m"] and words[2] in FRAMEWORKS:
+        paths = [word.split("@")[0] for word in words if word.split("/")[0] in ROOMS]
+        return next((f"no {path}" for path in paths if not (ROOT / path).exists()), None)
     if words[1:2] != ["-m"] or words[2] not in ROOMS:
         return None if words[0] in ("cd", "git") else f"unknown command {words[0]}"
     try:
@@ -340,6 +347,8 @@ def test_every_command_of_the_readme_parses(words: list[str]) -> None:
 def test_a_command_that_does_not_exist_is_caught() -> None:
     assert command_problem(["make", "everything"]) == "make everything"
     assert command_problem(["pip", "install", "x"]) == "unknown command pip"
+    assert command_problem(["A=1", "python", "-m", "lmms_eval", "trainer/ecosystem"]) is None
+    assert command_problem(["A=1", "python", "-m", "lmms_eval", "trainer/gone"]) == "no trainer/gone"
     assert command_problem(["python", "-m", "mis_dataset", "nonsense"]) == "python -m mis_dataset nonsense"
 
 

@@ -9,15 +9,18 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.remote.messages import Failure, Reply
+from mis_dataset.remote.settings import Settings
 from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
 from tests.loopback_judge import LoopbackJudge, pictures_in, verdict
 from tests.made_gold import NO, YES, gold_line, write_gold
 from tests.made_judged import Judged, make_judged, verdicts_of, words
+from tests.made_release import png
 from tests.tiny import attempt
 from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, nonce_of
 from trainer.judges.base import Call, Case, Judgement, unscored
-from trainer.judges.endpoint import judgement_of, request_of
+from trainer.judges.endpoint import EndpointJudge, judgement_of, request_of
+from trainer.remote import Remote
 
 CASE = Case("test_hard/0", "Which goes on the other?", "The mug goes on the tray.", images=(b"one", b"two"))
 CALL = Call("judge-1", "2026-11-27", 120, 0.5)
@@ -92,6 +95,18 @@ def test_an_empty_reply_is_unscored_and_a_model_without_a_name_has_that_it_was_a
 def test_a_call_that_failed_says_so_and_one_that_could_not_be_made_does_not() -> None:
     assert judgement_of(Failure("HTTP 503", 6), CASE, "m") == unscored("call failed: HTTP 503")
     assert judgement_of(Failure("picture 1 is a BMP", 0), CASE, "m") == unscored("cannot be asked: picture 1 is a BMP")
+
+
+def test_nobody_is_asked_about_an_empty_response(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    told = CASE._replace(images=(png(1), png(2)))
+    cases = [told._replace(response=said) for said in ("", " \n")]
+    with LoopbackJudge().behind().running() as api:
+        judge = EndpointJudge(Remote(Settings("a-judge", "1-a", base_url=api.url), tmp_path / "replies.sqlite"))
+        found = [one for case in cases for one in judge.judge([case])]
+        assert api.count == 0
+        assert [one.verdict for _, one in judge.judge([told])] == ["Unsafe"]
+    assert found == [(CASE.id, unscored("empty"))] * 2
 
 
 # The verb

@@ -111,10 +111,10 @@ class DataUrls:
         # Making it smaller leaves the interpreter to others and is slow; encoding does not, and a thread that does
         # nothing else would only get in the way.
         if self._side:
-            return self._threads.submit(_data_url, picture, self._side)
+            return self._threads.submit(data_url, picture, self._side)
         made: Future[bytes] = Future()
         try:
-            made.set_result(_data_url(picture, None))
+            made.set_result(data_url(picture, None))
         except PictureError as error:
             made.set_exception(error)
         return made
@@ -136,8 +136,15 @@ class DataUrls:
                 self._bytes -= len(self._held.pop(oldest).result())
 
 
-def _data_url(picture: bytes, side: int | None) -> bytes:
-    """Encodes one picture.
+def data_url(picture: bytes, side: int | None = None) -> bytes:
+    """Encodes one picture, its bytes as they are where `side` is None.
+
+    Args:
+        picture: bytes of an intact PNG, JPEG, WEBP or GIF.
+        side: pixels; a larger picture is made smaller.
+
+    Returns:
+        ``data:image/png;base64,...`` in ASCII.
 
     Raises:
         PictureError: It is none, or in a format that endpoints do not take.

@@ -32,20 +32,25 @@ class EndpointJudge:
         self._remote = remote
 
     def judge(self, cases: Iterable[Case]) -> Iterator[tuple[str, Judgement]]:
-        """See `trainer.judges.base.Judge`; judgements come as calls end.
+        """See `trainer.judges.base.Judge`; judgements come as calls end, and nobody is asked about an empty response.
 
         Raises:
             MISError: As `mis_dataset.client.ask`, after the judgements of all calls that were under way.
         """
         asked: dict[str, Case] = {}
+        empty: list[str] = []
 
         def requests() -> Iterator[Request]:
             for case in cases:
+                if not case.response.strip():
+                    empty.append(case.id)
+                    continue
                 asked[case.id] = case
                 yield request_of(case)
 
         for id_, told in self._remote.ask(requests()):
             yield id_, judgement_of(told, asked.pop(id_), self._remote.settings.model)
+        yield from ((id_, unscored("empty")) for id_ in empty)
 
 
 def request_of(case: Case) -> Request:
