@@ -51,10 +51,15 @@ class Ended(NamedTuple):
 
 
 class Verbs:
-    """Runs the verb `judge` in processes that are forked from one that has all imported."""
+    """Runs the verb `judge` in processes that are forked from one that has all imported.
+
+    Attributes:
+        folder: where they put temporary files, and what they say.
+    """
 
     def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
+        self.folder = folder
         self._log = folder / "log"
 
     def begin(self, argv: list[str]) -> int:
@@ -264,6 +269,7 @@ def test_neither_questions_nor_responses_nor_the_key_are_told_anywhere(
     assert (refused.code, refused.told, "does not accept the key in" in refused.shown) == (1, "", True)
     for word in (SECRET, KEY):
         assert word not in ended.shown + refused.shown
+        assert telling(verbs.folder, word) == []
         assert [name for name in telling(tmp_path, word) if ".replies.sqlite" not in name] == []
     # What the judge said is kept where it belongs, and what is looked for can be found.
     assert any(name.startswith("out/verdicts.jsonl.replies.sqlite") for name in telling(tmp_path, SECRET))
