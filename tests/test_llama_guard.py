@@ -289,7 +289,8 @@ def test_a_benchmark_is_judged_by_the_judge_of_the_paper(guards: Guards, respons
     code, _, error = attempt(*asked, "--judge-model", guards.words, "--pictures", "none")
     assert (code, error) == (
         2,
-        "judge: --pictures none: the judge llama_guard reads words only; take openai or transformers or a vision\n",
+        "judge: --pictures none: the judge llama_guard reads words only; take openai or transformers or a "
+        "llama_guard with vision\n",
     )
 
 
