@@ -119,6 +119,13 @@ def test_rows_are_the_same_whatever_versions_built_them(tmp_path: Path) -> None:
     assert hashes[0] == hashes[1] != hashes[2]
 
 
+def test_a_judge_behind_an_api_is_another_one_with_another_model(tmp_path: Path) -> None:
+    ours = read_calibration(write_calibration(tmp_path / "c.json", judge="openai", model="judge-1"))
+    assert fit("one", [("openai judge-1", "1-a")], "d", [ours]) == (ours, "")
+    says = "the calibration is of the judge openai judge-1 1-a, the verdicts are of openai judge-2 1-a"
+    assert fit("one", [("openai judge-2", "1-a")], "d", [ours]) == (None, says)
+
+
 def test_no_calibration_and_two_that_fit(tmp_path: Path) -> None:
     assert fit("one", JUDGE, "d", []) == (None, "no calibration was given")
     both = [read_calibration(write_calibration(tmp_path / name)) for name in ("a.json", "b.json")]

@@ -28,7 +28,7 @@ class Read(NamedTuple):
     Attributes:
         path: The file.
         arm: Whose responses were labelled, None where of no one run.
-        judge: Name and version.
+        judge: Name, with that of its model where it is one, and version.
         dataset: `rows_sha256` of the dataset they respond to, None where none was named.
         counts: How the judge did, None where the file holds no responses of one's own.
         outcomes: What it is -> what it was judged -> how many; None where perceptions are not labelled.
@@ -55,7 +55,8 @@ def read_calibration(path: Path) -> Read:
         matrix = held.get("outcomes") if held else None
         if matrix is not None:
             matrix = {is_: {judged: int(matrix[is_][judged]) for judged in OUTCOMES} for is_ in OUTCOMES}
-        judge = (str(found["judge"]), str(found["judge_version"]))
+        named = " ".join(str(found[key]) for key in ("judge", "model") if found.get(key))
+        judge = (named, str(found["judge_version"]))
         return Read(Path(path), found["arm"], judge, found.get("dataset"), counts, matrix)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtefactError(f"{path}: is no calibration ({error!r}); make it with `trainer calibrate`") from error
@@ -68,7 +69,7 @@ def fit(
 
     Args:
         arm: The run's name.
-        judges: Name and version of every judge that its verdicts are of.
+        judges: Name, with that of its model as it was asked for, and version of every judge that its verdicts are of.
         dataset: `rows_sha256` of the dataset.
         calibrations: What is at hand.
 

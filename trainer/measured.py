@@ -59,6 +59,12 @@ class Measured(NamedTuple):
         return sorted({(one.judge, one.version or told, one.model or "") for one in self.verdicts.values()})
 
     @property
+    def judges_asked(self) -> list[tuple[str, str]]:
+        """Judge, with its model as that was asked for, and version of the verdicts, each combination once."""
+        asked = f" {self.judge.settings['model']}" if self.judge.settings.get("model") else ""
+        return sorted({(judge + asked, version) for judge, version, _ in self.judged_by})
+
+    @property
     def manifest(self) -> str | None:
         """sha256 of the manifest of the dataset that was asked; None where the sidecar names none."""
         found = [sha for name, sha in self.generate.inputs.items() if Path(name).name == MANIFEST]
