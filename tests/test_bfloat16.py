@@ -16,7 +16,7 @@ from tests.tiny import Tiny, call, write_recipe
 from trainer import models
 from trainer.artefacts import read_sidecar
 from trainer.completion_loss import CompletionLossTrainer
-from trainer.generate import generate
+from trainer.engines.local import generate
 from trainer.prompts import Prompt
 from trainer.sft import CONFIGS, read_recipe, train_in_float32
 

@@ -14,7 +14,7 @@ from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, read, read_sidecar
-from trainer.generate import generate
+from trainer.engines.local import generate
 from trainer.probes import drawn
 from trainer.prompts import Prompt, read_prompts
 

@@ -25,12 +25,14 @@ class Response:
     Attributes:
         id: `<split>/<raw_id>` of the row.
         response: The decoded text, special tokens left out; may be empty.
-        finish_reason: "stop" where the model ended by itself, "length" where it was cut off.
+        finish_reason: "stop" where the model ended by itself, "length" where it was cut off. Of a model behind an API
+            also "refused" (said so in the field that the API has for it), "content_filter" and "other"; "failed" where
+            no response came, see `generate --failed-as-empty`.
     """
 
     id: str
     response: str
-    finish_reason: Literal["stop", "length"]
+    finish_reason: Literal["stop", "length", "content_filter", "refused", "other", "failed"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ Row = Response | Verdict | Ability
 R = TypeVar("R", Response, Verdict, Ability)
 
 _VALUES: dict[str, tuple[object, ...]] = {
-    "finish_reason": ("stop", "length"),
+    "finish_reason": ("stop", "length", "content_filter", "refused", "other", "failed"),
     "verdict": ("Safe", "Unsafe", "Unscored"),
     "perception": (0, 1, 2, 3),
     "reasoning": ("Safe", "Unsafe", None),

@@ -20,8 +20,8 @@ from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.processes import alone
 from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
+from trainer.engines.local import generate
 from trainer.files import checkpoint_files
-from trainer.generate import generate
 from trainer.prompts import Prompt
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
 

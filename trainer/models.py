@@ -13,11 +13,12 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from transformers import (
     AutoConfig,
+    AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -48,6 +49,30 @@ FAMILIES: dict[str, dict[str, str]] = {
     },
 }
 """``config.model_type`` -> where its parts lie. An unknown type is refused by name."""
+
+
+class Limits(NamedTuple):
+    """How large prompts may become when a family is asked, so that models are compared on the same pictures.
+
+    Attributes:
+        tokens: of prompt and response together.
+        tiles: most tiles of a picture, its small whole not counted.
+        pixels: least and most of a picture.
+    """
+
+    tokens: int
+    tiles: int | None = None
+    pixels: tuple[int, int] | None = None
+
+
+LIMITS: dict[str, Limits] = {
+    "internvl": Limits(8192, tiles=4),
+    "qwen2_vl": Limits(4096, pixels=(256 * 28 * 28, 1280 * 28 * 28)),
+}
+"""``config.model_type`` -> its limits; families that are not here keep their own settings.
+
+Source: evaluation/inference_vllm.py of DripNowhy/MIS at 9cd94ec, where those of Qwen2-VL reach only the chat template.
+"""
 
 _PATCH = 16
 _TOWER = {"hidden_size": 192, "num_hidden_layers": 3, "num_attention_heads": 6, "intermediate_size": 768}
@@ -179,9 +204,7 @@ def load(
     halved = has_bfloat16_units(device) and not float32
     with _broken(folder):
         model = _read_weights(folder, torch.bfloat16 if halved else torch.float32)
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
-        processor.tokenizer.padding_side = "left"
-        processor.apply_chat_template([{"role": "user", "content": "Hello"}])
+    processor = load_processor(folder)
     if adapter is not None:
         from peft import PeftModel
 
@@ -189,6 +212,67 @@ def load(
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
     return model.to(device).eval(), processor
+
+
+def load_processor(folder: Path) -> ProcessorMixin:
+    """The processor of a checkpoint.
+
+    Raises:
+        ModelError: It cannot be read, or has no chat template.
+    """
+    with _broken(folder):
+        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        processor.tokenizer.padding_side = "left"
+        processor.apply_chat_template([{"role": "user", "content": "Hello"}])
+    return processor
+
+
+def most_tokens(folder: Path) -> int | None:
+    """Most tokens of prompt and response by `LIMITS`, or what the model has positions for; None where it is no matter.
+
+    Raises:
+        ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
+    """
+    limits = LIMITS.get(family_of(folder))
+    text = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config()
+    return min(limits.tokens, text.max_position_embeddings) if limits else None
+
+
+def picture_limits(folder: Path) -> dict[str, Any]:
+    """Settings of the checkpoint's image processor that `LIMITS` changes: name -> value.
+
+    Empty where its own are within them, as those of MIS-mini's models, which have one tile.
+
+    Raises:
+        ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
+    """
+    limits = LIMITS.get(family_of(folder))
+    if limits is None:
+        return {}
+    with _broken(folder):
+        own = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+        if limits.tiles is not None and own.max_patches > limits.tiles:
+            return {"max_patches": limits.tiles}
+        if limits.pixels is not None:
+            edges = (own.size["shortest_edge"], own.size["longest_edge"])
+            most = min(edges[1], limits.pixels[1])
+            within = (min(max(edges[0], limits.pixels[0]), most), most)
+            return (
+                {} if within == edges else {"size": dict(zip(("shortest_edge", "longest_edge"), within, strict=True))}
+            )
+    return {}
+
+
+def limit_pictures(processor: ProcessorMixin, limits: dict[str, Any]) -> None:
+    """Sets what `picture_limits` gave."""
+    for name, value in limits.items():
+        setattr(processor.image_processor, name, value)
+
+
+def take_device(number: int) -> None:
+    """Makes `load` put models on this GPU of the machine, where there is more than one."""
+    if torch.cuda.device_count() > 1:
+        torch.cuda.set_device(number)
 
 
 def has_bfloat16_units(device: torch.device) -> bool:
@@ -243,15 +327,24 @@ def part_of(folder: Path, part: str) -> str:
     Raises:
         ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
     """
+    return FAMILIES[family_of(folder)][part]
+
+
+def family_of(folder: Path) -> str:
+    """``config.model_type`` of the checkpoint in `folder`.
+
+    Raises:
+        ModelError: No checkpoint lies there, or its family is not in `FAMILIES`.
+    """
     if not (Path(folder) / "config.json").is_file():
         raise ModelError(f"{folder}: no checkpoint lies there (config.json is missing)")
     try:
-        family = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
+        family: str = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(f"{folder}: config.json names no model that transformers knows ({error})") from error
     if family not in FAMILIES:
         raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(FAMILIES)}")
-    return FAMILIES[family][part]
+    return family
 
 
 def _make_processor(tokenizer: PreTrainedTokenizerBase) -> InternVLProcessor:
