@@ -25,7 +25,8 @@ FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32")
 def made(tiny: Tiny, tiny_arm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generate") / "responses.jsonl"
     found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW, "--batch-size", 5)
-    assert found == {"verb": "generate", "responses": str(out), "n": 12, "generated": 12}
+    reasons = {"length": 12}
+    assert found == {"verb": "generate", "responses": str(out), "n": 12, "generated": 12, "finish_reasons": reasons}
     return out
 
 

@@ -88,12 +88,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: Flags that do not go together, a key or a package that is missing.
         MISError: MODEL or MIS is none, RESPONSES was begun with other settings, or some rows got no reply.
     """
-    _refuse_unfit(args)
+    share = launched()
+    _refuse_unfit(args, share)
     chosen = _chosen(args)
-    return _ask(args, chosen) if args.engine == "openai" else _speak(args, chosen)
+    return _ask(args, chosen) if args.engine == "openai" else _speak(args, chosen, share)
 
 
-def _refuse_unfit(args: argparse.Namespace) -> None:
+def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
     """Flags that would do nothing, or harm."""
     if args.also_base and (not args.adapter or args.also_base.absolute() == args.out.absolute()):
         raise UsageError("--also-base wants --adapter, and another file than RESPONSES")
@@ -103,7 +104,7 @@ def _refuse_unfit(args: argparse.Namespace) -> None:
         unfit = ["--failed-as-empty"]
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
-    if args.engine != "transformers" and launched().of > 1:
+    if args.engine != "transformers" and share.of > 1:
         raise UsageError(f"--engine {args.engine} is started once: it keeps a machine busy by itself")
 
 
@@ -132,11 +133,11 @@ def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
     return _told(args.out, missing) | spent.said()
 
 
-def _speak(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
+def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict[str, Any]:
     """A checkpoint: with its adapter, where it has one, and without it where that is asked for too."""
     from trainer import models
 
-    share, folder = launched(), Path(args.model)
+    folder = Path(args.model)
     limits = models.picture_limits(folder)
     wanted: list[tuple[Path, Path | None]] = [(args.out, args.adapter)]
     wanted += [(args.also_base, None)] if args.also_base else []
