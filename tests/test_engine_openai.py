@@ -49,8 +49,8 @@ def well(tiny: Tiny, api: LoopbackApi, out: Path, *words: object) -> dict[str, A
     return found
 
 
-def prompts(tiny: Tiny, *probe: Any) -> list[Prompt]:
-    return list(read_prompts(tiny.dataset, ["test_hard"], *probe, limit=3))
+def prompts(tiny: Tiny, probe: Any = "own") -> list[Prompt]:
+    return list(read_prompts(tiny.dataset, ["test_hard"], probe, limit=3))
 
 
 def last_texts(tiny: Tiny) -> list[str]:

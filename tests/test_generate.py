@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers import AutoModelForImageTextToText
 
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
@@ -204,6 +205,45 @@ def test_an_adapter_is_pinned_with_its_config(tiny: Tiny, tiny_arm: Path, tmp_pa
     call("generate", tiny.model, tiny.dataset, out, *words)
     pinned = {Path(name).name for name in read_sidecar(out).inputs}
     assert {"adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"} <= pinned
+
+
+def test_a_model_is_asked_with_its_adapter_and_without_from_one_load(
+    tiny: Tiny, tiny_arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_weights, loads = AutoModelForImageTextToText.from_pretrained, []
+
+    def count(*words: Any, **named: Any) -> Any:
+        loads.append(words)
+        return read_weights(*words, **named)
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", count)  # transformers' own
+    adapter = ("--adapter", tiny_arm / "adapter")
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    words = ("generate", tiny.model, tiny.dataset)
+    found = call(*words, both / "adapted.jsonl", *FEW, *adapter, "--also-base", both / "base.jsonl")
+    assert len(loads) == 1
+    assert (found["generated"], found["base"]["responses"]) == (12, str(both / "base.jsonl"))
+    call(*words, alone / "adapted.jsonl", *FEW, *adapter)
+    call(*words, alone / "base.jsonl", *FEW)
+    adapted, base = (hashes(both)[name] for name in ("adapted.jsonl", "base.jsonl"))
+    assert adapted != base
+    assert {"adapted.jsonl": adapted, "base.jsonl": base}.items() <= hashes(alone).items()
+    for name in ("adapted.jsonl", "base.jsonl"):
+        one, other = (read_sidecar(folder / name) for folder in (both, alone))
+        assert (one.settings, one.inputs, one.device) == (other.settings, other.inputs, other.device)
+    assert call(*words, both / "base.jsonl", *FEW)["generated"] == 0
+
+
+def test_limits_of_pictures_are_recorded_where_they_change_some(tiny: Tiny, made: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "model", tmp_path / "r.jsonl"
+    shutil.copytree(tiny.model, folder)
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["image_processor"]["max_patches"] = 12
+    path.write_text(json.dumps(config))
+    call("generate", folder, tiny.dataset, out, *FEW, "--limit", 1, "--splits", "test_easy")
+    assert read_sidecar(out).settings["picture_limits"] == {"max_patches": 4}
+    assert "picture_limits" not in read_sidecar(made).settings
 
 
 def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ HEAVY = {
     "datasets",
     "evaluate",
     "openai",
+    "vllm",
     "sklearn",
     "statsmodels",
     "matplotlib",
@@ -321,6 +322,8 @@ def command_problem(words: list[str]) -> str | None:
         targets = [word for word in words[1:] if "=" not in word]
         rules = (ROOT / "Makefile").read_text("utf-8")
         return next((f"make {t}" for t in targets if not re.search(rf"^{t}:", rules, re.MULTILINE)), None)
+    if words[:2] == ["accelerate", "launch"] and "-m" in words:
+        words = ["python", *words[words.index("-m") :]]
     if words[:2] == ["python", "mis_dataset.py"]:
         words = ["python", "-m", "mis_dataset", "build", *words[2:]]
     if words[1:2] != ["-m"] or words[2] not in ROOMS:
@@ -340,6 +343,8 @@ def test_every_command_of_the_readme_parses(words: list[str]) -> None:
 def test_a_command_that_does_not_exist_is_caught() -> None:
     assert command_problem(["make", "everything"]) == "make everything"
     assert command_problem(["pip", "install", "x"]) == "unknown command pip"
+    assert command_problem(["accelerate", "launch", "x.py"]) == "unknown command accelerate"
+    assert command_problem(["accelerate", "launch", "-m", "trainer", "x"]) == "python -m trainer x"
     assert command_problem(["python", "-m", "mis_dataset", "nonsense"]) == "python -m mis_dataset nonsense"
 
 

@@ -75,7 +75,7 @@ def load(
         seed=0,
         dtype="float32" if float32 else "auto",
         max_model_len=models.most_tokens(folder),
-        limit_mm_per_prompt={"image": pictures},
+        limit_mm_per_prompt={"image": pictures, "video": 0},
         mm_processor_kwargs=limits or None,
         enable_lora=rank is not None,
         max_lora_rank=rank or _RANKS[0],
