@@ -79,9 +79,7 @@ def measure(model: Any, processor: Any, prompts: list[Prompt]) -> dict[str, Any]
         "threads": torch.get_num_threads(),
         "place": models.place_of(model),
         "ratios": {"one by one to batched, time a row": serial / batched},
-        "counts": {
-            "responses that differ": sum(said[id_] != text for said, _ in rounds for id_, text in first.items())
-        },
+        "counts": {"responses that differ": differ},
         "seconds": {"one by one, a row": serial / len(prompts), "batched, a row": batched / len(prompts)},
         "words": sum(len(text.split()) for text in first.values()) / len(prompts),
     }

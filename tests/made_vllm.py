@@ -68,6 +68,7 @@ class LLM:
         self.most = self.asked = 0
         self._folder = Path(model)
         self._model, self._processor = models.load(self._folder, float32=True)
+        self._adapted: Any = None
         self._waiting: list[tuple[str, dict[str, Any], SamplingParams, LoRARequest | None]] = []
         LLM.made.append(self)
 
@@ -99,7 +100,9 @@ class LLM:
     def _say(self, number: str, prompt: dict[str, Any], sampling: SamplingParams, lora: LoRARequest | None) -> Any:
         pictures = prompt.get("multi_modal_data", {}).get("image", [])
         assert all(isinstance(one, Image) for one in pictures)
-        model = models.load(self._folder, Path(lora.lora_path), float32=True)[0] if lora else self._model
+        if lora and not self._adapted:
+            self._adapted = models.load(self._folder, Path(lora.lora_path), float32=True)[0]
+        model = self._adapted if lora else self._model
         inputs = self._processor(text=[prompt["prompt"]], images=[pictures] if pictures else None, return_tensors="pt")
         with torch.inference_mode():
             made = model.generate(**inputs, max_new_tokens=sampling.max_tokens, do_sample=False)

@@ -16,7 +16,7 @@ from tests.tiny import Tiny, attempt, call
 from trainer import models
 from trainer.artefacts import Response, read, read_sidecar
 
-FEW = ("--limit", 2, "--max-new-tokens", 4, "--float32")
+FEW = ("--limit", 1, "--max-new-tokens", 4, "--float32")
 
 
 @pytest.fixture
@@ -61,12 +61,13 @@ def test_it_says_what_the_engine_transformers_says_with_an_adapter_and_without(
         **{"seed": 0, "dtype": "float32", "max_model_len": 2048, "lora": True, "rank": 8},
         **{"pictures": {"image": 2, "video": 0}, "processor": None},
     }
-    assert llm.asked == llm.most * 2 == 16  # all prompts of a file are there before the first has ended
+    assert llm.asked == llm.most * 2 == 8  # all prompts of a file are there before the first has ended
 
 
 def test_it_goes_on_where_it_was_stopped_and_asks_equal_prompts_once(tiny: Tiny, vllm: None, tmp_path: Path) -> None:
     out = tmp_path / "r.jsonl"
-    words = ("generate", tiny.model, tiny.dataset, out, *FEW, "--pictures", "none", "--engine", "vllm")
+    text_only = ("--limit", 2, "--pictures", "none")
+    words = ("generate", tiny.model, tiny.dataset, out, *FEW, "--engine", "vllm", *text_only)
     assert call(*words)["n"] == 8
     whole = out.read_bytes()
     asked = LLM.made.pop().asked

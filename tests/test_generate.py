@@ -219,19 +219,19 @@ def test_a_model_is_asked_with_its_adapter_and_without_from_one_load(
     monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", count)  # transformers' own
     adapter = ("--adapter", tiny_arm / "adapter")
     both, alone = tmp_path / "both", tmp_path / "alone"
-    words = ("generate", tiny.model, tiny.dataset)
-    found = call(*words, both / "adapted.jsonl", *FEW, *adapter, "--also-base", both / "base.jsonl")
+    words, few = ("generate", tiny.model, tiny.dataset), (*FEW, "--limit", 1)
+    found = call(*words, both / "adapted.jsonl", *few, *adapter, "--also-base", both / "base.jsonl")
     assert len(loads) == 1
-    assert (found["generated"], found["base"]["responses"]) == (12, str(both / "base.jsonl"))
-    call(*words, alone / "adapted.jsonl", *FEW, *adapter)
-    call(*words, alone / "base.jsonl", *FEW)
+    assert (found["generated"], found["base"]["responses"]) == (4, str(both / "base.jsonl"))
+    call(*words, alone / "adapted.jsonl", *few, *adapter)
+    call(*words, alone / "base.jsonl", *few)
     adapted, base = (hashes(both)[name] for name in ("adapted.jsonl", "base.jsonl"))
     assert adapted != base
     assert {"adapted.jsonl": adapted, "base.jsonl": base}.items() <= hashes(alone).items()
     for name in ("adapted.jsonl", "base.jsonl"):
         one, other = (read_sidecar(folder / name) for folder in (both, alone))
         assert (one.settings, one.inputs, one.device) == (other.settings, other.inputs, other.device)
-    assert call(*words, both / "base.jsonl", *FEW)["generated"] == 0
+    assert call(*words, both / "base.jsonl", *few)["generated"] == 0
 
 
 def test_limits_of_pictures_are_recorded_where_they_change_some(tiny: Tiny, made: Path, tmp_path: Path) -> None:

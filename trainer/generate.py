@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
+from mis_dataset.processes import end_with_launcher
 from mis_dataset.schema import SPLITS
 from trainer import remote as endpoints
 from trainer.artefacts import Response, open_artefact, read
@@ -90,6 +91,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """
     share = launched()
     _refuse_unfit(args, share)
+    if share.of > 1:
+        end_with_launcher()  # a rerun would else have company
     chosen = _chosen(args)
     return _ask(args, chosen) if args.engine == "openai" else _speak(args, chosen, share)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.errors import UsageError
-from mis_dataset.processes import end_with_launcher
 from trainer.artefacts import Artefact, Response, is_from, open_artefact, read_sidecar, sidecar_path
 from trainer.files import ArtefactError
 
@@ -47,8 +46,6 @@ ALL = Share()
 def launched() -> Share:
     """What this process is to do, by the environment that `accelerate launch` and `torchrun` set; else all.
 
-    A launcher that is killed takes its processes along, which would else write beside a rerun.
-
     Raises:
         UsageError: The environment holds no such numbers.
     """
@@ -56,10 +53,7 @@ def launched() -> Share:
     found = [os.environ.get(name, default) for name, default in zip(names, ("0", "1", "0"), strict=True)]
     if not all(one.isdecimal() for one in found) or not int(found[0]) < int(found[1]):
         raise UsageError(f"{', '.join(names)} are {', '.join(found)}: not what a launcher sets; unset them")
-    share = Share(*map(int, found))
-    if share.of > 1:
-        end_with_launcher()
-    return share
+    return Share(*map(int, found))
 
 
 class Shared:
