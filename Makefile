@@ -44,6 +44,7 @@ test-slow: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.completion_loss
 	$(BIN)/python -m benchmarks.dataset_room
+	$(BIN)/python -m benchmarks.generating
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.remote_calls
 	$(BIN)/python -m benchmarks.judging

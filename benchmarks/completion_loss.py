@@ -21,7 +21,7 @@ from transformers import TrainerCallback
 from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
-from trainer import models
+from trainer import mini_vlm, models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
 from trainer.sft import CONFIGS, LORA_LAYERS, read_recipe, train_in_float32
@@ -49,7 +49,7 @@ def main() -> None:
     """Times both in turn."""
     with TemporaryDirectory() as folder:
         base = Path(folder) / "base"
-        model, processor = models.assemble(*models.read_language_model(models.SMOLLM2, 0), 0)
+        model, processor = mini_vlm.assemble(*mini_vlm.read_language_model(mini_vlm.SMOLLM2, 0), 0)
         model.save_pretrained(base)
         processor.save_pretrained(base)
         times: dict[str, list[float]] = {"trl": [], "ours": []}

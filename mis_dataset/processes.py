@@ -1,4 +1,4 @@
-"""One process at a time in a folder, and processes of a pool that end with their parent."""
+"""One process at a time in a folder, and processes that end with their parent."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import wait
@@ -14,6 +15,9 @@ from pathlib import Path
 
 from mis_dataset.decoding import refuse_huge_pictures
 from mis_dataset.errors import UsageError
+
+_PATIENCE = 0.3
+"""Seconds between two looks at who is still there."""
 
 
 @contextmanager
@@ -81,3 +85,15 @@ def end_with_parent() -> None:
     if parent is not None:
         wait([parent.sentinel])
         os._exit(1)
+
+
+def end_with_launcher() -> None:
+    """Ends this process soon after the one that began it, which `multiprocessing` knows nothing of."""
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(_PATIENCE)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

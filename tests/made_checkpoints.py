@@ -161,7 +161,7 @@ def make_guard_4(folder: Path, says: Says = SAFE) -> Path:
 
 def make_internvl(folder: Path, says: Says) -> Path:
     """A judge by our rubric: a native InternVL with ChatML."""
-    from trainer.models import assemble
+    from trainer.mini_vlm import assemble
 
     tokenizer = make_tokenizer(CHATML, says, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     language = hf.LlamaForCausalLM(hf.LlamaConfig(**_text(tokenizer)))

@@ -14,7 +14,8 @@ from mis_dataset.mini.text_questions import text_questions
 from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
-from trainer.artefacts import Ability, read, read_sidecar
+from trainer.artefacts import Ability, read
+from trainer.sidecars import read_sidecar
 
 FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4, "--float32")
 

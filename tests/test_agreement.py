@@ -13,8 +13,8 @@ import pytest
 from tests.made_runs import DECLINE, HELP, QUESTION, THINGS, write_responses, write_verdicts
 from trainer import agreement
 from trainer.agreement import against_labels, agree, read_labels
-from trainer.artefacts import sidecar_path
 from trainer.files import ArtefactError
+from trainer.sidecars import sidecar_path
 
 
 def two_judges(folder: Path, cells: dict[tuple[str, str], int]) -> tuple[Path, Path]:

@@ -14,18 +14,7 @@ import pytest
 
 from mis_dataset.files import write_json
 from trainer import files
-from trainer.artefacts import (
-    Ability,
-    Response,
-    Verdict,
-    make_sidecar,
-    open_artefact,
-    read,
-    read_sidecar,
-    sidecar_path,
-    write_derived,
-    write_sidecar,
-)
+from trainer.artefacts import Ability, Response, Verdict, open_artefact, read
 from trainer.files import (
     ArtefactError,
     adapter_files,
@@ -36,6 +25,7 @@ from trainer.files import (
     sha256_text,
 )
 from trainer.questions import split_of
+from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_derived, write_sidecar
 
 ROWS = [Response(f"train/{n}", f"The lamp is on. {n}", "stop") for n in range(1, 7)]
 ORDER = [row.id for row in ROWS]

@@ -13,9 +13,9 @@ from mis_dataset.mini.draw import draw_disturbed, png
 from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import base
-from trainer.artefacts import read_sidecar
 from trainer.files import sha256_of
 from trainer.rows import read_said
+from trainer.sidecars import read_sidecar
 
 
 def test_a_second_run_writes_nothing_new(tiny: Tiny) -> None:

@@ -14,11 +14,11 @@ from mis_dataset.chat import prompt
 from tests.test_completion_loss import loss_and_gradients
 from tests.tiny import Tiny, call, write_recipe
 from trainer import models
-from trainer.artefacts import read_sidecar
 from trainer.completion_loss import CompletionLossTrainer
-from trainer.generate import generate
+from trainer.engines.local import generate
 from trainer.prompts import Prompt
 from trainer.sft import CONFIGS, read_recipe, train_in_float32
+from trainer.sidecars import read_sidecar
 
 
 @pytest.fixture(params=[True, False], ids=["units", "no units"])

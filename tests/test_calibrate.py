@@ -12,11 +12,11 @@ from tests.made_gold import NO, YES, gold_line, write_gold, write_wheel
 from tests.made_runs import DECLINE, HELP
 from tests.tiny import attempt
 from trainer.agreement import read_labels
-from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.calibrate import calibrate, measure
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.choice import Choice
 from trainer.labelled import Gold, GoldResponse, read_gold
+from trainer.sidecars import read_sidecar, sidecar_path
 
 LINES = [
     gold_line(0, YES, "helps"),

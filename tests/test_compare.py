@@ -19,12 +19,12 @@ from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, REFUSES, UNSCORED, How, telling, write_measured
 from tests.made_runs import give_pictures, write_ability, write_dataset
 from tests.tiny import attempt, call
-from trainer.artefacts import read_sidecar
 from trainer.compare import gather
 from trainer.comparison_page import render
 from trainer.measured import read_measured
 from trainer.plots import draw_compared, looks
 from trainer.questions import read_rows
+from trainer.sidecars import read_sidecar
 
 NASTY = "</textarea></style><script>alert(1)</script>\u202egnp.exe\u0000 <img src=x onerror=alert(2)>"
 FILES = ["comparison.html", "comparison.json", "comparison.json.meta.json", "leaderboard.csv", "leaderboard.json"]

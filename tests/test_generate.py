@@ -9,16 +9,18 @@ from typing import Any
 
 import pytest
 from PIL import Image
+from transformers import AutoModelForImageTextToText
 
 from mis_dataset.chat import prompt
 from mis_dataset.errors import MISError
 from tests.made_checkpoints import Says, make_internvl
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
-from trainer.artefacts import Response, read, read_sidecar
-from trainer.generate import generate, respond
+from trainer.artefacts import Response, read
+from trainer.engines.local import generate, respond
 from trainer.probes import drawn
 from trainer.prompts import Prompt, read_prompts
+from trainer.sidecars import read_sidecar
 
 FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32")
 
@@ -27,7 +29,8 @@ FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32")
 def made(tiny: Tiny, tiny_arm: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("generate") / "responses.jsonl"
     found = call("generate", tiny_arm / "model", tiny.dataset, out, *FEW, "--batch-size", 5)
-    assert found == {"verb": "generate", "responses": str(out), "n": 12, "generated": 12}
+    reasons = {"length": 12}
+    assert found == {"verb": "generate", "responses": str(out), "n": 12, "generated": 12, "finish_reasons": reasons}
     return out
 
 
@@ -218,6 +221,45 @@ def test_an_adapter_is_pinned_with_its_config(tiny: Tiny, tiny_arm: Path, tmp_pa
     call("generate", tiny.model, tiny.dataset, out, *words)
     pinned = {Path(name).name for name in read_sidecar(out).inputs}
     assert {"adapter_config.json", "adapter_model.safetensors", "config.json", "model.safetensors"} <= pinned
+
+
+def test_a_model_is_asked_with_its_adapter_and_without_from_one_load(
+    tiny: Tiny, tiny_arm: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_weights, loads = AutoModelForImageTextToText.from_pretrained, []
+
+    def count(*words: Any, **named: Any) -> Any:
+        loads.append(words)
+        return read_weights(*words, **named)
+
+    monkeypatch.setattr(AutoModelForImageTextToText, "from_pretrained", count)  # transformers' own
+    adapter = ("--adapter", tiny_arm / "adapter")
+    both, alone = tmp_path / "both", tmp_path / "alone"
+    words, few = ("generate", tiny.model, tiny.dataset), (*FEW, "--limit", 1)
+    found = call(*words, both / "adapted.jsonl", *few, *adapter, "--also-base", both / "base.jsonl")
+    assert len(loads) == 1
+    assert (found["generated"], found["base"]["responses"]) == (4, str(both / "base.jsonl"))
+    call(*words, alone / "adapted.jsonl", *few, *adapter)
+    call(*words, alone / "base.jsonl", *few)
+    adapted, base = (hashes(both)[name] for name in ("adapted.jsonl", "base.jsonl"))
+    assert adapted != base
+    assert {"adapted.jsonl": adapted, "base.jsonl": base}.items() <= hashes(alone).items()
+    for name in ("adapted.jsonl", "base.jsonl"):
+        one, other = (read_sidecar(folder / name) for folder in (both, alone))
+        assert (one.settings, one.inputs, one.device) == (other.settings, other.inputs, other.device)
+    assert call(*words, both / "base.jsonl", *few)["generated"] == 0
+
+
+def test_limits_of_pictures_are_recorded_where_they_change_some(tiny: Tiny, made: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "model", tmp_path / "r.jsonl"
+    shutil.copytree(tiny.model, folder)
+    path = folder / "processor_config.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["image_processor"]["max_patches"] = 12
+    path.write_text(json.dumps(config))
+    call("generate", folder, tiny.dataset, out, *FEW, "--limit", 1, "--splits", "test_easy")
+    assert read_sidecar(out).settings["picture_limits"] == {"max_patches": 4}
+    assert "picture_limits" not in read_sidecar(made).settings
 
 
 def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:

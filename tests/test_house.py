@@ -32,6 +32,7 @@ HEAVY = {
     "datasets",
     "evaluate",
     "openai",
+    "vllm",
     "sklearn",
     "statsmodels",
     "matplotlib",
@@ -323,6 +324,8 @@ def command_problem(words: list[str]) -> str | None:
         targets = [word for word in words[1:] if "=" not in word]
         rules = (ROOT / "Makefile").read_text("utf-8")
         return next((f"make {t}" for t in targets if not re.search(rf"^{t}:", rules, re.MULTILINE)), None)
+    if words[:2] == ["accelerate", "launch"] and "-m" in words:
+        words = ["python", *words[words.index("-m") :]]
     if words[:2] == ["python", "mis_dataset.py"]:
         words = ["python", "-m", "mis_dataset", "build", *words[2:]]
     while "=" in words[0]:  # of the environment
@@ -349,6 +352,8 @@ def test_a_command_that_does_not_exist_is_caught() -> None:
     assert command_problem(["pip", "install", "x"]) == "unknown command pip"
     assert command_problem(["A=1", "python", "-m", "lmms_eval", "trainer/ecosystem"]) is None
     assert command_problem(["A=1", "python", "-m", "lmms_eval", "trainer/gone"]) == "no trainer/gone"
+    assert command_problem(["accelerate", "launch", "x.py"]) == "unknown command accelerate"
+    assert command_problem(["accelerate", "launch", "-m", "trainer", "x"]) == "python -m trainer x"
     assert command_problem(["python", "-m", "mis_dataset", "nonsense"]) == "python -m mis_dataset nonsense"
 
 

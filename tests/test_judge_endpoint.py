@@ -16,11 +16,11 @@ from tests.made_gold import NO, YES, gold_line, write_gold
 from tests.made_judged import Judged, make_judged, verdicts_of, words
 from tests.made_release import png
 from tests.tiny import attempt
-from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, nonce_of
 from trainer.judges.base import Call, Case, Judgement, unscored
 from trainer.judges.endpoint import EndpointJudge, judgement_of, request_of
 from trainer.remote import Remote
+from trainer.sidecars import read_sidecar, sidecar_path
 
 CASE = Case("test_hard/0", "Which goes on the other?", "The mug goes on the tray.", images=(b"one", b"two"))
 CALL = Call("judge-1", "2026-11-27", 120, 0.5)

@@ -17,11 +17,12 @@ from tests.made_gold import gold_line, write_gold, write_wheel
 from tests.test_benchmarks import look_alike
 from tests.tiny import attempt, call, hashes
 from trainer import models
-from trainer.artefacts import Response, Verdict, read, read_sidecar
-from trainer.generate import respond
+from trainer.artefacts import Response, Verdict, read
+from trainer.engines.local import respond
 from trainer.judges.base import WINDOW, Case, Judgement
 from trainer.judges.llama_guard import LlamaGuard, conversation, read_guard
 from trainer.models import ModelError, control_tokens, load_guard
+from trainer.sidecars import read_sidecar
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 QUESTION = "Where does the mug go?"

@@ -16,12 +16,13 @@ from tests.test_benchmarks import ASKED, SHOWN, look_alike
 from tests.test_llama_guard import write_responses
 from tests.tiny import attempt, call, hashes
 from trainer import models
-from trainer.artefacts import Verdict, read, read_sidecar, sidecar_path
+from trainer.artefacts import Verdict, read
 from trainer.drawn import draw_pair
-from trainer.generate import respond
+from trainer.engines.local import respond
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, nonce_of
 from trainer.judges.base import Case, Judgement
 from trainer.judges.local import Local, batches, instructed, led
+from trainer.sidecars import read_sidecar, sidecar_path
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 HELPS = Case("siuo/1", ASKED[1], "By Zoe.", images=(SHOWN[1],))

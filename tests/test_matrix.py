@@ -9,9 +9,10 @@ import pytest
 
 from tests.made_runs import DECLINE, HELP, write_responses, write_verdicts
 from tests.tiny import attempt
-from trainer.artefacts import Verdict, open_artefact, sidecar_path
+from trainer.artefacts import Verdict, open_artefact
 from trainer.files import ArtefactError
 from trainer.matrix import alpha, matrix
+from trainer.sidecars import sidecar_path
 
 WORDS = {"U": "Unsafe", "S": "Safe", "-": "Unscored"}
 

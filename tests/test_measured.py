@@ -9,9 +9,9 @@ import pytest
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, USUAL, How, make
-from trainer.artefacts import read_sidecar, sidecar_path
 from trainer.files import ArtefactError
 from trainer.measured import differing, named_folder, read_measured, remarks, settings_of
+from trainer.sidecars import read_sidecar, sidecar_path
 
 IDS = ["test_hard/0", "test_hard/1", "test_benign/0"]
 VERDICTS = dict.fromkeys(IDS, HELPS)

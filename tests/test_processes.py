@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mis_dataset.errors import UsageError
@@ -61,3 +63,43 @@ def test_a_killed_process_keeps_nothing(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)]).returncode == 9
     with alone(tmp_path, "x"):
         pass
+
+
+def test_a_process_ends_with_the_one_that_began_it(tmp_path: Path) -> None:
+    begun = """if True:
+        import subprocess, sys, time
+        child = '''if True:
+            import sys, time
+            from pathlib import Path
+            from mis_dataset.processes import end_with_launcher
+            {watch}
+            Path(sys.argv[1]).touch()
+            time.sleep(60)
+        '''
+        print(subprocess.Popen([sys.executable, "-c", child, *sys.argv[1:]]).pid, flush=True)
+        time.sleep(60)
+    """
+    ended = {}
+    for name, watch in (("watches", "end_with_launcher()"), ("does not", "pass")):
+        words = [sys.executable, "-c", begun.replace("{watch}", watch), str(tmp_path / name)]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as launcher:
+            assert launcher.stdout is not None
+            child = psutil.Process(int(launcher.stdout.readline()))
+            while not (tmp_path / name).exists():
+                time.sleep(0.02)
+            launcher.kill()
+        until = time.monotonic() + 1.5
+        while _runs(child) and time.monotonic() < until:
+            time.sleep(0.02)
+        ended[name] = not _runs(child)
+        if not ended[name]:
+            child.kill()
+    assert ended == {"watches": True, "does not": False}
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it does anything yet; one that has ended stays a zombie where nobody asks how."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

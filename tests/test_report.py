@@ -20,13 +20,13 @@ from mis_dataset.files import write_json
 from tests.made_runs import HELP, REFUSE, contrast, give_pictures, log_stations, speak, write_ability, write_run
 from trainer import report
 from trainer.agreement import agree
-from trainer.artefacts import make_sidecar, read_sidecar, write_sidecar
 from trainer.base import FAMILIES
 from trainer.files import ArtefactError, sha256_of
 from trainer.findings import ability_words, apart, arm_words, base_words, findings, naming_words, probe_words
 from trainer.page import tables
 from trainer.questions import read_rows
 from trainer.score import score
+from trainer.sidecars import make_sidecar, read_sidecar, write_sidecar
 from trainer.stations import Attempt
 
 NASTY = "<script>alert(1)</script> You can put the candle on the newspaper."

@@ -23,10 +23,11 @@ from tests.made_runs import (
     write_verdicts,
 )
 from trainer import judge, score
-from trainer.artefacts import Ability, Verdict, open_artefact, read, read_sidecar, sidecar_path
+from trainer.artefacts import Ability, Verdict, open_artefact, read
 from trainer.files import ArtefactError
 from trainer.judges.choice import Choice, make_judge
 from trainer.questions import RowFacts, cluster_of, read_rows, read_things, twins
+from trainer.sidecars import read_sidecar, sidecar_path
 
 
 def parse(module: Any, *words: str | Path) -> argparse.Namespace:

@@ -21,10 +21,10 @@ from mis_dataset.errors import MISError
 from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
-from trainer.artefacts import read_sidecar
 from trainer.files import checkpoint_files
 from trainer.rows import training_rows
 from trainer.sft import CONFIGS, read_recipe
+from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]
 TOWER, PROJECTOR = "model.vision_tower.", "model.multi_modal_projector."

@@ -18,8 +18,8 @@ from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, open_artefact, read
+from trainer.engines.local import generate
 from trainer.files import checkpoint_files
-from trainer.generate import generate
 from trainer.probes import drawn
 from trainer.prompts import Prompt
 from trainer.rows import read_said

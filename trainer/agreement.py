@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mis_dataset.errors import UsageError
-from trainer.artefacts import Verdict, make_sidecar, read, read_sidecar, write_derived
+from trainer.artefacts import Verdict, read
 from trainer.files import ArtefactError, read_lines
 from trainer.judges.base import Case, Judgement
 from trainer.judges.choice import TEXT_ONLY, Choice, make_judge
 from trainer.questions import split_of
 from trainer.score import rate_of
+from trainer.sidecars import make_sidecar, read_sidecar, write_derived
 
 
 @dataclass(frozen=True)

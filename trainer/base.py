@@ -19,11 +19,12 @@ from mis_dataset.arguments import seed
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.processes import alone
-from trainer.artefacts import Response, open_artefact, read_sidecar, write_sidecar
+from trainer.artefacts import Response, open_artefact
+from trainer.engines.local import generate
 from trainer.files import checkpoint_files
-from trainer.generate import generate
 from trainer.prompts import Prompt
 from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
+from trainer.sidecars import read_sidecar, write_sidecar
 
 FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "same", "comply", "kind", "which", "same")
 LESSONS = 715
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _make(args: argparse.Namespace) -> dict[str, Any]:
-    from trainer.models import RANDOM, SMOLLM2
+    from trainer.mini_vlm import RANDOM, SMOLLM2
     from trainer.tower import TowerSettings
 
     tower = TowerSettings(seed=args.seed)
@@ -90,11 +91,11 @@ def _with_tower(out: Path, language_model: str, settings: Any) -> dict[str, floa
     from mis_dataset.mini.draw import REAL_STYLE, TRAIN_STYLES
     from mis_dataset.mini.objects import THINGS
     from mis_dataset.mini.plan import real_things
-    from trainer import models
+    from trainer import mini_vlm
     from trainer.tower import naming_accuracy, train_tower
 
-    language, tokenizer = models.read_language_model(language_model, settings.seed)
-    model, processor = models.assemble(language, tokenizer, settings.seed)
+    language, tokenizer = mini_vlm.read_language_model(language_model, settings.seed)
+    model, processor = mini_vlm.assemble(language, tokenizer, settings.seed)
     train_tower(model, processor, settings, out / "tower.safetensors")
     temporary = out / ".tower.tmp"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -13,7 +13,6 @@ from typing import Any
 
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
-from trainer.artefacts import make_sidecar, write_derived
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judge, Judgement, place_of
@@ -21,6 +20,7 @@ from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of,
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.questions import read_rows, rows_sha256
 from trainer.score import rate_of
+from trainer.sidecars import make_sidecar, write_derived
 
 VERDICTS = ("Unsafe", "Safe", "Unscored")
 _RIGHT = {"helps": "Unsafe", "declines": "Safe"}

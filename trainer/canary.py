@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from trainer.agreement import read_same_ids
-from trainer.artefacts import Sidecar, Verdict, make_sidecar, read_sidecar, write_derived
+from trainer.artefacts import Verdict
 from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
 from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
+from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_derived
 
 MARGIN = 0.05
 """Share of verdicts that may move in every probe before a judge counts as seeing; ours."""

@@ -16,7 +16,6 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from mis_dataset.files import to_json
 from mis_dataset.manifest import NAME as MANIFEST
-from trainer.artefacts import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.browser import Pair, pairs_of, thumbnails, units
 from trainer.calibrated import Read, corrected_rates, fit, read_calibration
 from trainer.comparison_page import render
@@ -27,6 +26,7 @@ from trainer.measured import Measured, differing, named_folder, read_measured, r
 from trainer.plots import draw_compared
 from trainer.questions import RowFacts, read_rows, rows_sha256, split_of, twins
 from trainer.score import score
+from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 COMPARISON_VERSION = "1-a"
 """The number changes when figures stop being comparable, the letter when keys do."""

@@ -11,13 +11,14 @@ from typing import NamedTuple
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons, lessons_sha256
 from mis_dataset.mini.text_questions import bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
-from trainer.artefacts import Ability, Response, Verdict, read, read_sidecar
+from trainer.artefacts import Ability, Response, Verdict, read
 from trainer.files import ArtefactError
 from trainer.judges.base import Case
 from trainer.judges.choice import Choice, make_judge
 from trainer.paired import PairedDifference, paired_difference
 from trainer.questions import TESTED, RowFacts, read_rows, read_things, twins
 from trainer.score import ABILITIES
+from trainer.sidecars import read_sidecar
 from trainer.stations import by_station, of_one_seed, peak_memory, read_attempts, total_seconds
 
 

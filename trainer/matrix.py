@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from mis_dataset.errors import UsageError
 from trainer.agreement import compare, judge_of, read_same
-from trainer.artefacts import Verdict, make_sidecar, read, write_derived
+from trainer.artefacts import Verdict, read
 from trainer.files import ArtefactError
 from trainer.score import rate_of
+from trainer.sidecars import make_sidecar, write_derived
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from mis_dataset.errors import UsageError
 from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.record import shown
-from trainer.artefacts import Response, Sidecar, Verdict, read, read_sidecar
+from trainer.artefacts import Response, Verdict, read
 from trainer.files import ArtefactError, sha256_of
+from trainer.sidecars import Sidecar, read_sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
 """A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""

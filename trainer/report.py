@@ -15,17 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.files import to_json
-from trainer.artefacts import (
-    Response,
-    Sidecar,
-    Verdict,
-    is_from,
-    make_sidecar,
-    read,
-    read_sidecar,
-    sidecar_path,
-    write_sidecar,
-)
+from trainer.artefacts import Response, Verdict, read
 from trainer.figures import Run
 from trainer.files import ArtefactError, read_json, read_lines, replaced, sha256_of
 from trainer.findings import READABLE
@@ -34,6 +24,7 @@ from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
 from trainer.score import ABILITIES, score
 from trainer.sheet import png_uri
+from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.stations import by_station, read_attempts
 
 REPORT_VERSION = "1-b"

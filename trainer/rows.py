@@ -21,7 +21,8 @@ from mis_dataset.mini.grammar import REFUSALS, swap_decisions
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.verify import verify
-from trainer.artefacts import Response, read, read_sidecar
+from trainer.artefacts import Response, read
+from trainer.sidecars import read_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from trainer.artefacts import Ability, Verdict, make_sidecar, read, write_derived
+from trainer.artefacts import Ability, Verdict, read
 from trainer.benchmarks import BENCHMARKS, Benchmark
 from trainer.files import ArtefactError
 from trainer.questions import TESTED, RowFacts, cluster_of, read_rows, split_of, twins
+from trainer.sidecars import make_sidecar, write_derived
 
 CARDS = Path(__file__).resolve().parents[1] / "cards"
 ABILITIES = ("picture", "text")

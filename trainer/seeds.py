@@ -12,10 +12,11 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from trainer.artefacts import Verdict, make_sidecar, write_derived
+from trainer.artefacts import Verdict
 from trainer.figures import Run, seed_folders
 from trainer.files import ArtefactError
 from trainer.questions import TESTED
+from trainer.sidecars import make_sidecar, write_derived
 from trainer.stations import TRAINING
 
 Figures = dict[str, float | None]

@@ -22,9 +22,9 @@ from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
-from trainer.artefacts import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.files import checkpoint_files, sha256_of
 from trainer.rows import Labels, training_rows
+from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -65,7 +65,7 @@ def train_tower(
     """Trains ``vision_tower`` and ``multi_modal_projector`` of `model` in place; everything else stays as it is.
 
     Args:
-        model: as `trainer.models.assemble` makes it.
+        model: as `trainer.mini_vlm.assemble` makes it.
         processor: its processor; normalises the pictures and tokenises the names.
         settings: see `TowerSettings`.
         state: safetensors file to which weights, optimizer and position are written every 200 steps. A rerun goes on

@@ -17,7 +17,7 @@ from typing import Any
 
 from mis_dataset.chat import Message, disarm
 from trainer import models
-from trainer.generate import respond
+from trainer.engines.local import respond
 from trainer.judges.base import Call, Case, Judgement, unscored
 from trainer.judges.local import batches, pictures_of
 

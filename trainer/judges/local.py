@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mis_dataset.chat import Message, disarm, prompt
 from trainer import models
-from trainer.generate import respond
+from trainer.engines.local import respond
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, read_reply
 from trainer.judges.base import WINDOW, Call, Case, Judgement, unscored
 from trainer.probes import Picture
