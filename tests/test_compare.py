@@ -102,6 +102,10 @@ def test_a_model_judged_in_another_way_is_shown_and_never_differenced(made: Made
     warning = made.page.partition("Not comparable with base")[2].partition("</section>")[0]
     assert "<b>other</b>: another judge: minilm 1-a" in warning
     assert "contrast" not in warning
+    leaderboard = made.page.partition("<h2>Leaderboard</h2>")[2].partition("<h2>")[0]
+    assert "<figcaption>Measured here. ‡ not comparable with base.</figcaption>" in leaderboard
+    assert (leaderboard.count("<td>other ‡</td>"), leaderboard.count("‡")) == (3, 4)
+    assert made.page.count("they make 100 %. ‡ not comparable with base.") == 1
     assert ">other<" not in made.page.partition("Row by row against base")[2].partition("<h2>")[0]
 
 
@@ -210,7 +214,15 @@ def test_models_of_any_name_can_be_told_apart_in_a_plot() -> None:
     found = looks(["base", *(f"model {n}" for n in range(12)), "contrast"])
     assert (found["base"], found["contrast"]) == (("#000000", "o"), ("#0072B2", "D"))
     assert len(set(found.values())) == 14
-    assert list(draw_compared({"models": {}, "marked": []})) == ["rates.png"]
+    assert list(draw_compared({"models": {}, "marked": [], "not_comparable": {}})) == ["rates.png"]
+
+
+def test_a_model_that_is_not_comparable_is_marked_in_the_plots(made: Made) -> None:
+    plain = draw_compared({**made.found, "not_comparable": {}})
+    assert draw_compared({**made.found, "not_comparable": {"base": []}}) == plain
+    marked = draw_compared(made.found)
+    assert list(marked) == list(plain)
+    assert all(marked[name] != plain[name] for name in plain)
 
 
 def test_the_leaderboard_passes_an_audit(made: Made) -> None:

@@ -81,7 +81,7 @@ def test_how_responses_ended_and_calls_that_failed_are_remarked(tmp_path: Path) 
     ends: list[Any] = ["length", "content_filter", "failed"]
     said = {id_: replace(first.responses[id_], finish_reason=end) for id_, end in zip(IDS, ends, strict=True)}
     lost = {IDS[0]: Verdict(IDS[0], "Unscored", 0, "mini_rules", "call failed: HTTP 503", version="1-a")}
-    assert remarks(first._replace(responses=said, verdicts=first.verdicts | lost), first, tmp_path) == [
+    assert remarks(first._replace(responses=said, verdicts={**first.verdicts, **lost}), first, tmp_path) == [
         "1 of 3 responses were cut off at the limit of tokens",
         "1 of 3 responses were cut off or withheld by a filter of the endpoint",
         "1 of 3 responses are empty because no reply came",

@@ -56,7 +56,7 @@ def render(found: Comparison, plots: Mapping[str, bytes], shown: Sequence[Unit])
         "corrected": corrections(found),
         "differences": differences(found),
         "tables": [table for table in (*groups(found), _others(found), _abilities(found)) if table.lines],
-        "plots": [Plot(png_uri(png), CAPTIONS[name]) for name, png in plots.items()],
+        "plots": [Plot(png_uri(png), f"{CAPTIONS[name]}{_apart(found)}") for name, png in plots.items()],
         "particulars": settings(found, False),
         "units": shown,
         "splits": splits,
@@ -86,15 +86,15 @@ def leaderboard(found: Comparison) -> Table:
     lines = tuple(
         (
             line["split"],
-            line["model"],
-            *(in_full(line[name]) for name in NAMES),
+            line["model"] + (" ‡" if found["not_comparable"].get(line["model"]) else ""),
+            *("not measured" if line[name] is None else in_full(line[name]) for name in NAMES),
             f"{line['judge']} {line['judge_version']}".strip(),
         )
         for split in TESTED.values()
         for line in found["leaderboard"]["measured"]
         if line["split"] == split and (line["n"] or line["unscored"] or line["over_refusal"]["n"])
     )
-    return Table("Measured here", ("split", "model", *NAMES.values(), "judge"), lines)
+    return Table(f"Measured here.{_apart(found)}", ("split", "model", *NAMES.values(), "judge"), lines)
 
 
 def published(found: Comparison) -> Table:
@@ -142,6 +142,11 @@ def differences(found: Comparison) -> list[Table]:
         for kind, word in _KINDS.items()
     ]
     return [table for table in tables if table.lines]
+
+
+def _apart(found: Comparison) -> str:
+    """What the mark says, where any model has it."""
+    return f" ‡ not comparable with {found['first']}." if any(found["not_comparable"].values()) else ""
 
 
 def _notes(told: Mapping[str, Sequence[str]]) -> list[Note]:

@@ -164,7 +164,7 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
         found.append(
             "asked about another build of the dataset than the one whose rows, categories and pictures stand here"
         )
-    ends = Counter(one.responses[id_].finish_reason for id_ in one.verdicts)
+    ends: Counter[str] = Counter(one.responses[id_].finish_reason for id_ in one.verdicts)
     found += [f"{ends[end]} of {len(one.verdicts)} responses {said}" for end, said in _ENDS.items() if ends[end]]
     lost = sum((verdict.reason or "").startswith(CALL_FAILED) for verdict in one.verdicts.values())
     if lost:
