@@ -107,7 +107,7 @@ def gather(
     settings = {one.name: settings_of(one) for one in runs}
     apart = {one.name: differing(one, first) for one in runs}
     comparable = [one for one in runs[1:] if not apart[one.name]]
-    fits = {one.name: fit(one.name, one.judges_asked, sha, calibrations) for one in runs}
+    fits = {one.name: fit(one.name, one.judges_asked, one.judge.settings, sha, calibrations) for one in runs}
     measured = measured_lines(models, {name: one["judged_by"] for name, one in settings.items()})
     mis = is_mis(rows)
     return {
