@@ -76,6 +76,14 @@ def test_what_a_call_costs_and_where_a_model_lies_is_no_difference(tmp_path: Pat
     ]
 
 
+def test_another_number_format_is_a_remark_and_no_difference(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS, USUAL._replace(device="cuda/a"))
+    _change(tmp_path / "one" / "responses.jsonl", {"float32": "True"}, {})
+    one = read_measured("one", one.folder)
+    assert differing(one, first) == []
+    assert remarks(one, first, tmp_path) == ["generated on cuda/a, first on cpu/float32: near ties may differ"]
+
+
 def test_how_responses_ended_and_calls_that_failed_are_remarked(tmp_path: Path) -> None:
     first = make(tmp_path / "first", VERDICTS)
     ends: list[Any] = ["length", "content_filter", "failed"]

@@ -21,8 +21,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
 """A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""
 _WHO = ("model", "adapter", "base_url")
 """Settings that say who was asked, not how."""
-_NO_MATTER = ("prices",)
-"""Settings that move neither a response nor a verdict."""
+_NO_MATTER = ("prices", "float32")
+"""Settings that move neither a response nor a verdict, or no more than near ties: the number format is remarked."""
 _LIMIT = "limit"
 """A setting of the judge that decides which rows there are, and rows are compared themselves."""
 _NOT_JUDGED = ("model", *_NO_MATTER, _LIMIT, "judge", "judge_version")
