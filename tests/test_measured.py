@@ -76,6 +76,16 @@ def test_what_a_call_costs_and_where_a_model_lies_is_no_difference(tmp_path: Pat
     ]
 
 
+def test_a_judge_that_was_shown_another_dataset_is_a_difference(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", dict.fromkeys(IDS, DECLINES))
+    for name, build in (("first", "0" * 64), ("one", "1" * 64)):
+        _change(tmp_path / name / "verdicts.jsonl", {}, {"../MIS": build})
+    first, one = (read_measured(of.name, of.folder) for of in (first, one))
+    assert differing(one, first) == ["judged with another build of the dataset, or other things"]
+    _change(tmp_path / "one" / "verdicts.jsonl", {}, {"../MIS": "0" * 64, "../objects.json": "2" * 64})
+    assert differing(read_measured("one", one.folder), first) == []
+
+
 def test_another_number_format_is_a_remark_and_no_difference(tmp_path: Path) -> None:
     first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS, USUAL._replace(device="cuda/a"))
     _change(tmp_path / "one" / "responses.jsonl", {"float32": "True"}, {})

@@ -140,6 +140,10 @@ def differing(one: Measured, first: Measured) -> list[str]:
     found += _settings("generated", one.generate.settings, first.generate.settings, (*_WHO, *_NO_MATTER))
     if one.manifest != first.manifest:
         found.append("asked about another build of the dataset")
+    read_by_judge, read_by_other = _judged_from(one), _judged_from(first)
+    # A judge that was given the names of things without need has read one file more.
+    if not (read_by_judge <= read_by_other or read_by_other <= read_by_judge):
+        found.append("judged with another build of the dataset, or other things")
     ours, theirs = one.verdicts.keys(), first.verdicts.keys()
     if ours != theirs:
         found.append(f"other rows: {len(ours - theirs)} that {first.name} lacks, {len(theirs - ours)} that it lacks")
@@ -198,6 +202,11 @@ def settings_of(one: Measured) -> dict[str, Any]:
         "read": one.generate.inputs,
         "sha256": {path.name: sha256_of(path) for path in one.files},
     }
+
+
+def _judged_from(one: Measured) -> set[str]:
+    """sha256 of what the judge read beside the responses."""
+    return set(one.judge.inputs.values()) - {sha256_of(one.folder / "responses.jsonl")}
 
 
 def _mixed(one: Measured) -> bool:
