@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator
 
 from tqdm.auto import tqdm
 
-from mis_dataset.chat import prompt
+from mis_dataset.chat import content
 from mis_dataset.errors import RemoteError
 from mis_dataset.remote.messages import Reply, Request
 from trainer.artefacts import Response
@@ -39,7 +39,9 @@ def generate(
         BudgetError: As `ask`.
     """
     wanted = [one for one in prompts if one.id not in done]
-    requests = (Request(one.id, _parts(one)) for one in wanted)
+    requests = (
+        Request(one.id, tuple(content(one.question, (picture.read() for picture in one.pictures)))) for one in wanted
+    )
     failures: Counter[str] = Counter()
     first = ""
     with tqdm(total=len(prompts), initial=len(prompts) - len(wanted), desc="generate") as bar:
@@ -58,10 +60,3 @@ def generate(
             f"{failures.total()} of {len(prompts)} prompts got no reply (first: {first}): {why}; run it again to "
             "ask only those, with --failed-as-empty to end with empty responses in their place"
         )
-
-
-def _parts(one: Prompt) -> tuple[str | bytes, ...]:
-    """What the user says: texts and pictures in the order of `mis_dataset.chat.prompt`."""
-    pictures = iter(one.pictures)
-    [message] = prompt(one.question, len(one.pictures))
-    return tuple(part["text"] if part["type"] == "text" else next(pictures).read() for part in message["content"])
