@@ -161,6 +161,19 @@ def test_nothing_that_a_model_said_acts_in_the_page(made: Made) -> None:
     assert len(made.page) < 2**20
 
 
+def test_nothing_acts_in_the_page_that_a_sidecar_or_a_verdict_says_of_a_model(made: Made) -> None:
+    found = json.loads(json.dumps(made.found))
+    nasty = "a-model\u202e<b>"
+    found["settings"]["base"]["generate"] |= {"model": nasty, nasty: 1}
+    found["settings"]["base"]["judged_by"][0]["model"] = nasty
+    found["not_comparable"]["other"] = [f"another judge: {nasty}"]
+    found["remarks"]["base"] = [nasty]
+    found["leaderboard"]["measured"][0]["judge"] = nasty
+    page = render(found, {}, [])
+    assert "\u202e" not in page
+    assert page.count("a-model⟨U+202E⟩&lt;b&gt;") == 6
+
+
 def test_the_page_stands_alone_and_its_policy_allows_its_own_styles_only(made: Made) -> None:
     assert re.findall(r'(?:src|href|action)="(?!data:image/(?:png|jpeg);base64,)', made.page) == []
     assert re.findall(r"https?:|@import|url\(", made.page) == []
