@@ -276,9 +276,9 @@ def test_files_of_others_are_left_alone(made: Made, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--run", "nothing"], "--run 'nothing': give NAME=FOLDER"),
-        (["--run", "=cmd=folder"], "--run '=cmd=folder': give NAME=FOLDER"),
-        (["--run", "$x$=folder"], "give NAME=FOLDER"),
+        (["--run", "nothing"], "--run 'nothing': give NAME="),
+        (["--run", "=cmd=folder"], "--run '=cmd=folder': give NAME="),
+        (["--run", "$x$=folder"], "give NAME="),
         (["--run", "base=elsewhere"], "--run base: is named twice"),
     ],
 )

@@ -152,12 +152,12 @@ def test_settings_name_judge_device_and_files(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["name", "=folder", "name=", "a\nb=x", "<b>=x", "$a$=x", "-a=x", "a" * 61 + "=x"])
 def test_a_name_that_could_act_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="give NAME=FOLDER"):
+    with pytest.raises(UsageError, match="give NAME="):
         named_folder(text)
 
 
 def test_a_name_and_a_folder_are_read() -> None:
-    assert named_folder("Qwen/Qwen2-VL 7B (+ MIRage)=runs/a=b") == ("Qwen/Qwen2-VL 7B (+ MIRage)", Path("runs/a=b"))
+    assert named_folder("Qwen/Qwen2-VL 7B (+ MIRage)=runs/a=b") == ("Qwen/Qwen2-VL 7B (+ MIRage)", "runs/a=b")
 
 
 def test_a_folder_without_sidecar_or_responses_is_refused(tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ VERBS = {
     "canary": "do a judge's verdicts hang on the pictures?",
     "report": "a run's rates -> report.json, report.html and plots",
     "compare": "any number of measured models -> comparison.html, comparison.json and a leaderboard",
+    "evaluate": "models and a dataset -> responses, verdicts, rates and one page that compares them",
     "bars": "check a run against benchmarks/bars.toml",
     "seeds": "how far figures move with the data seed and the training seed",
     "audit": "a published table -> rates that no counts can give",

@@ -19,7 +19,7 @@ from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_ques
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, open_artefact, read
 from trainer.engines.local import generate
-from trainer.files import checkpoint_files
+from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import drawn
 from trainer.prompts import Prompt
 from trainer.rows import read_said
@@ -32,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``ability``."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="checkpoint")
     parser.add_argument("out", type=Path, metavar="ABILITY", help="ability.jsonl")
+    parser.add_argument("--adapter", type=Path, help="PEFT adapter on top of MODEL")
     parser.add_argument(
         "--said", type=Path, help="said_before.jsonl of the base: ask only families that SmolLM2 gets right"
     )
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     asked = _pictures(shown[: args.limit]) | _text(args.said, args.limit)
     names = ("pictures", "seed", "max_new_tokens", "limit", "float32")  # not the batch size, as in `trainer.generate`
     inputs = [*checkpoint_files(args.model), *([args.said] if args.said else [])]
+    inputs += adapter_files(args.adapter) if args.adapter else []
     settings = {name: getattr(args, name) for name in names}
     settings |= {"picture_questions": lessons_sha256(shown), "text_questions": bank_sha256()}
     artefact = open_artefact(args.out, Ability, settings, inputs)
@@ -60,7 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if missing:
         from trainer import models
 
-        model, processor = models.load(args.model, float32=args.float32)
+        model, processor = models.load(args.model, args.adapter, float32=args.float32)
         artefact.made_on(models.place_of(model))
         prompts = [one.prompt for one in asked.values()]
         for responses in generate(model, processor, prompts, args.max_new_tokens, args.batch_size, artefact.done):

@@ -41,6 +41,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write into")
     parser.add_argument("--dataset", type=Path, required=True, help="the built dataset that all were asked about")
     parser.add_argument("--run", action="append", required=True, metavar="NAME=FOLDER", help=_HELP)
+    add_showing(parser)
+
+
+def add_showing(parser: argparse.ArgumentParser) -> None:
+    """Flags about the page."""
     parser.add_argument(
         "--calibration", type=Path, nargs="+", action="extend", default=[], metavar="JSON", help="of `calibrate`"
     )
@@ -58,7 +63,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: A run is named twice or in a wrong way, or two calibrations fit one run.
         ArtefactError: A file is missing or broken, or OUT holds files of others.
     """
-    named = [named_folder(text) for text in args.run]
+    named = [(name, Path(folder)) for name, folder in map(named_folder, args.run)]
     twice = [name for name, count in Counter(name for name, _ in named).items() if count > 1]
     if twice:
         raise UsageError(f"--run {twice[0]}: is named twice; give every model a name of its own")
@@ -108,7 +113,9 @@ def gather(
     apart = {one.name: differing(one, first) for one in runs}
     comparable = [one for one in runs[1:] if not apart[one.name]]
     fits = {one.name: fit(one.name, one.judges_asked, one.judge.settings, sha, calibrations) for one in runs}
-    measured = measured_lines(models, {name: one["judged_by"] for name, one in settings.items()})
+    # A probe asks what a model looks at; it is no model of its own.
+    shown = {one.name: models[one.name] for one in runs if one.probe == "own"}
+    measured = measured_lines(shown, {name: settings[name]["judged_by"] for name in shown})
     mis = is_mis(rows)
     return {
         "comparison_version": COMPARISON_VERSION,

@@ -56,12 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help="checkpoint; for --engine openai a name at the endpoint")
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="RESPONSES", help="responses.jsonl")
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
     parser.add_argument("--adapter", type=Path, help="PEFT adapter on top of MODEL")
     parser.add_argument("--also-base", type=Path, metavar="RESPONSES", help="what MODEL says without --adapter")
-    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=(*TEST_SPLITS, *NAMES))
-    parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
-    parser.add_argument("--level", help="rows of this level only")
     parser.add_argument(
         "--pictures",
         choices=[*PROBES, NAMED],
@@ -69,6 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a probe: other pictures than the row's own, or text only, which may name the things",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
+    add_asking(parser)
+
+
+def add_asking(parser: argparse.ArgumentParser) -> None:
+    """Flags about how models are asked, of every verb that does."""
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=(*TEST_SPLITS, *NAMES))
+    parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
+    parser.add_argument("--level", help="rows of this level only")
     parser.add_argument("--max-new-tokens", type=positive, default=1024)
     parser.add_argument("--batch-size", type=positive, default=64, help="of the engine transformers")
     parser.add_argument("--limit", type=positive, help="the first N rows of every split")

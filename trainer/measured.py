@@ -80,6 +80,11 @@ class Measured(NamedTuple):
         return sorted(one for one in found if one[2] or one[:2] not in named)
 
     @property
+    def probe(self) -> str:
+        """What pictures it was shown, see `trainer.probes`."""
+        return str(self.generate.settings.get("pictures", "own"))
+
+    @property
     def judges_asked(self) -> list[tuple[str, str]]:
         """Judge, with its model as that was asked for, and version of the verdicts, each combination once."""
         asked = f" {self.judge.settings['model']}" if self.judge.settings.get("model") else ""
@@ -92,8 +97,12 @@ class Measured(NamedTuple):
         return found[0] if found else None
 
 
-def named_folder(text: str) -> tuple[str, Path]:
-    """NAME=FOLDER.
+def named_folder(text: str, flag: str = "--run") -> tuple[str, str]:
+    """A name and what it stands for.
+
+    Args:
+        text: NAME=FOLDER.
+        flag: that gave it, for errors.
 
     Raises:
         UsageError: It is none, or the name holds other than letters, digits and a few signs.
@@ -101,10 +110,10 @@ def named_folder(text: str) -> tuple[str, Path]:
     name, _, folder = text.partition("=")
     if not _NAME.fullmatch(name) or not folder:
         raise UsageError(
-            f"--run {shown(text)}: give NAME=FOLDER, the name of at most 60 letters, digits, spaces and . _ + / ( ) -, "
+            f"{flag} {shown(text)}: give NAME=..., the name of at most 60 letters, digits, spaces and . _ + / ( ) -, "
             "a letter or digit first"
         )
-    return name, Path(folder)
+    return name, folder
 
 
 def read_measured(name: str, folder: Path) -> Measured:

@@ -1,0 +1,121 @@
+"""One command from models to the page: what it writes is what its verbs write, and nothing is made twice."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.loopback_api import KEY, Step, completion
+from tests.loopback_judge import LoopbackJudge
+from tests.tiny import Tiny, attempt, call, hashes
+from trainer.artefacts import Response, read
+
+FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32", "--splits", "test_easy", "test_benign")
+
+
+@pytest.fixture(scope="module")
+def words(tiny: Tiny, tiny_arm: Path) -> tuple[object, ...]:
+    models = (
+        "--model",
+        f"base={tiny.model}",
+        "--model",
+        f"tuned={tiny.model}",
+        "--adapter",
+        f"tuned={tiny_arm}/adapter",
+    )
+    return (*models, *FEW, "--things", tiny.raw / "mini" / "objects.json", "--rows", 2)
+
+
+@pytest.fixture(scope="module")
+def made(tiny: Tiny, words: tuple[object, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("evaluate") / "out"
+    found = call("evaluate", tiny.dataset, out, *words, "--probes", "both_black", "none")
+    assert (found["page"], found["passed"]) == (str(out / "comparison.html"), True)
+    probed = [f"{model}{probe}" for probe in ("", " both_black", " none") for model in ("base", "tuned")]
+    assert list(found["models"]) == probed
+    assert set(found["models"]["base"]) == {"asr", "pair_accuracy"}
+    return out
+
+
+def test_every_model_is_asked_judged_and_scored_with_its_own_pictures_and_each_probe(made: Path) -> None:
+    files = {path.relative_to(made).as_posix() for path in made.rglob("*.json*") if "meta" not in path.name}
+    measured = {
+        f"{model}/{probe}{name}"
+        for model in ("base", "tuned")
+        for probe in ("", "both_black/", "none/")
+        for name in ("responses.jsonl", "verdicts.jsonl", "score.json")
+    }
+    assert files == measured | {"comparison.json", "leaderboard.json"}
+
+
+def test_what_it_writes_is_what_its_verbs_write(tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path) -> None:
+    words = (tiny.model, tiny.dataset, tmp_path / "responses.jsonl", *FEW, "--pictures", "none")
+    call("generate", *words, "--adapter", tiny_arm / "adapter")
+    things = ("--things", tiny.raw / "mini" / "objects.json", "--dataset", tiny.dataset)
+    call("judge", tmp_path / "responses.jsonl", tmp_path / "verdicts.jsonl", *things)
+    for name in ("responses.jsonl", "verdicts.jsonl"):
+        assert (tmp_path / name).read_bytes() == (made / "tuned" / "none" / name).read_bytes()
+    own = read(made / "tuned" / "responses.jsonl", Response)
+    assert [row.id for row in own] == [f"{split}/{n}" for split in ("test_easy", "test_benign") for n in range(3)]
+
+
+def test_probes_are_shown_and_never_differenced_nor_ranked(made: Path) -> None:
+    found = json.loads((made / "comparison.json").read_text("utf-8"))
+    apart = found["not_comparable"]
+    assert [name for name, reasons in apart.items() if not reasons] == ["base", "tuned"]
+    assert "pictures" in " ".join(apart["tuned none"])
+    ranked = json.loads((made / "leaderboard.json").read_text("utf-8"))["measured"]
+    assert {line["model"] for line in ranked} == {"base", "tuned"}
+
+
+def test_a_second_run_makes_nothing_and_another_model_joins(tiny: Tiny, words: tuple[object, ...], made: Path) -> None:
+    before = hashes(made)
+    probes = ("--probes", "both_black", "none")
+    call("evaluate", tiny.dataset, made, *words, *probes)
+    assert hashes(made) == before
+    call("evaluate", tiny.dataset, made, *words, "--model", f"again={tiny.model}", *probes)
+    after = hashes(made)
+    assert {name for name in before if after[name] != before[name]} <= {
+        *("comparison.json", "comparison.html", "comparison.json.meta.json"),
+        *("leaderboard.json", "leaderboard.csv"),
+    }
+    assert after["again/responses.jsonl"] == before["base/responses.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "says"),
+    [
+        (["--model", "a=x", "--model", "a=y"], "--model: a name is given twice; give every model a name of its own"),
+        (["--model", "a/b=x"], "--model a/b: a folder is called so; give a name without a slash"),
+        (["--model", "a=x", "--adapter", "b=y"], "--adapter b: there is no --model of that name"),
+        (["--model", "a=x", "--engine", "openai", "--ability"], "--ability asks checkpoints; leave it out with"),
+        (["--model", "a=x", "--engine", "openai", "--adapter", "a=y"], "--adapter: of no use with --engine openai"),
+        (["--model", "x"], "--model 'x': give NAME="),
+    ],
+)
+def test_flags_that_do_not_go_together_are_wrong_use(tiny: Tiny, tmp_path: Path, flags: list[str], says: str) -> None:
+    code, line, error = attempt("evaluate", tiny.dataset, tmp_path / "out", *flags)
+    assert (code, line) == (2, "")
+    assert error.startswith(f"evaluate: {says}")
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_and_judge_behind_an_api_are_measured_by_one_command(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    judge = LoopbackJudge()
+    api = judge.behind()
+    api.decide = lambda body: judge.decide(body) if b"</response" in body else Step(body=completion("Just do."))
+    with api.running():
+        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
+        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 2, "--splits", "test_hard", "test_benign")
+        found = call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
+        assert found["passed"]
+        assert api.count == 8  # 4 rows asked, 4 responses judged
+        call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
+        assert api.count == 8
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert not any(KEY.encode() in path.read_bytes() for path in files)
