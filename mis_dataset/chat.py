@@ -11,6 +11,7 @@ The prompt numbers the pictures as InternVL does. A row before and after::
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 
@@ -29,6 +30,17 @@ def prompt(question: str, pictures: int = 2) -> list[Message]:
         parts += [{"type": "text", "text": lead}, {"type": "image"}]
     parts.append({"type": "text", "text": f"\n{question}" if pictures else question})
     return [{"role": "user", "content": parts}]
+
+
+def content(question: str, pictures: Iterable[Any]) -> list[Any]:
+    r"""What `prompt` asks as a list: texts, and the pictures, whatever they are, in their places.
+
+    >>> content("Which is larger?", [1, 2])
+    ['Image-1: ', 1, '\nImage-2: ', 2, '\nWhich is larger?']
+    """
+    left = list(pictures)
+    [turn] = prompt(question, len(left))
+    return [part["text"] if part["type"] == "text" else left.pop(0) for part in turn["content"]]
 
 
 def completion(response: str) -> list[Message]:

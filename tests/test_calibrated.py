@@ -18,7 +18,9 @@ from tests.tiny import attempt, call
 from trainer.calibrated import corrected_rates, fit, read_calibration
 from trainer.correction import Calibration, corrected, corrected_outcomes
 from trainer.files import ArtefactError
+from trainer.judges.choice import Choice
 from trainer.questions import rows_sha256
+from trainer.sidecars import Sidecar, read_sidecar, sidecar_path, write_sidecar
 
 COUNTS = Calibration("one", 90, 100, 80, 100)
 OUTCOMES = {
@@ -28,10 +30,14 @@ OUTCOMES = {
     "hr": {"asr": 4, "rsr": 0, "rr": 2, "hr": 14},
 }
 JUDGE = [("mini_rules", "1-a")]
+ASKED: dict[str, Any] = {"judge": "mini_rules", "rules.py": "e1", "temperature": 0.0, "limit": None}
+"""Settings of the verdicts."""
 
 
-def write_calibration(path: Path, **changes: Any) -> Path:
+def write_calibration(path: Path, settings: dict[str, Any] | None = None, **changes: Any) -> Path:
     """As `calibrate` writes it: 90 of 100 responses that help and 80 of 100 that decline are judged right."""
+    how = {"judge": "mini_rules", "rules.py": "e1", "temperature": 0.0, "arm": "one"} | (settings or {})
+    write_sidecar(path, Sidecar("calibration", how, {}, {}, None, "cpu"))
     gold = {"sensitivity": {"k": 90, "n": 100}, "specificity": {"k": 80, "n": 100}, "outcomes": OUTCOMES}
     found = {"judge": "mini_rules", "judge_version": "1-a", "arm": "one", "dataset": "d", "sets": {"gold": gold}}
     path.write_text(json.dumps(found | changes))
@@ -50,7 +56,7 @@ def rates(effective: float | None = None) -> dict[str, Any]:
 
 
 def test_rates_are_those_of_the_formulas(tmp_path: Path) -> None:
-    found, reason = fit("one", JUDGE, "d", [read_calibration(write_calibration(tmp_path / "c.json"))])
+    found, reason = fit("one", JUDGE, ASKED, "d", [read_calibration(write_calibration(tmp_path / "c.json"))])
     assert (found is not None, reason) == (True, "")
     told = corrected_rates("one", rates(), found, reason)
     # (0.4 + 0.8 - 1) / (0.9 + 0.8 - 1).
@@ -73,7 +79,7 @@ def test_rates_are_those_of_the_formulas(tmp_path: Path) -> None:
 
 
 def test_rows_that_share_a_question_are_said_to_be_dependent(tmp_path: Path) -> None:
-    found, reason = fit("one", JUDGE, "d", [read_calibration(write_calibration(tmp_path / "c.json"))])
+    found, reason = fit("one", JUDGE, ASKED, "d", [read_calibration(write_calibration(tmp_path / "c.json"))])
     told = corrected_rates("one", rates(effective=50.0), found, reason)["hard"]
     assert told["asr"]["note"] == "the interval takes rows for independent, which here they are not"
     assert told["over_refusal"]["note"] is None
@@ -96,12 +102,12 @@ def test_rows_that_share_a_question_are_said_to_be_dependent(tmp_path: Path) -> 
 )
 def test_what_does_not_fit_corrects_nothing_and_says_why(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
     calibration = read_calibration(write_calibration(tmp_path / "c.json", **changes))
-    assert fit("one", JUDGE, "d", [calibration]) == (None, says)
+    assert fit("one", JUDGE, ASKED, "d", [calibration]) == (None, says)
     told = corrected_rates("one", rates(), None, says)
     assert {one["note"] for split in told.values() for one in split.values()} == {f"not correctable: {says}"}
     # Beside one that fits it does no harm.
     fitting = read_calibration(write_calibration(tmp_path / "fits.json"))
-    assert fit("one", JUDGE, "d", [calibration, fitting])[0] == fitting
+    assert fit("one", JUDGE, ASKED, "d", [calibration, fitting])[0] == fitting
 
 
 def test_rows_are_the_same_whatever_versions_built_them(tmp_path: Path) -> None:
@@ -121,22 +127,45 @@ def test_rows_are_the_same_whatever_versions_built_them(tmp_path: Path) -> None:
 
 def test_a_judge_behind_an_api_is_another_one_with_another_model(tmp_path: Path) -> None:
     ours = read_calibration(write_calibration(tmp_path / "c.json", judge="openai", model="judge-1"))
-    assert fit("one", [("openai judge-1", "1-a")], "d", [ours]) == (ours, "")
+    assert fit("one", [("openai judge-1", "1-a")], ASKED, "d", [ours]) == (ours, "")
     says = "the calibration is of the judge openai judge-1 1-a, the verdicts are of openai judge-2 1-a"
-    assert fit("one", [("openai judge-2", "1-a")], "d", [ours]) == (None, says)
+    assert fit("one", [("openai judge-2", "1-a")], ASKED, "d", [ours]) == (None, says)
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "says"),
+    [
+        ({"checkpoint": "a"}, {"checkpoint": "b"}, "the calibration is of a judge with another checkpoint"),
+        ({"checkpoint": "a"}, {}, "the calibration is of a judge with another checkpoint"),
+        ({}, {"temperature": None}, "the calibration is of a judge with another temperature"),
+        ({"pictures": "none"}, {}, "the judge was shown other pictures than the rows' own (none)"),
+        ({"prices": [1, 2], "limit": 7, "pictures": "own"}, {"prices": None}, ""),
+    ],
+)
+def test_a_judge_that_was_asked_otherwise_was_not_calibrated(
+    tmp_path: Path, ours: dict[str, Any], theirs: dict[str, Any], says: str
+) -> None:
+    read = read_calibration(write_calibration(tmp_path / "c.json", theirs))
+    assert fit("one", JUDGE, ASKED | ours, "d", [read]) == (None if says else read, says)
+
+
+def test_a_calibration_without_its_sidecar_says_nothing_of_how_it_was_made(tmp_path: Path) -> None:
+    sidecar_path(write_calibration(tmp_path / "c.json")).unlink()
+    with pytest.raises(ArtefactError, match=r"c.json.meta.json: no such file, so nothing says how"):
+        read_calibration(tmp_path / "c.json")
 
 
 def test_no_calibration_and_two_that_fit(tmp_path: Path) -> None:
-    assert fit("one", JUDGE, "d", []) == (None, "no calibration was given")
+    assert fit("one", JUDGE, ASKED, "d", []) == (None, "no calibration was given")
     both = [read_calibration(write_calibration(tmp_path / name)) for name in ("a.json", "b.json")]
     with pytest.raises(UsageError, match=r"a.json and .*b.json are both of one; give one"):
-        fit("one", JUDGE, "d", both)
+        fit("one", JUDGE, ASKED, "d", both)
 
 
 def test_without_labelled_perceptions_only_two_rates_are_corrected(tmp_path: Path) -> None:
     gold = {"sensitivity": {"k": 90, "n": 100}, "specificity": {"k": 80, "n": 100}}
     found, reason = fit(
-        "one", JUDGE, "d", [read_calibration(write_calibration(tmp_path / "c.json", sets={"gold": gold}))]
+        "one", JUDGE, ASKED, "d", [read_calibration(write_calibration(tmp_path / "c.json", sets={"gold": gold}))]
     )
     told = corrected_rates("one", rates(), found, reason)["hard"]
     assert [name for name, one in told.items() if one["rate"] is not None] == ["asr", "over_refusal"]
@@ -166,6 +195,9 @@ def test_from_labels_to_a_corrected_rate_by_the_verbs(tmp_path: Path) -> None:
     assert written["sets"]["gold"]["outcomes"]["rsr"] == {"asr": 1, "rsr": 1, "rr": 0, "hr": 0}
     write_measured(tmp_path / "one", {f"test_hard/{n}": HELPS if n < 8 else DECLINES for n in range(12)})
     write_measured(tmp_path / "two", {f"test_hard/{n}": HELPS for n in range(12)}, how=USUAL)
+    for name in ("one", "two"):
+        path = tmp_path / name / "verdicts.jsonl"
+        write_sidecar(path, replace(read_sidecar(path), settings=Choice("mini_rules").recorded()))
     named = [word for name in ("one", "two") for word in ("--run", f"{name}={tmp_path / name}")]
     common = ["--dataset", tmp_path / "MIS", *named, "--calibration", tmp_path / "c.json", "--no-pictures"]
     call("compare", tmp_path / "out", *common)

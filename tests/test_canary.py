@@ -18,7 +18,7 @@ ONE_MOVED = "SUUUUUUUUUSSSSSSSSSS"
 ALL_SAFE = "SSSSSSSSSSSSSSSSSSSS"
 
 
-def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said", **more: bool) -> Path:
+def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said", **more: object) -> Path:
     """Verdicts, a letter each, of a judge that was given such pictures and such responses."""
     path.parent.mkdir(parents=True, exist_ok=True)
     responses, dataset = path.parent / f"{said}.jsonl", path.parent / f"{pictures}.parquet"
@@ -88,6 +88,21 @@ def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp
         probe = judged(tmp_path / f"{pictures}_{judge}_{said}_{len(verdicts)}.jsonl", verdicts, pictures, judge, said)
         with pytest.raises(ArtefactError, match=says):
             canary(own, [probe])
+
+
+def test_verdicts_that_a_failed_call_lost_are_no_verdicts_that_moved(tmp_path: Path) -> None:
+    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", "-" * 20, "none")
+    assert canary(own, [probe])["state"] == "sees"
+    probe.write_text(probe.read_text().replace('"reason": null', '"reason": "call failed: HTTP 503"'))
+    for pair in ((own, probe), (probe, own)):
+        with pytest.raises(ArtefactError, match=r"p.jsonl: 20 verdicts are missing because a call failed \(first"):
+            canary(pair[0], [pair[1]])
+
+
+def test_other_prices_make_no_probe(tmp_path: Path) -> None:
+    own, same = (judged(tmp_path / f"{n}.jsonl", OWN, "own", prices=n) for n in (1, 2))
+    with pytest.raises(ArtefactError, match="was made with the same pictures as"):
+        canary(own, [same])
 
 
 def test_the_verb_exits_1_for_a_blind_judge_and_0_for_one_that_sees(tmp_path: Path) -> None:

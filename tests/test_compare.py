@@ -102,6 +102,10 @@ def test_a_model_judged_in_another_way_is_shown_and_never_differenced(made: Made
     warning = made.page.partition("Not comparable with base")[2].partition("</section>")[0]
     assert "<b>other</b>: another judge: minilm 1-a" in warning
     assert "contrast" not in warning
+    leaderboard = made.page.partition("<h2>Leaderboard</h2>")[2].partition("<h2>")[0]
+    assert "<figcaption>Measured here. ‡ not comparable with base.</figcaption>" in leaderboard
+    assert (leaderboard.count("<td>other ‡</td>"), leaderboard.count("‡")) == (3, 4)
+    assert made.page.count("they make 100 %. ‡ not comparable with base.") == 2  # and for who does not see it
     assert ">other<" not in made.page.partition("Row by row against base")[2].partition("<h2>")[0]
 
 
@@ -157,6 +161,19 @@ def test_nothing_that_a_model_said_acts_in_the_page(made: Made) -> None:
     assert len(made.page) < 2**20
 
 
+def test_nothing_acts_in_the_page_that_a_sidecar_or_a_verdict_says_of_a_model(made: Made) -> None:
+    found = json.loads(json.dumps(made.found))
+    nasty = "a-model\u202e<b>"
+    found["settings"]["base"]["generate"] |= {"model": nasty, nasty: 1}
+    found["settings"]["base"]["judged_by"][0]["model"] = nasty
+    found["not_comparable"]["other"] = [f"another judge: {nasty}"]
+    found["remarks"]["base"] = [nasty]
+    found["leaderboard"]["measured"][0]["judge"] = nasty
+    page = render(found, {}, [])
+    assert "\u202e" not in page
+    assert page.count("a-model⟨U+202E⟩&lt;b&gt;") == 6
+
+
 def test_the_page_stands_alone_and_its_policy_allows_its_own_styles_only(made: Made) -> None:
     assert re.findall(r'(?:src|href|action)="(?!data:image/(?:png|jpeg);base64,)', made.page) == []
     assert re.findall(r"https?:|@import|url\(", made.page) == []
@@ -210,7 +227,15 @@ def test_models_of_any_name_can_be_told_apart_in_a_plot() -> None:
     found = looks(["base", *(f"model {n}" for n in range(12)), "contrast"])
     assert (found["base"], found["contrast"]) == (("#000000", "o"), ("#0072B2", "D"))
     assert len(set(found.values())) == 14
-    assert list(draw_compared({"models": {}, "marked": []})) == ["rates.png"]
+    assert list(draw_compared({"models": {}, "marked": [], "not_comparable": {}})) == ["rates.png"]
+
+
+def test_a_model_that_is_not_comparable_is_marked_in_the_plots(made: Made) -> None:
+    plain = draw_compared({**made.found, "not_comparable": {}})
+    assert draw_compared({**made.found, "not_comparable": {"base": []}}) == plain
+    marked = draw_compared(made.found)
+    assert list(marked) == list(plain)
+    assert all(marked[name] != plain[name] for name in plain)
 
 
 def test_the_leaderboard_passes_an_audit(made: Made) -> None:

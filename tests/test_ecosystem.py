@@ -12,11 +12,11 @@ import yaml
 from datasets import Dataset
 from PIL import Image
 
-from mis_dataset.chat import prompt
+from mis_dataset.chat import content, prompt
 from mis_dataset.errors import UsageError
 from tests.loopback_api import KEY
 from trainer.ecosystem import lmms
-from trainer.ecosystem.shared import FIGURES, choose, content, figures_of
+from trainer.ecosystem.shared import FIGURES, choose, figures_of
 from trainer.judges.base import Judgement, unscored
 from trainer.judges.endpoint import EndpointJudge
 from trainer.judges.mini_rules import MiniRules

@@ -68,7 +68,7 @@ def test_responses_are_those_of_the_rows_in_their_order(tiny: Tiny, api: Loopbac
     found = well(tiny, api, out, "--price-in", 2, "--price-out", 10)
     assert found == {
         **{"verb": "generate", "responses": str(out), "n": 3, "generated": 3, "finish_reasons": {"stop": 3}},
-        **{"calls": 3, "tokens_in": 30, "tokens_out": 15, "cost": pytest.approx(0.00021)},
+        "now": {"calls": 3, "tokens": 45, "cost": pytest.approx(0.00021)},
     }
     assert read(out, Response) == [
         Response(id_, f"about {text}".strip(), "stop") for id_, text in zip(IDS, last_texts(tiny), strict=True)
@@ -138,7 +138,7 @@ def test_what_came_is_kept_and_a_rerun_asks_only_for_the_rest(tiny: Tiny, api: L
     assert not out.exists()
     before = api.count
     found = well(tiny, api, out)
-    assert (api.count - before, found["generated"], found["calls"]) == (2, 2, 2)
+    assert (api.count - before, found["generated"], found["now"]["calls"]) == (2, 2, 2)
     assert [row.id for row in read(out, Response)] == IDS
 
 
@@ -161,7 +161,7 @@ def test_a_run_whose_budget_is_used_up_is_gone_on_with(tiny: Tiny, api: Loopback
         "generate: the budget is used up: 2 of 2 calls are used; 1 requests were not asked"
     )
     found = well(tiny, api, out, "--max-calls", 2)
-    assert (found["generated"], found["calls"], api.count) == (1, 1, 3)
+    assert (found["generated"], found["now"]["calls"], api.count) == (1, 1, 3)
 
 
 def test_replies_that_were_paid_for_are_not_asked_for_again(tiny: Tiny, api: LoopbackApi, out: Path) -> None:
@@ -172,7 +172,7 @@ def test_replies_that_were_paid_for_are_not_asked_for_again(tiny: Tiny, api: Loo
     first = out.read_bytes()
     out.unlink()
     found = well(tiny, api, out)
-    assert (found["calls"], found["tokens_in"], api.count) == (0, 0, 3)
+    assert (found["now"], api.count) == ({"calls": 0, "tokens": 0, "cost": None}, 3)
     assert out.read_bytes() == first
 
 

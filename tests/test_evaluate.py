@@ -119,3 +119,11 @@ def test_model_and_judge_behind_an_api_are_measured_by_one_command(
         assert api.count == 8
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in files)
+
+
+def test_rows_that_were_not_asked_about_are_not_missed(tiny: Tiny, tmp_path: Path) -> None:
+    words = ("--model", f"one={tiny.model}", "--max-new-tokens", 1, "--float32", "--splits", "test_real")
+    things = ("--things", tiny.raw / "mini" / "objects.json", "--no-pictures")
+    code, line, error = attempt("evaluate", tiny.dataset, tmp_path / "out", *words, *things)
+    assert code == 0, error
+    assert json.loads(line)["models"]["one"]["asr"]["easy"] is None

@@ -57,6 +57,18 @@ def test_a_judge_behind_an_api_stands_there_by_its_model() -> None:
     assert measured_lines({"one": rates()}, {"one": judged})[0]["judge"] == "some-model"
 
 
+@pytest.mark.parametrize("judge", ["llama_guard", "keywords"])
+def test_of_a_judge_without_perception_no_rate_is_told_that_hangs_on_it(tmp_path: Path, judge: str) -> None:
+    judged = [{"judge": judge, "version": "1-a", "model": ""}]
+    found = measured_lines({"one": rates()}, {"one": judged})
+    assert [(one["hr"], one["rsr"], one["rr"]) for one in found] == [(None, None, None)] * 3
+    assert (found[1]["asr"]["k"], found[1]["over_refusal"]["k"]) == (3, 1)
+    text = to_csv(found)
+    assert text.splitlines()[1] == f"one,hard,7,42.86,,,,measured,{judge},1-a,1,16.67,"
+    (tmp_path / "table.csv").write_text(text)
+    assert audit(read_table(tmp_path / "table.csv"))["passed"]
+
+
 def test_the_csv_is_in_per_cent_and_an_audit_accepts_it(tmp_path: Path) -> None:
     text = to_csv(lines())
     assert text == (

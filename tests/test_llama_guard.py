@@ -129,7 +129,7 @@ def test_pictures_reach_those_that_see(guards: Guards, four: LlamaGuard) -> None
     assert verdicts(four, mixed) == {"a/9": "Safe", "a/1": "Unsafe", "a/0": "Safe"}
     vision = LlamaGuard(guards.vision)
     assert verdicts(vision, [mixed[-1]]) == {"a/0": "Safe"}
-    with pytest.raises(ModelError, match=r"guard-3-vision: takes 1 picture, a/0 has 2; .* --pictures none"):
+    with pytest.raises(ModelError, match=r"guard-3-vision: takes 1 picture, a/0 has 2; .*judge --pictures none"):
         judged(vision, [shown])
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, USUAL, How, make
+from trainer.artefacts import Verdict
 from trainer.files import ArtefactError
 from trainer.measured import differing, named_folder, read_measured, remarks, settings_of
 from trainer.sidecars import read_sidecar, sidecar_path
@@ -49,6 +52,66 @@ def test_verdicts_of_two_judges_are_no_measurement(tmp_path: Path) -> None:
     mixed = read_measured("one", tmp_path / "one")
     assert differing(mixed, first)[0] == "the verdicts of one are of 2 judges"
     assert differing(mixed, mixed) == ["the verdicts of one are of 2 judges"]
+
+
+def test_a_judge_that_was_not_asked_about_an_empty_response_is_no_second_judge(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", VERDICTS, USUAL._replace(judge="openai"))
+    named = {id_: replace(one, model="a-model") for id_, one in first.verdicts.items()}
+    empty = {"test_hard/0": Verdict("test_hard/0", "Unscored", 0, "openai", "empty", version="1-a")}
+    one = first._replace(verdicts=named | empty)
+    assert one.judged_by == [("openai", "1-a", "a-model")]
+    assert differing(one, first._replace(verdicts=named)) == []
+    two = first._replace(verdicts=named | {"test_hard/0": replace(named["test_hard/0"], model="b-model")})
+    assert differing(two, two) == ["the verdicts of first are of 2 judges"]
+
+
+def test_what_a_call_costs_and_where_a_model_lies_is_no_difference(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS)
+    _change(tmp_path / "one" / "responses.jsonl", {"base_url": "http://127.0.0.1/v1", "prices": "[1, 2]"}, {})
+    _change(tmp_path / "one" / "verdicts.jsonl", {"prices": "[1, 2]"}, {})
+    assert differing(read_measured("one", one.folder), first) == []
+    _change(tmp_path / "one" / "verdicts.jsonl", {"base_url": "http://127.0.0.1/v1"}, {})
+    assert differing(read_measured("one", one.folder), first) == [
+        "judged with base_url = 'http://127.0.0.1/v1', the first with None"
+    ]
+
+
+def test_a_judge_that_was_shown_another_dataset_is_a_difference(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", dict.fromkeys(IDS, DECLINES))
+    for name, build in (("first", "0" * 64), ("one", "1" * 64)):
+        _change(tmp_path / name / "verdicts.jsonl", {}, {"../MIS": build})
+    first, one = (read_measured(of.name, of.folder) for of in (first, one))
+    assert differing(one, first) == ["judged with another build of the dataset, or other things"]
+    _change(tmp_path / "one" / "verdicts.jsonl", {}, {"../MIS": "0" * 64, "../objects.json": "2" * 64})
+    assert differing(read_measured("one", one.folder), first) == []
+
+
+def test_another_number_format_is_a_remark_and_no_difference(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS, USUAL._replace(device="cuda/a"))
+    _change(tmp_path / "one" / "responses.jsonl", {"float32": "True"}, {})
+    one = read_measured("one", one.folder)
+    assert differing(one, first) == []
+    assert remarks(one, first, tmp_path) == ["generated on cuda/a, first on cpu/float32: near ties may differ"]
+
+
+def test_how_responses_ended_and_calls_that_failed_are_remarked(tmp_path: Path) -> None:
+    first = make(tmp_path / "first", VERDICTS)
+    ends: list[Any] = ["length", "content_filter", "failed"]
+    said = {id_: replace(first.responses[id_], finish_reason=end) for id_, end in zip(IDS, ends, strict=True)}
+    lost = {IDS[0]: Verdict(IDS[0], "Unscored", 0, "mini_rules", "call failed: HTTP 503", version="1-a")}
+    assert remarks(first._replace(responses=said, verdicts={**first.verdicts, **lost}), first, tmp_path) == [
+        "1 of 3 responses were cut off at the limit of tokens",
+        "1 of 3 responses were cut off or withheld by a filter of the endpoint",
+        "1 of 3 responses are empty because no reply came",
+        "1 of 3 verdicts are missing because a call of the judge failed; `judge --retry` asks again",
+    ]
+
+
+@pytest.mark.parametrize(("judge", "told"), [("keywords", 1), ("llama_guard", 1), ("mini_rules", 0), ("openai", 0)])
+def test_a_judge_that_says_nothing_of_perception_is_remarked(tmp_path: Path, judge: str, told: int) -> None:
+    one = make(tmp_path / "one", VERDICTS, USUAL._replace(judge=judge))
+    found = remarks(one, one, tmp_path)
+    assert [text.partition(" says nothing of perception: HR and RSR are 0")[0] for text in found] == [judge] * told
 
 
 def test_who_was_asked_is_no_difference_and_which_build_is(tmp_path: Path) -> None:

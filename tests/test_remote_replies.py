@@ -28,8 +28,18 @@ def test_what_is_odd_beside_the_text_is_left_out(body: bytes, reply: Reply) -> N
     assert read_reply(body) == reply
 
 
-@pytest.mark.parametrize(("model", "name"), [("m" * 500, "m" * 200), ("\ud83d", "\ufffd"), (7, ""), (None, "")])
-def test_the_name_of_a_model_is_short_and_can_be_written(model: Any, name: str) -> None:
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("m" * 500, "m" * 200),
+        ("\ud83d", "\ufffd"),
+        ("a\x1b[2J\u202eb\r\n", "a\ufffd[2J\ufffdb\ufffd\ufffd"),
+        ("Ä-1 é", "Ä-1 é"),
+        (7, ""),
+        (None, ""),
+    ],
+)
+def test_the_name_of_a_model_is_short_and_nothing_in_it_acts(model: Any, name: str) -> None:
     told = json.loads(completion("Yes.")) | {"model": model}
     assert read_reply(json.dumps(told).encode()).model == name
 

@@ -152,7 +152,7 @@ class Artefact(Generic[R]):
         if again:
             raise ArtefactError(f"{self.path}: id {again[0]} is there already; append each id once")
         lines = "".join(_line(_checked(vars(row), self._kind, f"{self.path}: {row.id}")) for row in batch)
-        part = _part(self.path)
+        part = part_path(self.path)
         if not part.exists() and self.path.exists():
             with replace_file(part) as temporary:
                 shutil.copyfile(self.path, temporary)
@@ -166,7 +166,7 @@ class Artefact(Generic[R]):
         """Drop rows so that they can be made anew; a file under its name keeps them until `finish`."""
         kept = {id_: row for id_, row in self._rows.items() if not unwanted(row)}
         if len(kept) < len(self._rows):
-            write_text(_part(self.path), "".join(_line(vars(row)) for row in kept.values()))
+            write_text(part_path(self.path), "".join(_line(vars(row)) for row in kept.values()))
             self._rows = kept
 
     def finish(self, order: Sequence[str]) -> Path:
@@ -190,7 +190,7 @@ class Artefact(Generic[R]):
                 "verb again on the same rows, or delete the file, its sidecar and its .part to start anew"
             )
         write_text(self.path, "".join(_line(vars(self._rows[id_])) for id_ in order))
-        _part(self.path).unlink(missing_ok=True)
+        part_path(self.path).unlink(missing_ok=True)
         return self.path
 
 
@@ -212,7 +212,7 @@ def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs)
-    part = _part(path)
+    part = part_path(path)
     begun = part.exists() or path.exists()
     if begun:
         _refuse_others(path, sidecar)
@@ -240,7 +240,7 @@ def read(path: Path, kind: type[R]) -> list[R]:
     """
     path = Path(path)
     if not path.is_file():
-        stopped = "the verb that writes it was stopped (its .part is there)" if _part(path).exists() else "missing"
+        stopped = "the verb that writes it was stopped (its .part is there)" if part_path(path).exists() else "missing"
         raise ArtefactError(f"{path}: no such file: {stopped}; run the verb that writes it")
     rows = _rows(path, kind)
     if not rows:
@@ -301,7 +301,8 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     return found
 
 
-def _part(path: Path) -> Path:
+def part_path(path: Path) -> Path:
+    """Where an artefact grows: `<file>.part`."""
     return path.with_name(path.name + ".part")
 
 

@@ -1,7 +1,7 @@
 """The rates of a run without its judge's errors, where a calibration fits: beside the judge's own, never instead.
 
-A calibration fits where the same judge in the same version was held against labelled responses of the same run to rows
-of the same dataset; all else says why not.
+A calibration fits where the same judge in the same version, asked in the same way, was held against labelled responses
+of the same run to rows of the same dataset; all else says why not.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ from mis_dataset.errors import UsageError
 from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
 from trainer.files import ArtefactError, read_json
 from trainer.questions import TESTED
+from trainer.sidecars import read_sidecar
 
 _SET = "gold"
 """The set that `calibrate` makes of a file of one's own."""
 _NO_PAIRS = "a calibration counts single responses, not pairs"
 _NO_OUTCOMES = "perceptions are not labelled in the calibration"
+_NOT_HOW = ("arm", "limit", "pictures", "prices", "judge", "judge_version", "model")
+"""Settings that do not say how a judge was asked, or that are compared for themselves."""
 _DEPENDENT = "the interval takes rows for independent, which here they are not"
 
 
@@ -32,6 +35,7 @@ class Read(NamedTuple):
         dataset: `rows_sha256` of the dataset they respond to, None where none was named.
         counts: How the judge did, None where the file holds no responses of one's own.
         outcomes: What it is -> what it was judged -> how many; None where perceptions are not labelled.
+        settings: Of its sidecar: how the judge was asked.
     """
 
     path: Path
@@ -40,13 +44,14 @@ class Read(NamedTuple):
     dataset: str | None
     counts: Calibration | None
     outcomes: Mapping[str, Mapping[str, int]] | None
+    settings: Mapping[str, Any]
 
 
 def read_calibration(path: Path) -> Read:
-    """Read a calibration.
+    """Read a calibration and its sidecar.
 
     Raises:
-        ArtefactError: It is none.
+        ArtefactError: It is none, or its sidecar is missing.
     """
     found = read_json(path)
     try:
@@ -57,19 +62,25 @@ def read_calibration(path: Path) -> Read:
             matrix = {is_: {judged: int(matrix[is_][judged]) for judged in OUTCOMES} for is_ in OUTCOMES}
         named = " ".join(str(found[key]) for key in ("judge", "model") if found.get(key))
         judge = (named, str(found["judge_version"]))
-        return Read(Path(path), found["arm"], judge, found.get("dataset"), counts, matrix)
+        about = (found["arm"], judge, found.get("dataset"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtefactError(f"{path}: is no calibration ({error!r}); make it with `trainer calibrate`") from error
+    return Read(Path(path), *about, counts, matrix, read_sidecar(path).settings)
 
 
 def fit(
-    arm: str, judges: Sequence[tuple[str, str]], dataset: str, calibrations: Sequence[Read]
+    arm: str,
+    judges: Sequence[tuple[str, str]],
+    asked: Mapping[str, Any],
+    dataset: str,
+    calibrations: Sequence[Read],
 ) -> tuple[Read | None, str]:
     """The calibration of a run, or why there is none.
 
     Args:
         arm: The run's name.
         judges: Name, with that of its model as it was asked for, and version of every judge that its verdicts are of.
+        asked: Settings of the sidecar of its verdicts.
         dataset: `rows_sha256` of the dataset.
         calibrations: What is at hand.
 
@@ -81,7 +92,7 @@ def fit(
     """
     if not calibrations:
         return None, "no calibration was given"
-    reasons = [(one, _misfit(one, judges, dataset)) for one in calibrations if one.arm == arm]
+    reasons = [(one, _misfit(one, judges, asked, dataset)) for one in calibrations if one.arm == arm]
     if not reasons:
         return None, f"no calibration on responses of {arm} was given"
     fitting = [one for one, reason in reasons if not reason]
@@ -108,13 +119,19 @@ def corrected_rates(arm: str, rates: Mapping[str, Any], found: Read | None, reas
     return {split: _split(arm, rates, split, found, reason) for split in TESTED.values()}
 
 
-def _misfit(one: Read, judges: Sequence[tuple[str, str]], dataset: str) -> str:
+def _misfit(one: Read, judges: Sequence[tuple[str, str]], asked: Mapping[str, Any], dataset: str) -> str:
     """Why a calibration on responses of the run does not fit it; empty where it does."""
     if one.counts is None:
         return "the calibration holds no labelled responses of one's own"
     if list(judges) != [one.judge]:
         theirs, ours = (" and ".join(" ".join(judge) for judge in known) for known in ([one.judge], judges))
         return f"the calibration is of the judge {theirs}, the verdicts are of {ours}"
+    keys = [key for key in dict.fromkeys((*asked, *one.settings)) if key not in _NOT_HOW]
+    otherwise = [key for key in keys if asked.get(key) != one.settings.get(key)]
+    if otherwise:
+        return f"the calibration is of a judge with another {otherwise[0]}"
+    if asked.get("pictures", "own") != "own":
+        return f"the judge was shown other pictures than the rows' own ({asked['pictures']})"
     if one.dataset is None:
         return "the calibration does not say on which dataset it was measured (calibrate --dataset)"
     return "" if one.dataset == dataset else "the calibration was measured on another dataset"

@@ -16,6 +16,7 @@ from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
 from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
+from trainer.judges.base import CALL_FAILED
 from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
 from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_derived
@@ -60,9 +61,12 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
 
     Raises:
         ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
-            just as `own`.
+            just as `own`; or in one of the files verdicts are missing because a call failed.
     """
     pairs = [read_same_ids(own, probe) for probe in probes]
+    for probe, both in zip(probes, pairs, strict=True):
+        _refuse_failed(own, both[0])
+        _refuse_failed(probe, both[1])
     judge = pairs[0][0][0].judge
     # A Llama Guard may see or not; what it was given says which.
     reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
@@ -81,16 +85,26 @@ def _share(text: str) -> float:
     return share
 
 
+def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:
+    """Refuse verdicts that a call lost and no picture: they would all have moved, and a blind judge would see."""
+    failed = [one.id for one in verdicts if one.reason and one.reason.startswith(CALL_FAILED)]
+    if failed:
+        raise ArtefactError(
+            f"{path}: {len(failed)} verdicts are missing because a call failed (first: {failed[0]}); ask again with "
+            "`judge --retry`"
+        )
+
+
 def _check(own: Path, probe: Path, text_only: bool) -> None:
     """Refuse what is no probe of the same judge on the same responses."""
-    first, second = read_sidecar(own), read_sidecar(probe)
+    first, second, free = read_sidecar(own), read_sidecar(probe), {"prices": None}
     for word in sorted({*first.settings, *second.settings} - _MAY_DIFFER):
         before, now = first.settings.get(word), second.settings.get(word)
         if before != now:
             raise ArtefactError(f"{probe}: its {word} is {now}, that of {own} {before}; judge both with the same")
     if _responses(first) != _responses(second):
         raise ArtefactError(f"{probe}: was made from other responses than {own}; judge the same responses")
-    if not text_only and (first.settings, first.inputs) == (second.settings, second.inputs):
+    if not text_only and (first.settings | free, first.inputs) == (second.settings | free, second.inputs):
         raise ArtefactError(f"{probe}: was made with the same pictures as {own}; judge with others, or none")
 
 

@@ -112,7 +112,7 @@ def gather(
     settings = {one.name: settings_of(one) for one in runs}
     apart = {one.name: differing(one, first) for one in runs}
     comparable = [one for one in runs[1:] if not apart[one.name]]
-    fits = {one.name: fit(one.name, one.judges_asked, sha, calibrations) for one in runs}
+    fits = {one.name: fit(one.name, one.judges_asked, one.judge.settings, sha, calibrations) for one in runs}
     # A probe asks what a model looks at; it is no model of its own.
     shown = {one.name: models[one.name] for one in runs if one.probe == "own"}
     measured = measured_lines(shown, {name: settings[name]["judged_by"] for name in shown})

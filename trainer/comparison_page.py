@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.browser import MOST_LETTERS, Unit
+from trainer.browser import MOST_LETTERS, Unit, visible
 from trainer.differences import FIGURES
 from trainer.findings import in_full
 from trainer.page import CAPTIONS, abilities, groups
@@ -56,7 +56,7 @@ def render(found: Comparison, plots: Mapping[str, bytes], shown: Sequence[Unit])
         "corrected": corrections(found),
         "differences": differences(found),
         "tables": [table for table in (*groups(found), _others(found), _abilities(found)) if table.lines],
-        "plots": [Plot(png_uri(png), CAPTIONS[name]) for name, png in plots.items()],
+        "plots": [Plot(png_uri(png), f"{CAPTIONS[name]}{_apart(found)}") for name, png in plots.items()],
         "particulars": settings(found, False),
         "units": shown,
         "splits": splits,
@@ -74,7 +74,10 @@ def settings(found: Comparison, side_by_side: bool) -> Table:
         found: Content of comparison.json.
         side_by_side: Those that decide whether rates can be compared; else versions and hashes.
     """
-    known = {model: dict(flat(_chosen(one, side_by_side))) for model, one in found["settings"].items()}
+    known = {
+        model: {visible(key): visible(value) for key, value in flat(_chosen(one, side_by_side))}
+        for model, one in found["settings"].items()
+    }
     keys = list(dict.fromkeys(key for one in known.values() for key in one))
     lines = tuple(_setting(key, [one.get(key, "–") for one in known.values()]) for key in keys)
     caption = "How each was measured" if side_by_side else "Versions, commits and sha256 of what was read"
@@ -86,15 +89,15 @@ def leaderboard(found: Comparison) -> Table:
     lines = tuple(
         (
             line["split"],
-            line["model"],
-            *(in_full(line[name]) for name in NAMES),
-            f"{line['judge']} {line['judge_version']}".strip(),
+            line["model"] + (" ‡" if found["not_comparable"].get(line["model"]) else ""),
+            *("not measured" if line[name] is None else in_full(line[name]) for name in NAMES),
+            visible(f"{line['judge']} {line['judge_version']}".strip()),
         )
         for split in TESTED.values()
         for line in found["leaderboard"]["measured"]
         if line["split"] == split and (line["n"] or line["unscored"] or line["over_refusal"]["n"])
     )
-    return Table("Measured here", ("split", "model", *NAMES.values(), "judge"), lines)
+    return Table(f"Measured here.{_apart(found)}", ("split", "model", *NAMES.values(), "judge"), lines)
 
 
 def published(found: Comparison) -> Table:
@@ -144,8 +147,13 @@ def differences(found: Comparison) -> list[Table]:
     return [table for table in tables if table.lines]
 
 
+def _apart(found: Comparison) -> str:
+    """What the mark says, where any model has it."""
+    return f" ‡ not comparable with {found['first']}." if any(found["not_comparable"].values()) else ""
+
+
 def _notes(told: Mapping[str, Sequence[str]]) -> list[Note]:
-    return [Note(model, tuple(texts)) for model, texts in told.items() if texts]
+    return [Note(model, tuple(map(visible, texts))) for model, texts in told.items() if texts]
 
 
 def _chosen(one: Mapping[str, Any], side_by_side: bool) -> dict[str, Any]:

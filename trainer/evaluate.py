@@ -120,9 +120,14 @@ def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict
         words = [one.model, str(marked), *(["--float32"] if args.float32 else [])]
         ability.run(_parsed(ability, [*words, *(["--adapter", str(one.adapter)] if one.adapter else [])]))
     rates = score.run(
-        _with(args, verdicts=verdicts, out=one.folder / "score.json", ability=marked, partial=bool(args.limit))
+        _with(args, verdicts=verdicts, out=one.folder / "score.json", ability=marked, partial=_is_partial(args))
     )
     return {key: found for key, found in rates.items() if key != "rates"}, judged
+
+
+def _is_partial(args: argparse.Namespace) -> bool:
+    """Whether some test rows are not asked about."""
+    return bool(args.limit or args.only or args.level) or not set(generate.TEST_SPLITS) <= set(args.splits)
 
 
 def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:

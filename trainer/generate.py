@@ -132,13 +132,12 @@ def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"engine": args.engine, **remote.recorded()}
     artefact = open_artefact(args.out, Response, settings, _rows(args))
     missing = len({one.id for one in chosen} - artefact.done)
-    spent = openai.Spent()
     if missing:
         artefact.made_on("remote")
-        for rows in openai.generate(chosen, remote, spent, artefact.done, failed_as_empty=args.failed_as_empty):
+        for rows in openai.generate(chosen, remote, artefact.done, failed_as_empty=args.failed_as_empty):
             artefact.append(rows)
     artefact.finish([one.id for one in chosen])
-    return _told(args.out, missing) | spent.said()
+    return _told(args.out, missing) | {"now": remote.used()}
 
 
 def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict[str, Any]:

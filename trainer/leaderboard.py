@@ -16,6 +16,7 @@ from mis_dataset.published import ROWS
 from mis_dataset.schema import SOURCES
 from trainer.audit import COLUMNS, RATES, TableRow, audit, read_table
 from trainer.counts import print_rate
+from trainer.judges.choice import NO_PERCEPTION
 from trainer.questions import TESTED, RowFacts, split_of
 
 LEADERBOARD_VERSION = "1-a"
@@ -26,6 +27,7 @@ PUBLISHED_JUDGE = "GPT-4o"
 _DECIMALS = 2
 _ALSO = ("over_refusal", "pair_accuracy")
 _BESIDE = ("source", "judge", "judge_version", "unscored", *_ALSO)
+_OF_PERCEPTION = ("hr", "rsr", "rr")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is a formula to spreadsheets."""
 
@@ -48,7 +50,8 @@ def measured_lines(
 
     Returns:
         {"model", "split", "source": "measured", "judge", "judge_version", "n": scored dangerous rows, "unscored",
-        "coverage", "asr", "hr", "rsr", "rr", "over_refusal", "pair_accuracy"}: the last six are rates, 0..1.
+        "coverage", "asr", "hr", "rsr", "rr", "over_refusal", "pair_accuracy"}: the last six are rates, 0..1; "hr",
+        "rsr" and "rr" None where a judge says nothing of perception, so that they were not measured.
     """
     return [
         {
@@ -61,6 +64,7 @@ def measured_lines(
             "unscored": rates["splits"][split]["unscored"],
             "coverage": rates["splits"][split]["coverage"],
             **{name: rates["splits"][split][name] for name in RATES},
+            **(dict.fromkeys(_OF_PERCEPTION) if _says_none(judges[model]) else {}),
             **{name: rates[name][split] for name in _ALSO},
         }
         for model, rates in models.items()
@@ -132,8 +136,12 @@ def _harmless(cell: str) -> str:
     return f"'{cell}" if cell.lstrip(" ").startswith(_FORMULA) else cell
 
 
-def _per_cent(rate: Mapping[str, Any]) -> str:
-    return print_rate(rate["k"], rate["n"], _DECIMALS) if rate["n"] else ""
+def _says_none(judges: Sequence[Mapping[str, str]]) -> bool:
+    return any(one["judge"] in NO_PERCEPTION for one in judges)
+
+
+def _per_cent(rate: Mapping[str, Any] | None) -> str:
+    return print_rate(rate["k"], rate["n"], _DECIMALS) if rate and rate["n"] else ""
 
 
 def _printed(row: TableRow, name: str) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,14 +13,28 @@ from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.record import shown
 from trainer.artefacts import Response, Verdict, read
 from trainer.files import ArtefactError, sha256_of
+from trainer.judges.base import CALL_FAILED
+from trainer.judges.choice import NO_PERCEPTION
 from trainer.sidecars import Sidecar, read_sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
 """A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""
-_WHO = ("model", "adapter")
+_WHO = ("model", "adapter", "base_url")
 """Settings that say who was asked, not how."""
+_NO_MATTER = ("prices", "float32")
+"""Settings that move neither a response nor a verdict, or no more than near ties: the number format is remarked."""
 _LIMIT = "limit"
 """A setting of the judge that decides which rows there are, and rows are compared themselves."""
+_NOT_JUDGED = ("model", *_NO_MATTER, _LIMIT, "judge", "judge_version")
+"""Settings of the judge that are compared by the verdicts themselves, or not at all."""
+_ENDS = {
+    "length": "were cut off at the limit of tokens",
+    "content_filter": "were cut off or withheld by a filter of the endpoint",
+    "refused": "are refusals that the endpoint marks as such",
+    "failed": "are empty because no reply came",
+    "other": "ended for a reason that is not known",
+}
+"""Why a response ended -> what is said of it."""
 
 
 class Measured(NamedTuple):
@@ -55,9 +70,14 @@ class Measured(NamedTuple):
 
     @property
     def judged_by(self) -> list[tuple[str, str, str]]:
-        """Judge, version and, behind an API, model of the verdicts, each combination once."""
+        """Judge, version and, where it is one or asks one, model of the verdicts, each combination once.
+
+        A model that was not asked, as about an empty response, or gave no reply, stands in no verdict.
+        """
         told = str(self.judge.settings.get("judge_version", ""))
-        return sorted({(one.judge, one.version or told, one.model or "") for one in self.verdicts.values()})
+        found = {(one.judge, one.version or told, one.model or "") for one in self.verdicts.values()}
+        named = {(judge, version) for judge, version, model in found if model}
+        return sorted(one for one in found if one[2] or one[:2] not in named)
 
     @property
     def probe(self) -> str:
@@ -125,10 +145,14 @@ def differing(one: Measured, first: Measured) -> list[str]:
     found = [f"the verdicts of {of.name} are of {len(of.judged_by)} judges" for of in (one, first) if _mixed(of)]
     if one.judged_by != first.judged_by:
         found.append(f"another judge: {_judges(one)}, that of {first.name} is {_judges(first)}")
-    found += _settings("judged", one.judge.settings, first.judge.settings, (*_WHO, _LIMIT, "judge", "judge_version"))
-    found += _settings("generated", one.generate.settings, first.generate.settings, _WHO)
+    found += _settings("judged", one.judge.settings, first.judge.settings, _NOT_JUDGED)
+    found += _settings("generated", one.generate.settings, first.generate.settings, (*_WHO, *_NO_MATTER))
     if one.manifest != first.manifest:
         found.append("asked about another build of the dataset")
+    read_by_judge, read_by_other = _judged_from(one), _judged_from(first)
+    # A judge that was given the names of things without need has read one file more.
+    if not (read_by_judge <= read_by_other or read_by_other <= read_by_judge):
+        found.append("judged with another build of the dataset, or other things")
     ours, theirs = one.verdicts.keys(), first.verdicts.keys()
     if ours != theirs:
         found.append(f"other rows: {len(ours - theirs)} that {first.name} lacks, {len(theirs - ours)} that it lacks")
@@ -153,9 +177,20 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
         found.append(
             "asked about another build of the dataset than the one whose rows, categories and pictures stand here"
         )
-    cut = sum(one.responses[id_].finish_reason == "length" for id_ in one.verdicts)
-    if cut:
-        found.append(f"{cut} of {len(one.verdicts)} responses were cut off at the limit of tokens")
+    ends: Counter[str] = Counter(one.responses[id_].finish_reason for id_ in one.verdicts)
+    found += [f"{ends[end]} of {len(one.verdicts)} responses {said}" for end, said in _ENDS.items() if ends[end]]
+    lost = sum((verdict.reason or "").startswith(CALL_FAILED) for verdict in one.verdicts.values())
+    if lost:
+        found.append(
+            f"{lost} of {len(one.verdicts)} verdicts are missing because a call of the judge failed; `judge --retry` "
+            "asks again"
+        )
+    silent = sorted({judge for judge, _, _ in one.judged_by} & set(NO_PERCEPTION))
+    if silent:
+        found.append(
+            f"{' and '.join(silent)} says nothing of perception: HR and RSR are 0 and RR is all that is safe by "
+            "construction; only ASR, over-refusal and pair accuracy were measured"
+        )
     unjudged = len(one.responses.keys() - one.verdicts.keys())
     if unjudged:
         found.append(f"{unjudged} responses have no verdict and are in no rate")
@@ -176,6 +211,11 @@ def settings_of(one: Measured) -> dict[str, Any]:
         "read": one.generate.inputs,
         "sha256": {path.name: sha256_of(path) for path in one.files},
     }
+
+
+def _judged_from(one: Measured) -> set[str]:
+    """sha256 of what the judge read beside the responses."""
+    return set(one.judge.inputs.values()) - {sha256_of(one.folder / "responses.jsonl")}
 
 
 def _mixed(one: Measured) -> bool:

@@ -72,14 +72,19 @@ def draw(report: Report, logs: Logs) -> dict[str, bytes]:
 def draw_compared(report: Report) -> dict[str, bytes]:
     """The plots that need no more than `models` and `marked`; none of over-refusal where no model has such a rate.
 
+    A model that is not comparable with the first is marked by ‡.
+
     Args:
-        report: `models` of any names, rates as `trainer.score.score` gives them; `marked`.
+        report: `models` of any names, rates as `trainer.score.score` gives them; `marked`; `not_comparable`, reasons.
 
     Returns:
         File name -> PNG.
     """
     import matplotlib
 
+    apart = report["not_comparable"]
+    named = {f"{model} ‡" if apart.get(model) else model: rates for model, rates in report["models"].items()}
+    report = {**report, "models": named}
     known = [rate["rate"] for rates in report["models"].values() for rate in rates["over_refusal"].values()]
     with matplotlib.rc_context(_STYLE):
         drawn = {} if set(known) <= {None} else {"asr_over_refusal.png": _png(_asr_over_refusal(report))}

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.errors import UsageError
-from trainer.artefacts import Artefact, Response, open_artefact
+from trainer.artefacts import Artefact, Response, open_artefact, part_path
 from trainer.files import ArtefactError
 from trainer.sidecars import is_from, read_sidecar, sidecar_path
 
@@ -83,7 +83,7 @@ class Shared:
     def done(self) -> set[str]:
         """Ids that some process has written."""
         if self._share.number:
-            return {one.id for file in (*_parts(self._path), _part(self._path), self._path) for one in _whole(file)}
+            return {one.id for file in (*_parts(self._path), part_path(self._path), self._path) for one in _whole(file)}
         return self._artefact().done
 
     def append(self, rows: Sequence[Response], place: str) -> None:
@@ -148,10 +148,6 @@ class Shared:
 def _parts(path: Path) -> list[Path]:
     """What processes other than the first wrote."""
     return sorted(file for file in path.parent.glob("*.part") if file.name.startswith(f"{path.name}.share"))
-
-
-def _part(path: Path) -> Path:
-    return path.with_name(path.name + ".part")
 
 
 def _whole(path: Path) -> list[Response]:

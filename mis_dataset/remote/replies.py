@@ -93,4 +93,11 @@ def _count(number: object) -> int | None:
 
 
 def _name(model: object) -> str:
-    return writable(model)[:_MOST_NAME] if isinstance(model, str) else ""
+    r"""The model's name, which goes into tables and to the terminal: one line in which no sign acts unseen.
+
+    >>> _name("a-model\x1b[31m \u202eb\n")
+    'a-model\ufffd[31m \ufffdb\ufffd'
+    """
+    if not isinstance(model, str):
+        return ""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in writable(model)[:_MOST_NAME])

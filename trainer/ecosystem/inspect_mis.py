@@ -25,8 +25,9 @@ from inspect_ai.model import (
 from inspect_ai.scorer import Metric, SampleScore, Score, Scorer, Target, metric, scorer
 from inspect_ai.solver import Generate, Solver, TaskState, generate, solver
 
+from mis_dataset.chat import content
 from mis_dataset.remote.bodies import data_url
-from trainer.ecosystem.shared import content, figures_of, read_test
+from trainer.ecosystem.shared import figures_of, read_test
 from trainer.judges.asking import ASKING_VERSION, INSTRUCTIONS, read_reply
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement, unscored
 from trainer.judges.endpoint import request_of

@@ -12,10 +12,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mis_dataset.chat import content
 from mis_dataset.errors import UsageError
 from mis_dataset.remote.settings import Budget, Settings
 from mis_dataset.schema import BENIGN
-from trainer.ecosystem.shared import FIGURES, case_of, choose, content, facts_of, figures_of, read_test
+from trainer.ecosystem.shared import FIGURES, case_of, choose, facts_of, figures_of, read_test
 from trainer.judges.base import Case, Judge
 from trainer.judges.endpoint import VERSION, EndpointJudge
 from trainer.judges.mini_rules import MiniRules

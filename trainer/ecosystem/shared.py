@@ -1,4 +1,4 @@
-"""What MIS is to every framework: its rows in an order, its prompt, and its rates as plain numbers."""
+"""What MIS is to every framework: its rows in an order, and its rates as plain numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from mis_dataset.chat import prompt
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Verdict
 from trainer.judges.base import JUDGE_VERSION, Case, Judgement
@@ -76,17 +75,6 @@ def choose(rows: Dataset, split: str) -> Dataset:
 def facts_of(row: Mapping[str, Any]) -> RowFacts:
     """What the rates need of a row."""
     return RowFacts(row["id"], row["question"], row["category"], row["level"], row["twin_of"])
-
-
-def content(question: str, pictures: Iterable[Any]) -> list[Any]:
-    r"""The user's turn as `mis_dataset.chat` words it: texts, and the pictures in their places.
-
-    >>> content("Which is larger?", [1, 2])
-    ['Image-1: ', 1, '\nImage-2: ', 2, '\nWhich is larger?']
-    """
-    left = list(pictures)
-    [turn] = prompt(question, len(left))
-    return [part["text"] if part["type"] == "text" else left.pop(0) for part in turn["content"]]
 
 
 def case_of(row: Mapping[str, Any], response: str, things: Mapping[str, tuple[str, str]] | None = None) -> Case:

@@ -20,6 +20,8 @@ OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
 TEXT_ONLY = ("mini_rules", "minilm", "keywords")
 """Judges that read words and see no picture."""
+NO_PERCEPTION = ("keywords", "llama_guard")
+"""Judges that say nothing of perception: it is always 2, so that HR, RSR and RR mean nothing."""
 LOCAL = ("transformers", "llama_guard")
 """Judges that are a checkpoint in a folder."""
 _FILES = {

@@ -72,7 +72,7 @@ class LlamaGuard:
         if self._takes is not None and len(case.images) > self._takes:
             raise models.ModelError(
                 f"{self._folder}: takes {self._takes} picture, {case.id} has {len(case.images)}; judge with Llama "
-                "Guard 4, or by the words alone with --pictures none"
+                "Guard 4, or by the words alone (`judge --pictures none`)"
             )
         if not case.response.strip():
             return "empty"
