@@ -7,10 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.loopback_api import KEY, Step, completion
+from mis_dataset.build import build
+from tests.loopback_api import KEY, LoopbackApi, Step, completion
 from tests.loopback_judge import LoopbackJudge
+from tests.made_release import make_release
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.artefacts import Response, read
+from trainer.sidecars import read_sidecar
 
 FEW = ("--limit", 3, "--max-new-tokens", 6, "--float32", "--splits", "test_easy", "test_benign")
 
@@ -35,7 +38,7 @@ def made(tiny: Tiny, words: tuple[object, ...], tmp_path_factory: pytest.TempPat
     assert (found["page"], found["passed"]) == (str(out / "comparison.html"), True)
     probed = [f"{model}{probe}" for probe in ("", " both_black", " none") for model in ("base", "tuned")]
     assert list(found["models"]) == probed
-    assert set(found["models"]["base"]) == {"asr", "pair_accuracy"}
+    assert set(found["models"]["base"]) == {"asr", "pair_accuracy", "n", "unscored"}
     return out
 
 
@@ -127,3 +130,16 @@ def test_rows_that_were_not_asked_about_are_not_missed(tiny: Tiny, tmp_path: Pat
     code, line, error = attempt("evaluate", tiny.dataset, tmp_path / "out", *words, *things)
     assert code == 0, error
     assert json.loads(line)["models"]["one"]["asr"]["easy"] is None
+
+
+def test_a_dataset_without_twins_is_measured_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
+    with LoopbackApi().running() as api:
+        asked = ("--model", "some=a-model", "--engine", "openai", "--base-url", api.url, "--judge", "keywords")
+        found = call("evaluate", tmp_path / "MIS", tmp_path / "out", *asked)
+        assert call("evaluate", tmp_path / "MIS", tmp_path / "easy", *asked, "--splits", "test_easy")["passed"]
+    assert found["models"]["some"]["n"] == 6
+    assert found["models"]["some"]["pair_accuracy"] == {"easy": None, "hard": None, "real": None}
+    settings = read_sidecar(tmp_path / "out" / "some" / "responses.jsonl").settings
+    assert settings["splits"] == ["test_easy", "test_hard", "test_real"]

@@ -7,6 +7,7 @@ itself, and whatever is there already is not made again.
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -112,6 +113,7 @@ def _named(flag: str, text: str) -> tuple[str, str]:
 def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
     """Asks, judges and scores; returns the rates and what `judge` told."""
     responses, verdicts = one.folder / "responses.jsonl", one.folder / "verdicts.jsonl"
+    print(f"== {one.name}", file=sys.stderr)
     asking = _with(args, model=one.model, adapter=one.adapter, out=responses, pictures=one.probe)
     generate.run(_with(asking, also_base=None, things=None))
     judged = judge.run(_with(args, responses=responses, verdicts=verdicts, limit=None, pictures="own"))
@@ -122,12 +124,16 @@ def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict
     rates = score.run(
         _with(args, verdicts=verdicts, out=one.folder / "score.json", ability=marked, partial=_is_partial(args))
     )
-    return {key: found for key, found in rates.items() if key != "rates"}, judged
+    unscored = judged.get("Unscored", 0)
+    if unscored == judged["n"]:
+        print(f"{one.name}: all {unscored} verdicts are unscored, so it has no rate", file=sys.stderr)
+    counts = {"n": judged["n"], "unscored": unscored}
+    return {**{key: found for key, found in rates.items() if key != "rates"}, **counts}, judged
 
 
 def _is_partial(args: argparse.Namespace) -> bool:
     """Whether some test rows are not asked about."""
-    return bool(args.limit or args.only or args.level) or not set(generate.TEST_SPLITS) <= set(args.splits)
+    return bool(args.limit or args.only or args.level or args.splits)
 
 
 def _with(args: argparse.Namespace, **changes: Any) -> argparse.Namespace:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.arguments import positive
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import MISError, UsageError
 from mis_dataset.processes import end_with_launcher
 from mis_dataset.schema import SPLITS
 from trainer import remote as endpoints
@@ -71,11 +71,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def add_asking(parser: argparse.ArgumentParser) -> None:
     """Flags about how models are asked, of every verb that does."""
     parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
-    parser.add_argument("--splits", nargs="+", default=list(TEST_SPLITS), choices=(*TEST_SPLITS, *NAMES))
+    splits = (*TEST_SPLITS, *NAMES)
+    parser.add_argument("--splits", nargs="+", choices=splits, help="default: all of these that the dataset holds")
     parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")
-    parser.add_argument("--level", help="rows of this level only")
-    parser.add_argument("--max-new-tokens", type=positive, default=1024)
-    parser.add_argument("--batch-size", type=positive, default=64, help="of the engine transformers")
+    parser.add_argument("--level", help="rows of this level only, as the column level names it")
+    parser.add_argument("--max-new-tokens", type=positive, default=1024, help="default %(default)s")
+    parser.add_argument(
+        "--batch-size", type=positive, default=64, help="of the engine transformers (default %(default)s)"
+    )
     parser.add_argument("--limit", type=positive, help="the first N rows of every split")
     parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
     parser.add_argument(
@@ -98,8 +101,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     _refuse_unfit(args, share)
     if share.of > 1:
         end_with_launcher()  # a rerun would else have company
+    args = argparse.Namespace(**{**vars(args), "splits": args.splits or splits_of(args.dataset)})
     chosen = _chosen(args)
     return _ask(args, chosen) if args.engine == "openai" else _speak(args, chosen, share)
+
+
+def splits_of(dataset: Path) -> list[str]:
+    """The test splits that a dataset holds: of MIS, with or without twins, or a benchmark's.
+
+    Raises:
+        MISError: None lies there.
+    """
+    held = [split for split in (*TEST_SPLITS, *NAMES) if any((dataset / "data").glob(f"{split}-*.parquet"))]
+    if not held:
+        raise MISError(f"{dataset}: no test split lies there; make it with `python -m mis_dataset build RAW OUT`")
+    return held
 
 
 def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
