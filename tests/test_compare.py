@@ -171,7 +171,7 @@ def test_nothing_acts_in_the_page_that_a_sidecar_or_a_verdict_says_of_a_model(ma
     found["leaderboard"]["measured"][0]["judge"] = nasty
     page = render(found, {}, [])
     assert "\u202e" not in page
-    assert page.count("a-model⟨U+202E⟩&lt;b&gt;") == 6
+    assert page.count("a-model⟨U+202E⟩&lt;b&gt;") == 9
 
 
 def test_the_page_stands_alone_and_its_policy_allows_its_own_styles_only(made: Made) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,21 @@ def test_what_a_call_costs_and_where_a_model_lies_is_no_difference(tmp_path: Pat
     assert differing(read_measured("one", one.folder), first) == [
         "judged with base_url = 'http://127.0.0.1/v1', the first with None"
     ]
+
+
+def test_a_checkpoint_and_a_model_behind_an_api_are_compared_where_both_speak_greedily(tmp_path: Path) -> None:
+    first, one = make(tmp_path / "first", VERDICTS), make(tmp_path / "one", VERDICTS)
+    asked = {"engine": "openai", "version": "1", "max_tokens": 44, "seed": 0, "temperature": 0.0}
+    _change(one.folder / "responses.jsonl", asked, {})
+    one = read_measured("one", one.folder)
+    assert differing(one, first) == []
+    assert remarks(one, first, tmp_path) == ["asked through 'openai', first through 'transformers'"]
+    for change, says in (
+        ({"temperature": 1.0}, "generated with temperature = 1.0, the first with 0.0"),
+        ({"image_max_side": 256}, "generated with image_max_side = 256, the first with None"),
+    ):
+        _change(one.folder / "responses.jsonl", asked | change, {})
+        assert says in differing(read_measured("one", one.folder), first)
 
 
 def test_a_judge_that_was_shown_another_dataset_is_a_difference(tmp_path: Path) -> None:
@@ -170,7 +186,7 @@ def test_a_folder_without_sidecar_or_responses_is_refused(tmp_path: Path) -> Non
         read_measured("one", tmp_path / "one")
 
 
-def _change(path: Path, settings: dict[str, str], inputs: dict[str, str]) -> None:
+def _change(path: Path, settings: Mapping[str, Any], inputs: dict[str, str]) -> None:
     found = read_sidecar(path)
-    changed = {**vars(found), "settings": found.settings | settings, "inputs": found.inputs | inputs}
+    changed = {**vars(found), "settings": {**found.settings, **settings}, "inputs": found.inputs | inputs}
     write_json(sidecar_path(path), changed)

@@ -48,7 +48,10 @@ def render(found: Comparison, plots: Mapping[str, bytes], shown: Sequence[Unit])
     splits = list(dict.fromkeys(unit.split for unit in shown))
     facts = {
         "found": found,
-        "warnings": _notes(found["not_comparable"]),
+        "own": _own(found),
+        "warnings": _notes({name: found["not_comparable"][name] for name in _own(found)}),
+        "differing": _differing(settings(found, True)),
+        "probes": probes(found),
         "remarks": _notes(found["remarks"]),
         "settings": settings(found, True),
         "leaderboard": leaderboard(found),
@@ -100,6 +103,25 @@ def leaderboard(found: Comparison) -> Table:
     return Table(f"Measured here.{_apart(found)}", ("split", "model", *NAMES.values(), "judge"), lines)
 
 
+def probes(found: Comparison) -> Table:
+    """Every model under every probe beside its own pictures, a line each; empty where there was no probe."""
+    asked = list(found["models"]) if len(_own(found)) < len(found["models"]) else []
+    lines = tuple(
+        (
+            split,
+            model,
+            _probe(found, model).replace("_", " "),
+            in_full(rates["splits"][split]["asr"]),
+            *(in_full(rates[name][split]) for name in ("over_refusal", "pair_accuracy")),
+        )
+        for split in TESTED.values()
+        for model in asked
+        if (rates := found["models"][model])["splits"][split]["asr"]["n"] or rates["over_refusal"][split]["n"]
+    )
+    head = ("split", "asked as", "pictures", *(NAMES[name] for name in ("asr", "over_refusal", "pair_accuracy")))
+    return Table("Own pictures and others", head, lines)
+
+
 def published(found: Comparison) -> Table:
     """What the authors published, with what in it cannot be."""
     lines = tuple(
@@ -145,6 +167,20 @@ def differences(found: Comparison) -> list[Table]:
         for kind, word in _KINDS.items()
     ]
     return [table for table in tables if table.lines]
+
+
+def _probe(found: Comparison, model: str) -> str:
+    return str(found["settings"][model]["generate"].get("pictures", "own"))
+
+
+def _own(found: Comparison) -> list[str]:
+    """The models as they are, not under a probe."""
+    return [model for model in found["models"] if _probe(found, model) == "own"]
+
+
+def _differing(table: Table) -> Table:
+    lines = tuple(line for line in table.lines if line[-1])
+    return Table("What differs in how they were measured", table.head, lines)
 
 
 def _apart(found: Comparison) -> str:

@@ -19,8 +19,10 @@ from trainer.sidecars import Sidecar, read_sidecar
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
 """A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""
-_WHO = ("model", "adapter", "base_url")
-"""Settings that say who was asked, not how."""
+_WHO = ("model", "adapter", "base_url", "picture_limits")
+"""Settings that say who was asked, not how; how large pictures may be hangs on the family."""
+_OF_ENGINES = ("engine", "version", "max_tokens", "max_completion_tokens", "seed", "temperature", "image_max_side")
+"""Settings that only some engines have; what of them is how a model was asked stands in `_how`."""
 _NO_MATTER = ("prices", "float32")
 """Settings that move neither a response nor a verdict, or no more than near ties: the number format is remarked."""
 _LIMIT = "limit"
@@ -146,7 +148,7 @@ def differing(one: Measured, first: Measured) -> list[str]:
     if one.judged_by != first.judged_by:
         found.append(f"another judge: {_judges(one)}, that of {first.name} is {_judges(first)}")
     found += _settings("judged", one.judge.settings, first.judge.settings, _NOT_JUDGED)
-    found += _settings("generated", one.generate.settings, first.generate.settings, (*_WHO, *_NO_MATTER))
+    found += _settings("generated", _how(one.generate.settings), _how(first.generate.settings), ())
     if one.manifest != first.manifest:
         found.append("asked about another build of the dataset")
     read_by_judge, read_by_other = _judged_from(one), _judged_from(first)
@@ -172,6 +174,9 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
         found.append(
             f"generated on {one.generate.device}, {first.name} on {first.generate.device}: near ties may differ"
         )
+    engine, other = (each.generate.settings.get("engine", "transformers") for each in (one, first))
+    if engine != other:
+        found.append(f"asked through {shown(engine)}, {first.name} through {shown(other)}")
     manifest = dataset / MANIFEST
     if one.manifest and manifest.is_file() and sha256_of(manifest) != one.manifest:
         found.append(
@@ -208,8 +213,21 @@ def settings_of(one: Measured) -> dict[str, Any]:
         "verdicts": len(one.verdicts),
         "versions": one.generate.versions,
         "git_commit": {"generate": one.generate.git_commit, "judge": one.judge.git_commit},
-        "read": one.generate.inputs,
+        # Seen from here, not from the folder of each, or one dataset would have many names.
+        "read": {re.sub(r"^(\.\./)+", "", name): sha for name, sha in one.generate.inputs.items()},
         "sha256": {path.name: sha256_of(path) for path in one.files},
+    }
+
+
+def _how(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """How responses were made, told alike for all engines: checkpoints speak greedily and get whole pictures."""
+    told = {key: value for key, value in settings.items() if key not in (*_WHO, *_NO_MATTER, *_OF_ENGINES)}
+    remote = settings.get("engine") == "openai"
+    return {
+        **told,
+        "pictures": settings.get("pictures", "own"),
+        "temperature": settings.get("temperature") if remote else 0.0,
+        "image_max_side": settings.get("image_max_side"),
     }
 
 
