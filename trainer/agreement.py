@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mis_dataset.errors import UsageError, plain
-from mis_dataset.record import shown
 from trainer.artefacts import Verdict, read
 from trainer.files import ArtefactError, parse_json, read_lines
 from trainer.judges.base import Case, Judgement
@@ -173,7 +172,7 @@ def read_labels(path: Path) -> list[ReaderLabel]:
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArtefactError(f"{where} is no label ({error}); correct it") from error
         if (label.model, label.id) in found:
-            raise ArtefactError(f"{where}: {shown(label.id)} of {shown(label.model)} stands there twice; drop one")
+            raise ArtefactError(f"{where}: {plain(f'{label.id} of {label.model}')} stands there twice; drop one")
         found[label.model, label.id] = label
     if not found:
         raise ArtefactError(f"{path} is empty; give a file of labels")
