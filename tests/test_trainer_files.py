@@ -52,12 +52,12 @@ def test_a_pipe_stays_where_a_file_is_to_be_written(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError, match="is a pipe or a device; name a file"):
         write_text(tmp_path / "pipe", "a lamp\n")
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
-    assert os.listdir(tmp_path) == ["pipe"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
 
 
-@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '{"\\UD83d": 1}'.replace("U", "u")])
+@pytest.mark.parametrize("text", ["NaN", "-Infinity", "1e999", '"\\ud800"', '{"\\uD83d": 1}'])
 def test_what_cannot_be_written_again_is_no_json(text: str) -> None:
-    with pytest.raises(ValueError, match="not a number|surrogates not allowed"):
+    with pytest.raises(ValueError, match=r"not a number|surrogates not allowed"):
         parse_json(text)
 
 
