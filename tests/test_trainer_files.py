@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
 from trainer.agreement import agree, read_labels
 from trainer.artefacts import Response, Verdict, open_artefact, read
@@ -111,5 +112,5 @@ def test_the_name_of_a_judge_does_not_act_in_a_message(tmp_path: Path) -> None:
         write_sidecar(path, make_sidecar(path, "verdict", {}, []))
     with pytest.raises(ArtefactError, match=r"\\x1b\[2J judged another"):
         matrix(paths)
-    with pytest.raises(Exception, match=r"\\x1b\[2J and \\x1b\[2J are not both asked anew"):
-        agree(*paths, labels=paths[0])
+    with pytest.raises(UsageError, match=r"\\x1b\[2J and \\x1b\[2J are not both asked anew"):
+        agree(paths[0], paths[1], paths[0])
