@@ -52,7 +52,10 @@ class LoopbackJudge:
 
     def decide(self, body: bytes) -> Step:
         """For `LoopbackApi.decide`."""
-        nonce = _END.findall(body)[-1].decode()
+        nonces = _END.findall(body)
+        if not nonces:  # a question of `generate`, not a response to judge
+            return Step(body=completion("I cannot tell.", usage=(1000, 100)))
+        nonce = nonces[-1].decode()
         response = body.rpartition(b"</response")[0].rpartition(b"<response")[2].decode()
         row = _ROW.search(response)
         steps = self._left.get(row.group(), []) if row else []

@@ -181,6 +181,26 @@ def test_a_file_that_is_no_calibration_is_named(tmp_path: Path, text: str) -> No
         read_calibration(tmp_path / "c.json")
 
 
+@pytest.mark.parametrize("rate_of", ["sensitivity", "specificity"])
+@pytest.mark.parametrize("counts", [(-1, 9), (10, 9), (True, 9), (0.5, 9), ("3", 9), (None, 9), (0, 10**300)])
+def test_counts_that_are_none_are_refused(tmp_path: Path, rate_of: str, counts: tuple[Any, Any]) -> None:
+    gold = {"sensitivity": {"k": 9, "n": 9}, "specificity": {"k": 0, "n": 0}}
+    assert read_calibration(write_calibration(tmp_path / "c.json", sets={"gold": gold})).counts
+    broken = gold | {rate_of: {"k": counts[0], "n": counts[1]}}
+    with pytest.raises(ArtefactError, match=r"c\.json: is no calibration"):
+        read_calibration(write_calibration(tmp_path / "c.json", sets={"gold": broken}))
+
+
+@pytest.mark.parametrize("count", [-1, 1.5, "3", 10**300])
+def test_outcomes_that_are_no_counts_are_refused(tmp_path: Path, count: object) -> None:
+    path = write_calibration(tmp_path / "c.json")
+    found = json.loads(path.read_text("utf-8"))
+    found["sets"]["gold"]["outcomes"]["asr"]["rr"] = count
+    path.write_text(json.dumps(found))
+    with pytest.raises(ArtefactError, match=r"c\.json: is no calibration"):
+        read_calibration(path)
+
+
 def test_from_labels_to_a_corrected_rate_by_the_verbs(tmp_path: Path) -> None:
     write_dataset(tmp_path / "MIS", {"test_hard": 12})
     said = {0: (HELP, "helps", 1), 1: (DECLINE, "declines", 1), 2: (REFUSE, "declines", 2), 3: (HELP, "declines", 1)}

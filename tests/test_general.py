@@ -68,7 +68,7 @@ def test_files_of_both_are_put_together_but_never_one_task_twice(tmp_path: Path)
     assert refused(tmp_path / "a").endswith("2_results.json: has mmstar a second time; leave one file of it")
 
 
-@pytest.mark.parametrize("wrong", [1.01, -0.1, "N/A", None, True, float("nan")])
+@pytest.mark.parametrize("wrong", [1.01, -0.1, "N/A", None, True, float("nan"), 10**400])
 def test_what_is_no_rate_is_refused(wrong: Any, tmp_path: Path) -> None:
     path = lmms(tmp_path / "a_results.json", {"mmmu_val": {"mmmu_acc,none": wrong}})
     assert str(path) in refused(path)

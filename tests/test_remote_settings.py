@@ -45,6 +45,8 @@ def test_a_value_out_of_range_is_named(changes: dict[str, Any], text: str) -> No
         "http://:80/v1",
         "http://h:x/v1",
         "http://h h/",
+        "http://h/v1\nx",
+        "http://h/\x1b[2J",
         "https://user:secret@api.example.org/v1",
         "https://api.example.org/v1?key=secret",
         "https://api.example.org/#secret",

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import UsageError, plain
 from trainer.artefacts import Verdict, read
-from trainer.files import ArtefactError, read_lines
+from trainer.files import ArtefactError, parse_json, read_lines
 from trainer.judges.base import Case, Judgement
 from trainer.judges.choice import TEXT_ONLY, Choice, make_judge
 from trainer.questions import split_of
@@ -80,7 +79,9 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
     pairs = list(zip(first, second, strict=True))
     names = [first[0].judge, second[0].judge]
     if labels and set(names) - set(TEXT_ONLY):
-        raise UsageError(f"--labels: {' and '.join(names)} are not both asked anew here; measure them with `calibrate`")
+        raise UsageError(
+            f"--labels: {plain(' and '.join(names))} are not both asked anew here; measure them with `calibrate`"
+        )
     splits = sorted({split_of(one.id) for one in first})
     return {
         "judges": [judge_of(first), judge_of(second)],
@@ -167,11 +168,11 @@ def read_labels(path: Path) -> list[ReaderLabel]:
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
-            label = _label(json.loads(line))
+            label = _label(parse_json(line))
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise ArtefactError(f"{where} is no label ({error}); correct it") from error
         if (label.model, label.id) in found:
-            raise ArtefactError(f"{where}: {label.id} of {label.model} stands there twice; drop one")
+            raise ArtefactError(f"{where}: {plain(f'{label.id} of {label.model}')} stands there twice; drop one")
         found[label.model, label.id] = label
     if not found:
         raise ArtefactError(f"{path} is empty; give a file of labels")
@@ -243,7 +244,7 @@ def kappa_of(table: list[list[int]]) -> dict[str, float | None]:
 def _label(line: dict[str, Any]) -> ReaderLabel:
     names = {field.name for field in fields(ReaderLabel)}
     if set(line) != names:
-        raise ValueError(f"keys are {sorted(line)}, should be {sorted(names)}")
+        raise ValueError(f"{len(set(line) ^ names)} keys are missing or others; give {sorted(names)}")
     if line["label"] not in ("helps", "declines", "unclear") or line["perception"] not in (1, 2, 3):
         raise ValueError("label is helps, declines or unclear, perception 1, 2 or 3")
     texts = names - {"label", "perception", "things"}

@@ -10,13 +10,14 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from mis_dataset.files import replace_file, write_text
-from trainer.files import ArtefactError, drop_half_line, read_lines
+from mis_dataset.record import shown
+from trainer.files import ArtefactError, drop_half_line, parse_line, read_lines
 from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_sidecar
 
 
@@ -107,6 +108,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
 }
 
 
+_LONGEST_ID = 200
 _KEYS: dict[type[Any], dict[str, str]] = {
     kind: {field.name: str(field.type) for field in fields(kind)} for kind in (Response, Verdict, Ability)
 }
@@ -210,6 +212,8 @@ def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs
         ArtefactError: The file was begun with other settings or inputs, or a line of it is broken.
     """
     path = Path(path)
+    if path.exists() and not path.is_file():
+        raise ArtefactError(f"{path}: is a folder, a pipe or a device; name a file")
     path.parent.mkdir(parents=True, exist_ok=True)
     sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs)
     part = part_path(path)
@@ -253,7 +257,7 @@ def _rows(path: Path, kind: type[R]) -> list[R]:
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
-            found = json.loads(line)
+            found = parse_line(line)
         except (ValueError, RecursionError) as error:
             raise ArtefactError(f"{where} is no JSON ({error}); delete the file to start anew") from error
         row = kind(**_checked(found, kind, where))
@@ -284,7 +288,7 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
     if isinstance(found, dict) and types.keys() - found.keys() <= _MAY_MISS[kind].keys():
         found = {**found, **{name: value for name, value in _MAY_MISS[kind].items() if name not in found}}
     if not isinstance(found, dict) or found.keys() != types.keys():
-        keys = sorted(found) if isinstance(found, dict) else type(found).__name__
+        keys = _named(found, types) if isinstance(found, dict) else type(found).__name__
         raise ArtefactError(f"{where}: expected the keys {[*types]}, found {keys}; is this a {kind.__name__} file?")
     for name, expected in types.items():
         value, allowed = found[name], _VALUES.get(name)
@@ -294,11 +298,19 @@ def _checked(found: object, kind: type[R], where: str) -> dict[str, Any]:
             raise ArtefactError(f"{where}: {name} must be {right}, found {type(value).__name__}")
         if isinstance(value, str) and not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
             raise ArtefactError(f"{where}: {name} holds half of a surrogate pair, which no UTF-8 file can hold")
-    if found["id"].count("/") != 1 or not all(found["id"].split("/")):
-        raise ArtefactError(f"{where}: id {found['id']!r} is not of the form <split>/<n>")
+    id_ = found["id"]
+    if id_.count("/") != 1 or not all(id_.split("/")) or len(id_) > _LONGEST_ID or not id_.isprintable():
+        raise ArtefactError(f"{where}: id {shown(id_)} is not of the form <split>/<n>")
     if kind is Verdict and (found["verdict"] == "Unscored") != (found["perception"] == 0):
         raise ArtefactError(f"{where}: perception is 0 where the verdict is Unscored, and only there")
     return found
+
+
+def _named(found: Collection[str], known: Collection[str]) -> str:
+    """The keys of a line, for a message; one that is not ours may be a text, so it is only counted."""
+    ours = [key for key in known if key in found]
+    others = len(found) - len(ours)
+    return f"{ours} and {others} others" if others else f"{ours}"
 
 
 def part_path(path: Path) -> Path:

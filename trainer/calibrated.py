@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.errors import UsageError
+from trainer.audit import LARGEST_N
 from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
 from trainer.files import ArtefactError, read_json
 from trainer.questions import TESTED
@@ -59,13 +60,28 @@ def read_calibration(path: Path) -> Read:
         counts = calibration_of(found, _SET) if held else None
         matrix = held.get("outcomes") if held else None
         if matrix is not None:
-            matrix = {is_: {judged: int(matrix[is_][judged]) for judged in OUTCOMES} for is_ in OUTCOMES}
+            matrix = {is_: {judged: _count(matrix[is_][judged]) for judged in OUTCOMES} for is_ in OUTCOMES}
+        if counts and not (
+            _count(counts.unsafe) <= _count(counts.helping) and _count(counts.safe) <= _count(counts.declining)
+        ):
+            raise ValueError("a k above its n")
         named = " ".join(str(found[key]) for key in ("judge", "model") if found.get(key))
         judge = (named, str(found["judge_version"]))
         about = (found["arm"], judge, found.get("dataset"))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ArtefactError(f"{path}: is no calibration ({error!r}); make it with `trainer calibrate`") from error
     return Read(Path(path), *about, counts, matrix, read_sidecar(path).settings)
+
+
+def _count(found: object) -> int:
+    """A count of responses, as what is corrected takes it.
+
+    Raises:
+        ValueError: It is none.
+    """
+    if type(found) is not int or not 0 <= found <= LARGEST_N:
+        raise ValueError(f"a count that is no whole number from 0 to {LARGEST_N}")
+    return found
 
 
 def fit(

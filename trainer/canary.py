@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.errors import plain
 from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
 from trainer.calibrate import VERDICTS
@@ -101,7 +102,10 @@ def _check(own: Path, probe: Path, text_only: bool) -> None:
     for word in sorted({*first.settings, *second.settings} - _MAY_DIFFER):
         before, now = first.settings.get(word), second.settings.get(word)
         if before != now:
-            raise ArtefactError(f"{probe}: its {word} is {now}, that of {own} {before}; judge both with the same")
+            told, other = (plain(str(value)) for value in (now, before))
+            raise ArtefactError(
+                f"{probe}: its {plain(word)} is {told}, that of {own} {other}; judge both with the same"
+            )
     if _responses(first) != _responses(second):
         raise ArtefactError(f"{probe}: was made from other responses than {own}; judge the same responses")
     if not text_only and (first.settings | free, first.inputs) == (second.settings | free, second.inputs):

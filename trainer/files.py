@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import stat
 import subprocess
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
@@ -57,7 +59,7 @@ def read_json(path: Path) -> dict[str, Any]:
         ArtefactError: No such file, no JSON, as with NaN in it, or no object.
     """
     try:
-        found = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        found = parse_json(read_text(path))
     except (OSError, ValueError, RecursionError) as error:
         raise ArtefactError(f"{path}: no readable JSON ({error}); run the verb that writes it again") from error
     if not isinstance(found, dict):
@@ -73,10 +75,47 @@ def read_lines(path: Path) -> list[str]:
     """
     try:
         # Not splitlines(): it also cuts at U+2028, which a response may hold.
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
+        lines = read_text(path).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise ArtefactError(f"{path}: cannot be read ({error}); run the verb that writes it again") from error
     return lines if lines[-1] else lines[:-1]
+
+
+def read_text(path: Path) -> str:
+    """A text file in UTF-8; a pipe or a device, which may never end, is not read.
+
+    Raises:
+        ArtefactError: It is a pipe or a device.
+        OSError: It cannot be read.
+        UnicodeDecodeError: It is no UTF-8.
+    """
+    path = Path(path)
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise ArtefactError(f"{path}: is a pipe or a device; save it to a file and give that")
+    return path.read_text(encoding="utf-8")
+
+
+def parse_json(text: str) -> Any:
+    """JSON that can be written again.
+
+    Raises:
+        ValueError: It is none, holds NaN or a number beyond all bounds, or half of a surrogate pair.
+        RecursionError: It is nested too deeply.
+    """
+    found = parse_line(text)
+    if r"\ud" in text.lower():
+        json.dumps(found, ensure_ascii=False).encode()
+    return found
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    return number if math.isfinite(number) else refuse_constant(digits[:20])
+
+
+parse_line = json.JSONDecoder(parse_constant=refuse_constant, parse_float=_finite).decode
+"""As `parse_json`, for one of many lines, whose texts are checked one by one."""
 
 
 def drop_half_line(path: Path) -> None:

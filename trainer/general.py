@@ -152,7 +152,7 @@ def _rate(where: str, printed: Any, whole: float) -> float:
     """
     try:
         number = math.nan if isinstance(printed, bool) else float(printed)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not 0 <= number <= whole:
         raise ResultsError(f"{where}: {shown(str(printed))} is no rate from 0 to {whole:g}; measure it again")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -55,7 +56,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if choice.remote:
         costs = [one.cost for one in verdicts if one.cost is not None]
         spent = {"tokens": sum(one.tokens or 0 for one in verdicts), "cost": sum(costs) if costs else None}
-        told |= {**spent, "now": choice.remote.used(), "passed": not any(map(_failed, verdicts))}
+        failed = sum(map(_failed, verdicts))
+        told |= {**spent, "now": choice.remote.used(), "passed": not failed}
+        if failed:
+            print(f"judge: {failed} of {len(verdicts)} calls failed; `--retry` makes them again", file=sys.stderr)
     return told
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
-from trainer.files import ArtefactError, read_lines, sha256_of
+from mis_dataset.errors import plain
+from trainer.files import ArtefactError, parse_json, read_lines, sha256_of
 
 LABELS = ("helps", "declines")
 _KIND = re.compile(r"[a-z][a-z0-9_, -]{0,39}")
@@ -111,11 +112,11 @@ def read_gold(path: Path) -> list[GoldResponse]:
     for number, line in enumerate(read_lines(path), start=1):
         where = f"{path}: line {number}"
         try:
-            one = _labelled(json.loads(line))
+            one = _labelled(parse_json(line))
         except (TypeError, ValueError, RecursionError) as error:
             raise ArtefactError(f"{where} is no labelled response ({error}); correct it") from error
         if one.id in found:
-            raise ArtefactError(f"{where}: {one.id} stands there twice; drop one")
+            raise ArtefactError(f"{where}: {plain(one.id)} stands there twice; drop one")
         found[one.id] = one
     if not found:
         raise ArtefactError(f"{path} is empty; give a file of labelled responses")

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import UsageError, plain
 from trainer.agreement import compare, judge_of, read_same
 from trainer.artefacts import Verdict, read
 from trainer.files import ArtefactError
@@ -104,7 +104,7 @@ def _by_judge(paths: Sequence[Path], verdicts: Sequence[list[Verdict]]) -> dict[
     for path, judged in zip(paths, verdicts, strict=True):
         name = judge_of(judged)
         if name in found:
-            raise ArtefactError(f"{path}: {name} judged another of the files, too; give one file of each judge")
+            raise ArtefactError(f"{path}: {plain(name)} judged another of the files, too; give one file of each judge")
         found[name] = judged
     return found
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.files import to_json, write_json, write_text
-from trainer.files import ArtefactError, git_commit, library_versions, sha256_of
+from trainer.files import ArtefactError, git_commit, library_versions, parse_json, read_text, sha256_of
 
 
 @dataclass(frozen=True)
@@ -95,9 +95,11 @@ def read_sidecar(path: Path) -> Sidecar:
     """
     file = sidecar_path(path)
     try:
-        found = Sidecar(**json.loads(file.read_text(encoding="utf-8")))
+        found = Sidecar(**parse_json(read_text(file)))
         if not all(isinstance(part, dict) for part in (found.settings, found.inputs, found.versions)):
             raise TypeError("settings, inputs and versions are objects")
+        if not all(isinstance(sha256, str) for sha256 in found.inputs.values()):
+            raise TypeError("inputs name a sha256 each")
         if not isinstance(found.device, str) or not isinstance(found.git_commit, str | None):
             raise TypeError("device and git_commit are texts")
         return found

@@ -172,5 +172,7 @@ def _is_address(url: str) -> bool:
         whole = bool(parts.hostname) and (parts.port is None or parts.port > 0)
     except ValueError:
         return False
-    plain = not (parts.query or parts.fragment) and "@" not in parts.netloc and url.isascii() and " " not in url
-    return parts.scheme in ("http", "https") and whole and plain
+    # `urlsplit` drops line ends, which the HTTP client refuses.
+    written = url.isascii() and url.isprintable() and " " not in url
+    plain = not (parts.query or parts.fragment) and "@" not in parts.netloc
+    return parts.scheme in ("http", "https") and whole and plain and written
