@@ -152,6 +152,9 @@ def test_who_asks_for_it_gets_empty_responses_that_no_judge_scores(tiny: Tiny, a
     code, _, errors = attempt("judge", out, verdicts, "--judge", "keywords", "--dataset", tiny.dataset)
     assert code == 0, errors
     assert [row.verdict == "Unscored" for row in read(verdicts, Verdict)] == [False, True, False]
+    assert well(tiny, api, out)["finish_reasons"] == {"failed": 1, "stop": 2}
+    found = well(tiny, api, out, "--retry")
+    assert (found["generated"], found["finish_reasons"]) == (1, {"stop": 3})
 
 
 def test_a_run_whose_budget_is_used_up_is_gone_on_with(tiny: Tiny, api: LoopbackApi, out: Path) -> None:
@@ -198,6 +201,7 @@ def test_an_endpoint_that_has_no_such_model_is_one_error(tiny: Tiny, api: Loopba
     [
         (("--engine", "openai", "--adapter", "a", "--float32"), "--adapter, --float32: of no use with --engine openai"),
         (("--failed-as-empty",), "--failed-as-empty: of no use with --engine transformers"),
+        (("--max-side", "64"), "--max-side: of no use with --engine transformers"),
         (("--also-base", "b.jsonl"), "--also-base wants --adapter, and another file than RESPONSES"),
     ],
 )

@@ -65,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a probe: other pictures than the row's own, or text only, which may name the things",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
+    parser.add_argument("--retry", action="store_true", help="openai: ask again where an empty response was put")
     add_asking(parser)
 
 
@@ -124,8 +125,9 @@ def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
         raise UsageError("--also-base wants --adapter, and another file than RESPONSES")
     local = {"--adapter": args.adapter, "--also-base": args.also_base, "--float32": args.float32}
     unfit = [flag for flag, given in local.items() if given] if args.engine == "openai" else []
-    if args.failed_as_empty and args.engine != "openai":
-        unfit = ["--failed-as-empty"]
+    if args.engine != "openai":
+        remote = {"--failed-as-empty": args.failed_as_empty, "--max-side": args.max_side}
+        unfit = [flag for flag, given in remote.items() if given]
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
     if args.engine != "transformers" and share.of > 1:
@@ -147,6 +149,8 @@ def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
         remote.settings.key()  # before anything is written
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"engine": args.engine, **remote.recorded()}
     artefact = open_artefact(args.out, Response, settings, _rows(args))
+    if args.retry:
+        artefact.forget(lambda one: one.finish_reason == "failed")
     missing = len({one.id for one in chosen} - artefact.done)
     if missing:
         artefact.made_on("remote")
