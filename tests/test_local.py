@@ -196,16 +196,20 @@ def test_the_verb_judges_goes_on_after_a_kill_and_writes_nothing_twice(words: tu
 
 
 @pytest.mark.slow
-def test_canary_finds_whether_it_sees(words: tuple[Any, ...], tmp_path: Path) -> None:
+@pytest.mark.parametrize(("looks", "state"), [(True, "sees"), (False, "blind")])
+def test_canary_finds_whether_it_sees(words: tuple[Any, ...], tmp_path: Path, looks: bool, state: str) -> None:
     responses, own, none = (tmp_path / f"{name}.jsonl" for name in ("responses", "own", "none"))
-    call("judge", responses, own, *words)
-    call("judge", responses, none, *words, "--pictures", "none")
-    # Its verdicts have the nonces of cases with pictures; without them nothing is left of them.
-    assert call("canary", own, none, tmp_path / "canary.json")["state"] == "sees"
+    seen = "\n".join([verdict(DECLINES, "Unsafe"), verdict(HELPS, "Unsafe")]) if looks else None
+    says = Says(verdict(DECLINES, "Safe"), {"Z": verdict(HELPS, "Unsafe")}, seen)
+    judge = make_internvl(tmp_path / "judge", says)
+    call("judge", responses, own, *words[:-1], judge)
+    call("judge", responses, none, *words[:-1], judge, "--pictures", "none")
+    code, line, _ = attempt("canary", own, none, tmp_path / "canary.json")
+    assert (code, json.loads(line)["state"]) == (int(not looks), state)
     other = make_internvl(tmp_path / "other", Says("It is."))
     call("judge", responses, tmp_path / "other.jsonl", *words[:-1], other, "--pictures", "none")
     code, _, error = attempt("canary", own, tmp_path / "other.jsonl", tmp_path / "canary.json")
-    assert (code, "its model is other, that of" in error) == (1, True)
+    assert (code, "its checkpoint is " in error, "judge both with the same" in error) == (1, True, True)
 
 
 @pytest.mark.slow
