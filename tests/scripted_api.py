@@ -14,8 +14,9 @@ from PIL import Image
 
 from mis_dataset.built import files_of, rows_of
 from tests.loopback_api import LoopbackApi, Step, completion
-from trainer.judges.asking import INSTRUCTIONS, ask, nonce_of
+from trainer.judges.asking import INSTRUCTIONS, nonce_of
 from trainer.judges.base import Case, Judgement, unscored
+from trainer.judges.endpoint import request_of
 from trainer.questions import RowFacts
 
 SUBJECT, JUDGE = "subject", "judge"
@@ -60,14 +61,13 @@ class ScriptedApi(LoopbackApi):
     """`LoopbackApi`, whose replies are those of a script, whoever asks in whatever order.
 
     What the model says is found by its prompt: texts and, as some frameworks encode pictures anew, pixels, in order.
-    What the judge says is found by what it is asked, which holds a hash of the pictures' bytes, and only after our
-    instructions.
+    What the judge says is found by what it is asked, and only after our instructions.
     """
 
     def __init__(self, told: Sequence[Scripted]) -> None:
         super().__init__()
         self._said = {(_texts(one.case.question), *map(_pixels, one.case.images)): one.case.response for one in told}
-        self._verdicts = {(ask(one.case), *map(_pixels, one.case.images)): _reply(one) for one in told}
+        self._verdicts = {(_judged(one.case), *map(_pixels, one.case.images)): _reply(one) for one in told}
 
     def begin(self, head: bytes, body: bytes) -> tuple[Step, str]:
         """Notes a call; what the script says to it, or 400 where it is in no script."""
@@ -84,6 +84,10 @@ class ScriptedApi(LoopbackApi):
 
 def _texts(question: str) -> str:
     return f"Image-1: \nImage-2: \n{question}"
+
+
+def _judged(case: Case) -> str:
+    return "".join(part for part in request_of(case).parts if isinstance(part, str))
 
 
 def _reply(told: Scripted) -> str:
