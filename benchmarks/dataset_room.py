@@ -22,6 +22,7 @@ import tomllib
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import psutil
 from PIL import Image
@@ -274,6 +275,22 @@ def held(measured: dict[str, dict[str, float]], bars: dict[str, dict[str, dict[s
     return lines
 
 
+def told(measured: dict[str, Any], bars: Path) -> int:
+    """How every benchmark ends: the table of its limits on stderr, one line of JSON on stdout.
+
+    Args:
+        measured: what `held` reads, and more.
+        bars: file of the limits.
+
+    Returns:
+        1 where a limit is missed, else 0.
+    """
+    lines = held(measured, tomllib.loads(bars.read_text("utf-8")))
+    print("\n".join(lines), file=sys.stderr)
+    print(json.dumps(measured))
+    return 1 if any(line.startswith("MISSED") for line in lines) else 0
+
+
 def main() -> int:
     """Measures, prints the table to stderr and one line of JSON to stdout."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.dataset_room")
@@ -282,10 +299,7 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         measured = measure(Path(folder), arguments.rows)
-    lines = held(measured, tomllib.loads(BARS.read_text("utf-8")))  # type: ignore[arg-type]
-    print("\n".join(lines), file=sys.stderr)
-    print(json.dumps(measured))
-    return 1 if any(line.startswith("MISSED") for line in lines) else 0
+    return told(measured, BARS)
 
 
 if __name__ == "__main__":

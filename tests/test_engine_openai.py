@@ -201,6 +201,7 @@ def test_an_endpoint_that_has_no_such_model_is_one_error(tiny: Tiny, api: Loopba
     [
         (("--engine", "openai", "--adapter", "a", "--float32"), "--adapter, --float32: of no use with --engine openai"),
         (("--failed-as-empty",), "--failed-as-empty: of no use with --engine transformers"),
+        (("--retry",), "--retry: of no use with --engine transformers"),
         (("--max-side", "64"), "--max-side: of no use with --engine transformers"),
         (("--also-base", "b.jsonl"), "--also-base wants --adapter, and another file than RESPONSES"),
     ],

@@ -99,6 +99,10 @@ def test_a_second_run_makes_nothing_and_another_model_joins(tiny: Tiny, words: t
     [
         (["--model", "a=x", "--model", "a=y"], "--model: a name is given twice; give every model a name of its own"),
         (["--model", "a/b=x"], "--model a/b: a folder is called so; give a name without a slash"),
+        (
+            ["--model", "a=x", "--adapter", "a=y", "--adapter", "a=z"],
+            "--adapter: a name is given twice; a model has one",
+        ),
         (["--model", "a=x", "--adapter", "b=y"], "--adapter b: there is no --model of that name"),
         (["--model", "a=x", "--engine", "openai", "--ability"], "--ability asks checkpoints; leave it out with"),
         (["--model", "a=x", "--engine", "openai", "--adapter", "a=y"], "--adapter: of no use with --engine openai"),

@@ -87,6 +87,8 @@ def _asked(args: argparse.Namespace) -> list[Asked]:
     names = [name for name, _ in models]
     if len(set(names)) < len(names):
         raise UsageError("--model: a name is given twice; give every model a name of its own")
+    if len(adapters) < len(args.adapter):
+        raise UsageError("--adapter: a name is given twice; a model has one adapter")
     if foreign := sorted(adapters.keys() - set(names)):
         raise UsageError(f"--adapter {foreign[0]}: there is no --model of that name")
     return [
@@ -115,7 +117,7 @@ def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict
     responses, verdicts = one.folder / "responses.jsonl", one.folder / "verdicts.jsonl"
     print(f"== {one.name}", file=sys.stderr)
     asking = _with(args, model=one.model, adapter=one.adapter, out=responses, pictures=one.probe)
-    generate.run(_with(asking, also_base=None, things=None))
+    generate.run(_with(asking, also_base=None, things=None, retry=args.retry and args.engine == "openai"))
     judged = judge.run(_with(args, responses=responses, verdicts=verdicts, limit=None, pictures="own"))
     marked = one.folder / "ability.jsonl" if args.ability and one.probe == "own" else None
     if marked:

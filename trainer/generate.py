@@ -126,7 +126,7 @@ def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
     local = {"--adapter": args.adapter, "--also-base": args.also_base, "--float32": args.float32}
     unfit = [flag for flag, given in local.items() if given] if args.engine == "openai" else []
     if args.engine != "openai":
-        remote = {"--failed-as-empty": args.failed_as_empty, "--max-side": args.max_side}
+        remote = {"--failed-as-empty": args.failed_as_empty, "--retry": args.retry, "--max-side": args.max_side}
         unfit = [flag for flag, given in remote.items() if given]
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
@@ -145,7 +145,7 @@ def _chosen(args: argparse.Namespace) -> list[Prompt]:
 def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
     """A model behind an API."""
     remote = endpoints.remote_of(args, args.model, openai.VERSION, args.max_new_tokens, args.out)
-    if not args.out.exists():
+    if args.retry or not args.out.exists():
         remote.settings.key()  # before anything is written
     settings = {name: getattr(args, name) for name in _SETTINGS} | {"engine": args.engine, **remote.recorded()}
     artefact = open_artefact(args.out, Response, settings, _rows(args))
