@@ -17,7 +17,8 @@ from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.engines.local import generate
 from trainer.prompts import Prompt
-from trainer.sft import CONFIGS, read_recipe, train_in_float32
+from trainer.recipe import CONFIGS, read_recipe
+from trainer.sft import train_in_float32
 from trainer.sidecars import read_sidecar
 
 

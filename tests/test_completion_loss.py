@@ -15,7 +15,8 @@ from tests.tiny import Tiny, write_recipe
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
-from trainer.sft import read_recipe, train_in_float32
+from trainer.recipe import read_recipe
+from trainer.sft import train_in_float32
 
 Gradients = dict[str, torch.Tensor]
 

@@ -18,7 +18,7 @@ from trainer.calibrate import calibrate
 from trainer.judges.base import JUDGE_VERSION
 from trainer.judges.choice import TEXT_ONLY, Choice
 from trainer.labelled import SETS, Gold, read_gold
-from trainer.sft import CONFIGS
+from trainer.recipe import CONFIGS
 
 BENCHMARKS = BARS.parent
 README = (Path(__file__).resolve().parents[1] / "README.md").read_text("utf-8")

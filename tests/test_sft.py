@@ -23,7 +23,7 @@ from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import checkpoint_files
 from trainer.rows import training_rows
-from trainer.sft import CONFIGS, read_recipe
+from trainer.recipe import CONFIGS, read_recipe
 from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,55 +41,6 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
 
 
 # Recipes
-
-
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
-def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: Path, tmp_path: Path) -> None:
-    recipe, config = read_recipe(path, tmp_path, 3)
-    assert config.completion_only_loss is True
-    assert config.max_length is None
-    assert config.seed == 3
-    assert Path(config.output_dir) == tmp_path / "checkpoints"
-    assert (recipe.twins, recipe.labels) == {
-        "mini_base": (False, "safety_cot"),
-        "mini_mirage": (False, "safety_cot"),
-        "mini_contrast": (True, "safety_cot"),
-        "mini_refusal": (False, "refusal"),
-        "mini_shuffled": (True, "shuffled"),
-    }[path.stem]
-
-
-@pytest.mark.parametrize(
-    ("changes", "found"),
-    [
-        ({"learning_rat": 0.1}, "learning_rat"),
-        ({"twin": True}, "twin"),
-        ({"labels": "cot"}, "labels"),
-        ({"general_share": 1.0}, "general_share"),
-        ({"lora_r": 0}, "lora_r"),
-        ({"doses": [0]}, "doses"),
-        ({"projector_learning_rate": 0}, "projector_learning_rate"),
-        ({"doses": 5}, "doses: 5 is no list of numbers"),
-        ({"general_share": None}, "general_share: None is not in 0..1"),
-        ({"text_share": 1.1}, "text_share: 1.1 is not in 0..1"),
-        ({"lora_r": 1.5}, "lora_r"),
-        ({"lora_r": "abc"}, "lora_r"),
-        ({"lora_layers": "some"}, "lora_layers: 'some' is none of all, attention"),
-        ({"learning_rate": "fast"}, "learning_rate"),
-        ({"twins": "maybe"}, "twins"),
-    ],
-)
-def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
-    path = write_recipe(tmp_path / "wrong.yaml", **changes)
-    with pytest.raises(MISError, match=rf"wrong\.yaml.*{found}"):
-        read_recipe(path, tmp_path, 0)
-
-
-@pytest.mark.parametrize("text", ["", "[1, 2]\n", "a: [1\n"])
-def test_a_recipe_that_is_no_flat_yaml_is_one_clear_error(tmp_path: Path, text: str) -> None:
-    (tmp_path / "wrong.yaml").write_text(text)
-    with pytest.raises(MISError, match=r"wrong\.yaml"):
-        read_recipe(tmp_path / "wrong.yaml", tmp_path, 0)
 
 
 def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path) -> None:
@@ -162,11 +113,6 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: 
     with pytest.raises(MISError, match="is not empty and nothing there says that this verb began it"):
         sft.begin(tmp_path, "sft", {}, [])
     assert [path.name for path in tmp_path.rglob("*")] == ["adapter", "mine.txt"]
-
-
-def test_a_missing_recipe_is_refused_and_those_shipped_are_named(tmp_path: Path) -> None:
-    with pytest.raises(MISError, match=r"none\.yaml: no such recipe; .*mini_contrast\.yaml"):
-        read_recipe(tmp_path / "none.yaml", tmp_path, 0)
 
 
 # Labels

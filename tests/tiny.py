@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from trainer.__main__ import main as trainer_main
-from trainer.sft import CONFIGS
+from trainer.recipe import CONFIGS
 
 
 class Tiny(NamedTuple):

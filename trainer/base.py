@@ -23,7 +23,8 @@ from trainer.artefacts import Response, open_artefact
 from trainer.engines.local import generate
 from trainer.files import checkpoint_files
 from trainer.prompts import Prompt
-from trainer.sft import CONFIGS, begin, fine_tune, read_recipe
+from trainer.recipe import CONFIGS, read_recipe
+from trainer.sft import begin, fine_tune
 from trainer.sidecars import read_sidecar, write_sidecar
 
 FAMILIES = ("kind", "comply", "same", "which", "kind", "naming", "same", "comply", "kind", "which", "same")

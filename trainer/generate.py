@@ -162,10 +162,10 @@ def _ask(args: argparse.Namespace, chosen: list[Prompt]) -> dict[str, Any]:
 
 def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict[str, Any]:
     """A checkpoint: with its adapter, where it has one, and without it where that is asked for too."""
-    from trainer import models
+    from trainer import families
 
     folder = Path(args.model)
-    limits = models.picture_limits(folder)
+    limits = families.picture_limits(folder)
     wanted: list[tuple[Path, Path | None]] = [(args.out, args.adapter)]
     wanted += [(args.also_base, None)] if args.also_base else []
     engine: Engine | None = None
@@ -200,7 +200,7 @@ def _rows(args: argparse.Namespace) -> list[Path]:
 
 def _load(args: argparse.Namespace, chosen: Sequence[Prompt], limits: dict[str, Any], share: Share) -> Engine:
     """The checkpoint in the engine that was chosen."""
-    from trainer import models
+    from trainer import families, models
 
     prompts, folder, most = list(chosen), Path(args.model), args.max_new_tokens
     if args.engine == "vllm":
@@ -217,7 +217,7 @@ def _load(args: argparse.Namespace, chosen: Sequence[Prompt], limits: dict[str, 
 
     models.take_device(share.local)
     model, processor = models.load(folder, args.adapter, float32=args.float32)
-    models.limit_pictures(processor, limits)
+    families.limit_pictures(processor, limits)
 
     def speak(adapted: bool, done: Collection[str]) -> Iterator[list[Response]]:
         with nullcontext() if adapted or not args.adapter else model.disable_adapter():

@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from mis_dataset.mini.draw import SIZE
-from trainer.models import ModelError
+from trainer.families import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

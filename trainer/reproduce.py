@@ -28,7 +28,7 @@ import yaml
 
 from mis_dataset.errors import MISError
 from mis_dataset.processes import alone, end_with_parent
-from trainer.sft import CONFIGS
+from trainer.recipe import CONFIGS
 from trainer.stations import CONTROL, SPREAD, TRAINING, StationLog, read_attempts
 
 ARMS = ("contrast", "mirage", "refusal")

@@ -8,14 +8,12 @@ the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged
 from __future__ import annotations
 
 import argparse
-import contextlib
-import io
 import json
 import shutil
 import warnings
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import above_zero, positive, seed
 from mis_dataset.errors import MISError
@@ -23,63 +21,16 @@ from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
 from trainer.files import checkpoint_files, sha256_of
-from trainer.rows import Labels, training_rows
+from trainer.recipe import LORA_LAYERS, RecipeArguments, read_recipe
+from trainer.rows import training_rows
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl import SFTConfig
 
-CONFIGS = Path(__file__).parent / "configs"
-LoraLayers = Literal["all", "attention"]
-LORA_LAYERS: dict[LoraLayers, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
 _IN_CHECKPOINT = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
 """What a training goes on from; without one of them it would go on otherwise than it began."""
-
-
-@dataclass
-class RecipeArguments:
-    """What a recipe says beyond TRL's own `SFTConfig`.
-
-    Attributes:
-        twins: train on the benign twins too.
-        labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
-        general_share: share of general rows among all rows.
-        text_share: share of text-only rows among the general ones.
-        lora_r: rank of LoRA; alpha is twice as much.
-        lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
-        projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
-        doses: after how many rows the adapter is kept on the way.
-    """
-
-    twins: bool = False
-    labels: Labels = "safety_cot"
-    general_share: float = 0.11
-    text_share: float = 0.5
-    lora_r: int = 16
-    lora_layers: LoraLayers = "all"
-    projector_learning_rate: float = 5e-5
-    doses: list[int] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        if self.labels not in get_args(Labels):
-            raise ValueError(f"labels: {self.labels!r} is none of {', '.join(get_args(Labels))}")
-        if not isinstance(self.general_share, float | int) or not 0 <= self.general_share < 1:
-            raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
-        if not isinstance(self.text_share, float | int) or not 0 <= self.text_share <= 1:
-            raise ValueError(f"text_share: {self.text_share} is not in 0..1")
-        if not isinstance(self.lora_r, int) or self.lora_r < 1:
-            raise ValueError(f"lora_r: {self.lora_r} is no whole number from 1 on")
-        if self.lora_layers not in LORA_LAYERS:
-            raise ValueError(f"lora_layers: {self.lora_layers!r} is none of {', '.join(LORA_LAYERS)}")
-        if not isinstance(self.projector_learning_rate, float | int) or self.projector_learning_rate <= 0:
-            raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
-        if not isinstance(self.doses, list) or not all(isinstance(dose, int) and dose > 0 for dose in self.doses):
-            raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,39 +69,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
         summary = fine_tune(args.base, rows, config, recipe, args.out)
         return {"arm": str(args.out), "trained": True} | summary
-
-
-def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTConfig]:
-    """A flat YAML file read by TRL's own parser; ``bf16: true`` holds on the CPU only where that is faster.
-
-    Raises:
-        MISError: The file is missing, no flat YAML, or has a value that is wrong or a key that neither
-            `RecipeArguments` nor `SFTConfig` knows.
-    """
-    import torch
-    import yaml
-    from trl import SFTConfig, TrlParser
-
-    from trainer import models
-
-    if not path.is_file():
-        raise MISError(f"{path}: no such recipe; those shipped are {sorted(file.name for file in CONFIGS.glob('*'))}")
-    parser = TrlParser((RecipeArguments, SFTConfig))
-    words = ["--config", str(path), "--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
-    said = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
-            recipe, config = parser.parse_args_and_config(words)
-            on_cpu = config.use_cpu or not torch.cuda.is_available()
-            if on_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
-                recipe, config = parser.parse_args_and_config([*words, "--bf16", "false"])
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise MISError(f"{path}: {error}") from error
-    except SystemExit as error:
-        raise MISError(f"{path}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
-    if on_cpu and config.loss_type != "nll":
-        raise MISError(f"{path}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
-    return recipe, config
 
 
 def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> dict[str, Any]:
@@ -240,17 +158,17 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     from peft import LoraConfig
     from trl import SFTTrainer
 
-    from trainer import models
+    from trainer import families, models
     from trainer.completion_loss import CompletionLossTrainer
 
     model, processor = models.load(base, cpu=config.use_cpu, float32=not config.bf16)
-    language = models.part_of(base, "language_model").replace(".", r"\.")
-    projector = models.part_of(base, "projector").rsplit(".", 1)[-1]
+    parts = families.parts_of(base)
+    language = parts.language_model.replace(".", r"\.")
     lora = LoraConfig(
         r=recipe.lora_r,
         lora_alpha=2 * recipe.lora_r,
         target_modules=rf"{language}\..*\.{LORA_LAYERS[recipe.lora_layers]}",
-        modules_to_save=[projector],
+        modules_to_save=[name.rsplit(".", 1)[-1] for name in parts.projector],
     )
     kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)

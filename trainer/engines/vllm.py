@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from mis_dataset.chat import disarm, prompt
 from mis_dataset.errors import UsageError
-from trainer import models
+from trainer import families, models
 from trainer.artefacts import Response
 from trainer.engines.local import batched
 from trainer.files import ArtefactError, read_json
@@ -45,7 +45,7 @@ def load(
     Args:
         folder: the checkpoint.
         adapter: a PEFT adapter that some prompts are to be asked with.
-        limits: as `trainer.models.picture_limits` gives them.
+        limits: as `trainer.families.picture_limits` gives them.
         pictures: most pictures of a prompt.
         float32: in float32, else in the number format of the checkpoint.
 
@@ -74,7 +74,7 @@ def load(
         str(folder),
         seed=0,
         dtype="float32" if float32 else "auto",
-        max_model_len=models.most_tokens(folder),
+        max_model_len=families.most_tokens(folder),
         limit_mm_per_prompt={"image": pictures, "video": 0},
         mm_processor_kwargs=limits or None,
         enable_lora=rank is not None,
@@ -147,7 +147,7 @@ def _rank(folder: Path, adapter: Path) -> int:
         ArtefactError: It has weights that vLLM would leave out without an error, or with one that names no file.
     """
     file = adapter / "adapter_model.safetensors"
-    inside = f"base_model.model.{models.part_of(folder, 'language_model')}."
+    inside = f"base_model.model.{families.parts_of(folder).language_model}."
     with safe_open(file, "pt") as weights:
         outside = sorted(name for name in weights.keys() if not name.startswith(inside) or "lora_" not in name)  # noqa: SIM118
     if outside:

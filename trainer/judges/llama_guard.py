@@ -18,6 +18,7 @@ from typing import Any
 from mis_dataset.chat import Message, disarm
 from trainer import models
 from trainer.engines.local import respond
+from trainer.families import ModelError
 from trainer.judges.base import Call, Case, Judgement, unscored
 from trainer.judges.local import batches, pictures_of
 
@@ -70,7 +71,7 @@ class LlamaGuard:
 
     def _fault(self, case: Case) -> str | None:
         if self._takes is not None and len(case.images) > self._takes:
-            raise models.ModelError(
+            raise ModelError(
                 f"{self._folder}: takes {self._takes} picture, {case.id} has {len(case.images)}; judge with Llama "
                 "Guard 4, or by the words alone (`judge --pictures none`)"
             )
@@ -147,4 +148,4 @@ def _template(folder: Path, processor: Any, control: tuple[str, ...]) -> tuple[b
                 behind = behind.replace(token, "\n")
             lines = (line.strip() for line in behind.splitlines())
             return in_parts, tuple(line for line in lines if " " in line)
-    raise models.ModelError(f"{folder}: its chat template shows no question and response; is it a Llama Guard?")
+    raise ModelError(f"{folder}: its chat template shows no question and response; is it a Llama Guard?")
