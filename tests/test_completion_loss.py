@@ -16,7 +16,7 @@ from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.rows import lesson_rows, make_dataset
 from trainer.recipe import read_recipe
-from trainer.sft import train_in_float32
+from trainer.learning import train_in_float32
 
 Gradients = dict[str, torch.Tensor]
 

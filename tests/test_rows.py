@@ -16,7 +16,8 @@ from mis_dataset.mini.text_questions import text_questions
 from tests.made_release import make_release
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
-from trainer.rows import Labels, lesson_rows, make_dataset, read_split, said_rows, training_rows
+from trainer.recipe import Labels, RecipeArguments
+from trainer.rows import lesson_rows, make_dataset, read_split, said_rows, training_rows
 
 CUT = ": "
 
@@ -31,7 +32,8 @@ def rows_of(
     limit: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Rows by id."""
-    rows: list[dict[str, Any]] = training_rows(tiny.dataset, twins, labels, share, 0.5, seed, limit).to_list()
+    recipe = RecipeArguments(twins=twins, labels=labels, general_share=share)
+    rows: list[dict[str, Any]] = training_rows(tiny.dataset, recipe, seed, limit).to_list()
     return {row["id"]: row for row in rows}
 
 
@@ -69,7 +71,7 @@ def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int
 
 
 def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
-    general = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0)
+    general = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0)
     shown = [row for row in general if row["id"].startswith("general/")]
     made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, draw_disturbed)
     assert [[one.tobytes() for one in row["images"]] for row in shown] == [
@@ -80,7 +82,7 @@ def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Ti
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
     said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0, None, said).to_list()
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0, None, said).to_list()
     assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "text": 14}
     for row in rows:
         if row["id"].startswith("text/"):
@@ -136,7 +138,7 @@ def test_the_seed_decides_which_pairs_are_swapped(tiny: Tiny) -> None:
 
 def test_a_row_has_prompt_completion_and_two_pictures(tiny: Tiny) -> None:
     row = rows_of(tiny, limit=1)["train/1"]
-    assert set(row) == {"id", "images", "prompt", "completion"}
+    assert set(row) == {"id", "source", "images", "prompt", "completion"}
     assert [part["type"] for part in row["prompt"][0]["content"]] == ["text", "image", "text", "image", "text"]
     assert len(row["images"]) == 2
 
@@ -153,21 +155,16 @@ def test_a_dataset_without_twins_is_refused_where_twins_are_asked_for(tmp_path: 
     from mis_dataset.build import build
 
     build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
-    assert len(training_rows(tmp_path / "MIS", False, "safety_cot", 0.0, 0.5, 0)) == 3
+    assert len(training_rows(tmp_path / "MIS", RecipeArguments(general_share=0.0), 0)) == 3
     with pytest.raises(MISError, match=r"MIS: no twins of train rows"):
-        training_rows(tmp_path / "MIS", True, "safety_cot", 0.0, 0.5, 0)
-
-
-def test_shuffled_labels_without_twins_are_refused(tiny: Tiny) -> None:
-    with pytest.raises(MISError, match="twins"):
-        rows_of(tiny, "shuffled", twins=False)
+        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, general_share=0.0), 0)
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MISError, match=str(tmp_path / folder)):
-        training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0.5, 0)
+        training_rows(tmp_path / folder, RecipeArguments(), 0)
 
 
 def test_pictures_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
