@@ -13,6 +13,7 @@ from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
 from mis_dataset.mini.text_questions import text_questions
+from tests.made_general import make_general
 from tests.made_release import make_release
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
@@ -195,3 +196,80 @@ def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tm
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(MISError, match=r"MIS: data/train-.*\.parquet: was changed since it was built"):
         read_split(dataset, "train")
+
+
+# What recipes of other models change
+
+
+def test_rows_show_their_own_pictures_none_or_black_ones_of_their_size(tiny: Tiny) -> None:
+    own, none, black = (
+        training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2).to_list()
+        for shown in ("own", "none", "black")
+    )
+    assert [row["id"] for row in own] == [row["id"] for row in none] == [row["id"] for row in black]
+    for first, second, third in zip(own, none, black, strict=True):
+        assert second["images"] == []
+        assert [part["type"] for part in second["prompt"][0]["content"]] == ["text"]
+        assert third["prompt"] == first["prompt"]
+        assert [picture.size for picture in third["images"]] == [picture.size for picture in first["images"]]
+        assert {picture.getextrema() for picture in third["images"]} == {((0, 0),) * 3}
+        assert all(picture.convert("L").getextrema() != (0, 0) for picture in first["images"])
+
+
+def test_pictures_are_those_of_the_dataset_byte_for_byte_in_the_rows_order(tiny: Tiny) -> None:
+    chosen = training_rows(tiny.dataset, RecipeArguments(twins=True, rows=3), 1)
+    released = read_split(tiny.dataset, "train")
+    held = dict(zip(released["id"], released.data.column("images").to_pylist(), strict=True))
+    table = chosen.with_format("arrow")[:].to_pylist()
+    assert len(table) == 6 + 1
+    for row in table[:6]:
+        assert row["images"] == held[row["id"]]
+
+
+def test_a_dose_is_drawn_by_the_seed_and_lies_within_a_larger_one(tiny: Tiny) -> None:
+    def drawn(count: int, seed: int) -> list[str]:
+        return training_rows(tiny.dataset, RecipeArguments(rows=count, general_share=0.0), seed)["id"]
+
+    assert [len(drawn(count, 0)) for count in (3, 6, 14)] == [3, 6, 14]
+    assert set(drawn(3, 0)) < set(drawn(6, 0)) < set(drawn(14, 0))
+    assert set(drawn(6, 0)) != set(drawn(6, 1))
+    assert drawn(6, 0) == [id_ for id_ in drawn(14, 0) if id_ in drawn(6, 0)]
+    with pytest.raises(MISError, match="MIS: has 14 dangerous train rows, the recipe wants 15"):
+        drawn(15, 0)
+
+
+def test_categories_are_held_out_with_their_twins(tiny: Tiny) -> None:
+    recipe = RecipeArguments(twins=True, without=["Privacy", "Self-Harm"])
+    category = {row["id"]: row["category"] for row in released(tiny)}
+    twin_of = {row["id"]: row["twin_of"] for row in released(tiny)}
+    ids = [id_ for id_ in training_rows(tiny.dataset, recipe, 0)["id"] if id_.startswith("train/")]
+    dangerous = [id_ for id_ in ids if twin_of[id_] is None]
+    assert {category[id_] for id_ in dangerous} == set(category.values()) - {"Privacy", "Self-Harm", None}
+    assert {twin_of[id_] for id_ in ids} - {None} == set(dangerous)
+
+
+def test_rows_say_what_kind_they_are(tiny: Tiny, tmp_path: Path) -> None:
+    general = make_general(tmp_path / "general")
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True, general=str(general), general_share=0.3), 0)
+    kinds = list(zip(rows["source"], rows["id"], rows["images"], strict=True))
+    assert {kind for kind, *_ in kinds} == {"dangerous", "twin", "general_picture", "general_text"}
+    twin_of = {row["id"]: row["twin_of"] for row in released(tiny)}
+    for kind, id_, images in kinds:
+        if id_.startswith("general/"):
+            assert kind == ("general_picture" if images else "general_text")
+        else:
+            assert kind == ("dangerous" if twin_of[id_] is None else "twin")
+    assert len([kind for kind, *_ in kinds if kind.startswith("general")]) == 12
+
+
+def test_lessons_and_swapped_labels_of_mini_are_not_for_mis_proper(tmp_path: Path) -> None:
+    from mis_dataset.build import build
+
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    with pytest.raises(MISError, match=r"MIS: is not MIS-mini, .*name general rows in the recipe"):
+        training_rows(tmp_path / "MIS", RecipeArguments(general_share=0.5), 0)
+    with pytest.raises(MISError, match="MIS: labels: shuffled swaps the decisions of MIS-mini's labels"):
+        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, labels="shuffled", general_share=0.0), 0)
+    general = str(make_general(tmp_path / "general"))
+    rows = training_rows(tmp_path / "MIS", RecipeArguments(labels="refusal", general=general, general_share=0.5), 0)
+    assert counts(dict.fromkeys(rows["id"])) == {"train": 3, "general": 3}

@@ -19,6 +19,7 @@ from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import Family, ModelError
 from trainer.source_losses import SourceLossTrainer
+from trainer.turns import TurnCollator, splits_its_prompts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -32,6 +33,10 @@ LORA_LAYERS: dict[str, str] = {
     "attention": "(q_proj|k_proj|v_proj|o_proj)",
 }
 """Which linear layers of the language model learn."""
+_TILES = ("internvl",)
+"""Families that cut a picture into a number of tiles which has a bound."""
+_PIXELS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
+"""Families whose bound is a number of pixels."""
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -48,6 +53,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
             and bitsandbytes or a GPU is missing.
     """
     model, processor = _load(base, config, recipe)
+    _bound_pictures(processor, base, recipe)
     if recipe.method == "full":
         _freeze(model, base, recipe)
     lora = None if recipe.method == "full" else _lora(base, recipe)
@@ -59,6 +65,8 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
         train_in_float32(trainer.model)
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, base, recipe.projector_learning_rate)
+    if splits_its_prompts(processor):
+        trainer.data_collator = TurnCollator(trainer.data_collator, processor)
     if recipe.source_losses:
         trainer.tell_sources()
     return trainer
@@ -72,6 +80,20 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     if config.use_cpu or not torch.cuda.is_available():
         raise ModelError("method qlora needs a GPU; take method lora on the CPU")
     return models.load_in_4_bits(base)
+
+
+def _bound_pictures(processor: Any, base: Path, recipe: RecipeArguments) -> None:
+    """Makes pictures no larger than the recipe wants them; a checkpoint's own lower bound stays."""
+    family, pictures = families.family_of(base), processor.image_processor
+    if recipe.max_tiles is not None:
+        if family not in _TILES:
+            raise ModelError(f"{base}: max_tiles: a {family} has no such bound, {', '.join(_TILES)} has; set it to null")
+        pictures.max_patches = min(pictures.max_patches, recipe.max_tiles)
+    if recipe.max_pixels is not None:
+        if family not in _PIXELS:
+            raise ModelError(f"{base}: max_pixels: a {family} has no such bound, {', '.join(_PIXELS)} have; set it to null")
+        least, most = pictures.size["shortest_edge"], min(pictures.size["longest_edge"], recipe.max_pixels)
+        pictures.size = {"shortest_edge": min(least, most), "longest_edge": most}
 
 
 def _freeze(model: PreTrainedModel, base: Path, recipe: RecipeArguments) -> None:
