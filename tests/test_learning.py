@@ -38,7 +38,7 @@ PROJECTORS: dict[str, tuple[str, ...]] = {
     "idefics3": ("model.connector.",),
     "smolvlm": ("model.connector.",),
 }
-ENDS = {"llava_onevision": "<|im_end|>"} | dict.fromkeys(("idefics3", "smolvlm"), "<end_of_utterance>\n")
+ENDS = dict.fromkeys(("idefics3", "smolvlm"), "<end_of_utterance>\n")
 BEGINS = dict.fromkeys(("idefics3", "smolvlm"), " ")
 """Before a response, where the prompt ends with a colon."""
 
@@ -270,8 +270,8 @@ def test_bounds_of_pictures_are_upper_ones(
 @pytest.mark.parametrize(
     ("family", "bounds", "found"),
     [
-        ("llava_onevision", {"max_tiles": 4}, "max_tiles: a llava_onevision has no such bound, internvl has"),
-        ("internvl", {"max_pixels": 512}, "max_pixels: a internvl has no such bound, qwen2_vl, qwen2_5_vl, qwen3_vl"),
+        ("llava_onevision", {"max_tiles": 4}, "max_tiles does not bound the pictures of llava_onevision; each of two pictures is one tile"),
+        ("internvl", {"max_pixels": 512}, "max_pixels does not bound the pictures of internvl; use max_tiles"),
     ],
 )
 def test_a_bound_that_a_family_does_not_have_is_refused(
