@@ -77,7 +77,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
 def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTrainedModel, Any]:
     if recipe.method != "qlora":
-        return models.load(base, cpu=config.use_cpu, float32=not config.bf16)
+        # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
+        whole = recipe.method == "full" and recipe.trained_in == "float32"
+        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
