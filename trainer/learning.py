@@ -18,20 +18,13 @@ from transformers import AutoConfig
 from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
     from trl import SFTConfig
-
-    from trainer.recipe import RecipeArguments
-
-LORA_LAYERS: dict[str, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
