@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,7 @@ from PIL import Image
 
 from mis_dataset.errors import MISError
 from tests.made_general import make_general, turns
+from tests.test_other import ROOT, hub
 from trainer.general_rows import general_rows
 from trainer.rows import general_digest, make_dataset
 
@@ -168,3 +175,23 @@ def test_what_is_neither_a_folder_nor_a_name_on_the_hub_is_refused(name: str) ->
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MISError, match="neither Parquet, JSON Lines nor JSON files lie there"):
         general_rows(str(tmp_path), 1, 0)
+
+
+@pytest.mark.slow
+def test_a_dataset_on_the_hub_is_read_like_a_folder(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    rows = [{"question": f"Number {number}?", "answer": f"It is {number}."} for number in range(9)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    folder = general_rows(str(tmp_path), 3, 0)
+    held = {"train.parquet": (tmp_path / "train.parquet").read_bytes()}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), hub({"o/good": held}))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    code = "import json\nfrom trainer.general_rows import general_rows\nprint(json.dumps(general_rows('o/good', 3, 0)))"
+    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    settings |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    command, environment = [sys.executable, "-c", code], os.environ | settings
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    server.shutdown()
+    server.server_close()
+    assert json.loads(ended.stdout) == folder
