@@ -1,0 +1,225 @@
+"""InternVL2.5 as it was published -> transformers' own InternVL, and back, without a line of the code beside it.
+
+Weights go over unchanged, tensor by tensor, and prompt and tiles are the original's too: see `trainer.internvl`. The
+grid that a picture is cut into is that of `tile_grid`, which transformers' image processor chooses as well; what it
+resizes with Pillow are the original's tiles, see `trainer.models.load_processor`.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.errors import UsageError
+from mis_dataset.processes import alone
+from trainer.files import ArtefactError, checkpoint_files, read_json
+from trainer.internvl.layout import Layout, layout_of, native_language, native_layout_of, pieces
+from trainer.internvl.weights import INDEX, Found, check, find_tensors, to_disk, write_shards
+from trainer.models import ModelError
+from trainer.sidecars import is_from, make_sidecar, write_sidecar
+
+TILE = 448
+"""Pixels of a side of a tile, in all published sizes."""
+ORIGINAL = "original"
+"""Folder of a converted checkpoint that keeps the original's settings and tokenizer, for the way back."""
+_DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+
+
+def tile_grid(width: int, height: int, max_tiles: int, tile: int = TILE) -> tuple[int, int]:
+    """The grid that the original cuts a picture into; where it has more than one tile, the small whole is added.
+
+    Of all grids of at most `max_tiles` the one whose shape is nearest to the picture's. Of equally near ones the
+    larger, where the picture has more than half the pixels of that grid.
+
+    >>> tile_grid(640, 480, 6)
+    (3, 2)
+
+    Args:
+        width: of the picture, pixels.
+        height: of it.
+        max_tiles: most tiles, from 1 on.
+        tile: side of a tile, pixels.
+
+    Returns:
+        Columns and rows.
+
+    Raises:
+        ValueError: A number is below 1.
+
+    Source: `dynamic_preprocess` of internvl_chat/internvl/train/dataset.py of OpenGVLab/InternVL.
+    """
+    if min(width, height, max_tiles, tile) < 1:
+        raise ValueError(f"{width} x {height} px in at most {max_tiles} tiles of {tile} px is no picture")
+    numbers = range(1, max_tiles + 1)
+    grids = [(columns, rows) for columns in numbers for rows in numbers if columns * rows <= max_tiles]
+    best, nearest = (1, 1), float("inf")
+    for columns, rows in sorted(grids, key=lambda grid: grid[0] * grid[1]):
+        distance = abs(width / height - columns / rows)
+        if distance < nearest or (distance == nearest and width * height > 0.5 * tile * tile * columns * rows):
+            best, nearest = (columns, rows), distance
+    return best
+
+
+def convert(source: Path, out: Path, *, image_token: int | None = None, most: int | None = None) -> dict[str, Any]:
+    """Writes the native checkpoint, whole or not at all; a second run finds it written.
+
+    Args:
+        source: folder of an original, as it was published.
+        out: folder to write: absent, empty or the same conversion.
+        image_token: convert weights alone, of which this id stands for a token of a picture; None: tokenizer and
+            processor too.
+        most: bytes of a shard; None: the shards of the source.
+
+    Returns:
+        What was written: counts of `trainer.internvl.weights.write_shards` and ``written``.
+
+    Raises:
+        ModelError: The source is none, is broken, or cannot be converted.
+        UsageError: `out` holds something else, or lies inside of the source.
+    """
+    config = _read_config(source)
+    layout = layout_of(config, str(Path(source) / "config.json"))
+    if image_token is not None and image_token >= layout.vocabulary:
+        raise UsageError(f"--image-token-id {image_token}: the model has {layout.vocabulary} tokens, counted from 0")
+    settings = {"to": "native", "image_token_id": image_token, "max_shard_size": most}
+
+    def fill(new: Path) -> dict[str, int]:
+        found, sized = _found(source, layout, back=False)
+        tokenizer = None
+        if image_token is None:
+            from trainer.internvl.processor import read_tokenizer
+
+            tokenizer = read_tokenizer(source, layout)  # before the weights, which take long
+        counts = write_shards(new, pieces(sized), found, most, back=False)
+        dtype = _DTYPES[next(iter(found.values())).dtype]
+        _write_settings(new, config, sized, tokenizer, image_token, dtype)
+        _keep(source, new / ORIGINAL)
+        return counts
+
+    return _written(source, out, settings, fill)
+
+
+def restore(source: Path, out: Path, *, most: int | None = None) -> dict[str, Any]:
+    """Writes a converted checkpoint as it was published, as `convert` writes; ``config`` says whether that was kept.
+
+    Args:
+        source: folder of a native checkpoint.
+        out: as for `convert`.
+        most: as for `convert`.
+
+    Raises:
+        ModelError: as `convert`, or what was kept is of another model.
+        UsageError: as `convert`.
+    """
+    from transformers import InternVLConfig
+
+    path = Path(source) / "config.json"
+    family = _read_config(source).get("model_type")
+    if family != "internvl":
+        raise ModelError(f"{path}: model type {family!r} is not that of a converted checkpoint, 'internvl'")
+    layout = native_layout_of(InternVLConfig.from_pretrained(source), str(path))
+    kept = Path(source) / ORIGINAL
+    if kept.is_dir() and replace(layout_of(_read_config(kept), str(kept)), tied=layout.tied) != layout:
+        raise ModelError(f"{kept}: was kept of a model of another shape than {path} says; remove that folder")
+
+    def fill(new: Path) -> dict[str, int]:
+        found, sized = _found(source, layout, back=True)
+        counts = write_shards(new, pieces(sized), found, most, back=True)
+        if kept.is_dir():
+            shutil.copytree(kept, new, dirs_exist_ok=True)
+        return counts
+
+    summary = _written(source, out, {"to": "original", "max_shard_size": most}, fill)
+    return summary | {"config": kept.is_dir()}
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    try:
+        return read_json(Path(folder) / "config.json")
+    except ArtefactError as error:
+        raise ModelError(f"{folder}: no checkpoint lies there ({error})") from error
+
+
+def _found(folder: Path, layout: Layout, *, back: bool) -> tuple[dict[str, Found], Layout]:
+    """The tensors of a checkpoint, which are those of its layout; whether the head is tied, they say."""
+    found = find_tensors(Path(folder))
+    heads = {"language_model.lm_head.weight", "language_model.output.weight"}
+    sized = replace(layout, tied=layout.tied and not heads & found.keys())
+    expected: dict[str, tuple[int, ...]] = {}
+    for piece in pieces(sized):
+        expected |= piece.native_shapes() if back else {piece.original: piece.shape}
+    check(Path(folder), found, expected)
+    return found, sized
+
+
+def _write_settings(
+    new: Path, config: Mapping[str, Any], layout: Layout, tokenizer: Any, image_token: int | None, dtype: str
+) -> None:
+    """Configuration, ends of generation and, with a tokenizer, the processor."""
+    from transformers import GenerationConfig
+
+    from trainer.internvl.config import native_config
+    from trainer.internvl.processor import ends_of, image_token_id, write_processor
+
+    text = config["llm_config"]
+    names = ("bos_token_id", "eos_token_id", "pad_token_id")
+    ends = {name: text[name] for name in names if text.get(name) is not None}
+    if tokenizer is not None:
+        ends, image_token = ends_of(tokenizer), image_token_id(tokenizer)
+    native_config(config, layout, native_language(layout.language), image_token, dtype).save_pretrained(new)
+    GenerationConfig(**ends).save_pretrained(new)
+    if tokenizer is not None:
+        write_processor(new, tokenizer, config, layout.tile_tokens)
+
+
+def _keep(source: Path, folder: Path) -> None:
+    """Settings and tokenizer of the original, byte for byte."""
+    folder.mkdir()
+    for file in checkpoint_files(source):
+        if file.suffix != ".safetensors" and file.name != INDEX:
+            shutil.copyfile(file, folder / file.name)
+
+
+def _written(source: Path, out: Path, settings: dict[str, Any], fill: Callable[[Path], dict[str, int]]) -> dict[str, Any]:
+    """Lets `fill` write a folder beside `out`, which gets its name when it is whole; its sidecar is there before."""
+    source, out = Path(source).resolve(), Path(out).absolute()
+    if out.resolve().is_relative_to(source) or source.is_relative_to(out.resolve()):
+        raise UsageError(f"{out}: source and target lie inside one another; name another folder")
+    summary = {"out": str(out), "to": settings["to"]}
+    sidecar = make_sidecar(out, "convert", settings, _inputs(source))
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        if not is_from(out, sidecar):
+            raise UsageError(f"{out}: holds something else; name a new folder, or remove it")
+        return summary | {"written": False}
+    with _place_beside(out) as new:
+        counts = fill(new)
+        for path in (*new.rglob("*"), new):
+            to_disk(path)
+        write_sidecar(out, sidecar)
+        new.rename(out)
+    return summary | counts | {"written": True}
+
+
+def _inputs(source: Path) -> list[Path]:
+    try:
+        return checkpoint_files(source)
+    except ArtefactError:
+        find_tensors(source)  # says what to do where there are other weights than safetensors
+        raise
+
+
+@contextmanager
+def _place_beside(out: Path) -> Iterator[Path]:
+    """An empty folder on the same disk, for one process at a time; what a kill left of an earlier one goes."""
+    place = out.with_name(f".{out.name}.convert")
+    with alone(place, str(out)):
+        try:
+            shutil.rmtree(place / "new", ignore_errors=True)
+            (place / "new").mkdir()
+            yield place / "new"
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
