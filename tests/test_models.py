@@ -231,6 +231,17 @@ def test_a_limit_is_an_upper_bound_of_tiles(tiny: Tiny, tmp_path: Path, tiles: i
     assert picture_limits(limited(tiny, tmp_path / "model", max_patches=tiles)) == limits
 
 
+def test_pictures_of_one_tile_are_resized_as_before_and_those_of_more_by_pillow(tiny: Tiny, tmp_path: Path) -> None:
+    own, theirs = load_processor(tiny.model), AutoProcessor.from_pretrained(tiny.model)
+    shown = Image.effect_noise((100, 80), 90).convert("RGB")
+    one, other = (inputs_of(each, shown)["pixel_values"] for each in (own, theirs))
+    assert torch.equal(one, other)
+    folder = limited(tiny, tmp_path / "model", max_patches=2)
+    one, other = (inputs_of(each, shown)["pixel_values"] for each in (load_processor(folder), theirs))
+    assert not torch.equal(one[:1], other)
+    assert load_processor(folder).image_processor.backend == "pil"
+
+
 def test_a_large_picture_has_no_more_tiles_than_the_limit_and_its_small_whole(tiny: Tiny, tmp_path: Path) -> None:
     folder = limited(tiny, tmp_path / "model", max_patches=12)
     processor = load_processor(folder)

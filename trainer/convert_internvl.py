@@ -8,13 +8,14 @@ resizes with Pillow are the original's tiles, see `trainer.models.load_processor
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.errors import UsageError
+from mis_dataset.errors import MISError, UsageError
 from mis_dataset.processes import alone
 from trainer.files import ArtefactError, checkpoint_files, read_json
 from trainer.internvl.layout import Layout, layout_of, native_language, native_layout_of, pieces
@@ -85,18 +86,20 @@ def convert(source: Path, out: Path, *, image_token: int | None = None, most: in
     layout = layout_of(config, str(Path(source) / "config.json"))
     if image_token is not None and image_token >= layout.vocabulary:
         raise UsageError(f"--image-token-id {image_token}: the model has {layout.vocabulary} tokens, counted from 0")
+    from trainer.internvl.processor import read_tokenizer, write_processor
+
     settings = {"to": "native", "image_token_id": image_token, "max_shard_size": most}
 
     def fill(new: Path) -> dict[str, int]:
+        # All that can be refused comes before the weights, which take long.
         found, sized = _found(source, layout, back=False)
-        tokenizer = None
-        if image_token is None:
-            from trainer.internvl.processor import read_tokenizer
-
-            tokenizer = read_tokenizer(source, layout)  # before the weights, which take long
+        tokenizer = read_tokenizer(source, layout) if image_token is None else None
+        native = _settings(source, config, sized, tokenizer, image_token, _dtype(found))
         counts = write_shards(new, pieces(sized), found, most, back=False)
-        dtype = _DTYPES[next(iter(found.values())).dtype]
-        _write_settings(new, config, sized, tokenizer, image_token, dtype)
+        for one in native:
+            one.save_pretrained(new)
+        if tokenizer is not None:
+            write_processor(new, tokenizer, config, layout.tile_tokens)
         _keep(source, new / ORIGINAL)
         return counts
 
@@ -121,7 +124,8 @@ def restore(source: Path, out: Path, *, most: int | None = None) -> dict[str, An
     family = _read_config(source).get("model_type")
     if family != "internvl":
         raise ModelError(f"{path}: model type {family!r} is not that of a converted checkpoint, 'internvl'")
-    layout = native_layout_of(InternVLConfig.from_pretrained(source), str(path))
+    with _readable(path):
+        layout = native_layout_of(InternVLConfig.from_pretrained(source), str(path))
     kept = Path(source) / ORIGINAL
     if kept.is_dir() and replace(layout_of(_read_config(kept), str(kept)), tied=layout.tied) != layout:
         raise ModelError(f"{kept}: was kept of a model of another shape than {path} says; remove that folder")
@@ -152,28 +156,48 @@ def _found(folder: Path, layout: Layout, *, back: bool) -> tuple[dict[str, Found
     expected: dict[str, tuple[int, ...]] = {}
     for piece in pieces(sized):
         expected |= piece.native_shapes() if back else {piece.original: piece.shape}
-    check(Path(folder), found, expected)
+    together = [piece.natives for piece in pieces(sized)] if back else []
+    check(Path(folder), found, expected, together)
     return found, sized
 
 
-def _write_settings(
-    new: Path, config: Mapping[str, Any], layout: Layout, tokenizer: Any, image_token: int | None, dtype: str
-) -> None:
-    """Configuration, ends of generation and, with a tokenizer, the processor."""
+def _settings(
+    source: Path, config: Mapping[str, Any], layout: Layout, tokenizer: Any, image_token: int | None, dtype: str
+) -> tuple[Any, Any]:
+    """Configuration and ends of generation."""
     from transformers import GenerationConfig
 
     from trainer.internvl.config import native_config
-    from trainer.internvl.processor import ends_of, image_token_id, write_processor
+    from trainer.internvl.processor import ends_of, image_token_id
 
     text = config["llm_config"]
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
     ends = {name: text[name] for name in names if text.get(name) is not None}
     if tokenizer is not None:
         ends, image_token = ends_of(tokenizer), image_token_id(tokenizer)
-    native_config(config, layout, native_language(layout.language), image_token, dtype).save_pretrained(new)
-    GenerationConfig(**ends).save_pretrained(new)
-    if tokenizer is not None:
-        write_processor(new, tokenizer, config, layout.tile_tokens)
+    with _readable(Path(source) / "config.json"):
+        native = native_config(config, layout, native_language(layout.language), image_token, dtype)
+        return native, GenerationConfig(**ends)
+
+
+def _dtype(found: Mapping[str, Found]) -> str:
+    """The number format of most weights, as torch calls it."""
+    sizes: Counter[str] = Counter()
+    for one in found.values():
+        sizes[one.dtype] += one.size
+    return _DTYPES[sizes.most_common(1)[0][0]]
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Whatever transformers raises at the settings of a file that may come from anywhere is that file's fault."""
+    try:
+        yield
+    except MISError:
+        raise
+    except Exception as error:
+        found = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise ModelError(f"{path}: cannot be read ({found[:300]}); fetch it again") from error
 
 
 def _keep(source: Path, folder: Path) -> None:

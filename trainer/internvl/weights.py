@@ -76,13 +76,19 @@ def find_tensors(folder: Path) -> dict[str, Found]:
     return found
 
 
-def check(folder: Path, found: Mapping[str, Found], expected: Mapping[str, tuple[int, ...]]) -> None:
+def check(
+    folder: Path,
+    found: Mapping[str, Found],
+    expected: Mapping[str, tuple[int, ...]],
+    together: Iterable[tuple[str, ...]] = (),
+) -> None:
     """That a checkpoint has the tensors of its configuration and no others.
 
     Args:
         folder: for errors.
         found: as `find_tensors` gives them.
         expected: name -> shape.
+        together: names of tensors that become one.
 
     Raises:
         ModelError: Some are missing, unknown, of another shape, or hold no floating-point numbers; it names them all.
@@ -92,6 +98,7 @@ def check(folder: Path, found: Mapping[str, Found], expected: Mapping[str, tuple
         for name, shape in expected.items()
         if name in found and found[name].shape != shape
     ]
+    mixed = [names[0] for names in together if len({found[name].dtype for name in names if name in found}) > 1]
     formats = [f"{name} is {one.dtype}" for name, one in found.items() if one.dtype not in _BYTES]
     _refuse(
         folder,
@@ -100,6 +107,7 @@ def check(folder: Path, found: Mapping[str, Found], expected: Mapping[str, tuple
             _some("tensors are unknown", found.keys() - expected.keys()),
             _some("tensors have another shape than config.json says", shapes),
             _some(f"tensors are not of {', '.join(_BYTES)}", formats),
+            _some("tensors and those beside them, which become one, are of several number formats", mixed),
         ],
     )
 
