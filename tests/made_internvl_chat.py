@@ -301,7 +301,12 @@ def features(weights: Weights, config: dict[str, Any], pixels: torch.Tensor) -> 
         inner = F.linear(F.gelu(inner), weights[f"{layer}mlp.fc2.weight"], weights[f"{layer}mlp.fc2.bias"])
         x = x + inner * weights[f"{layer}ls2"]
     # Four neighbours become one: (row, column) in steps of two, those of a row first.
-    x = x[:, 1:].view(len(x), side // 2, 2, side // 2, 2, width).permute(0, 1, 3, 2, 4, 5).reshape(len(x), -1, 4 * width)
+    x = (
+        x[:, 1:]
+        .view(len(x), side // 2, 2, side // 2, 2, width)
+        .permute(0, 1, 3, 2, 4, 5)
+        .reshape(len(x), -1, 4 * width)
+    )
     x = F.layer_norm(x, x.shape[-1:], weights["mlp1.0.weight"], weights["mlp1.0.bias"], 1e-5)
     x = F.gelu(F.linear(x, weights["mlp1.1.weight"], weights["mlp1.1.bias"]))
     return F.linear(x, weights["mlp1.3.weight"], weights["mlp1.3.bias"])

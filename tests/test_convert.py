@@ -60,7 +60,9 @@ def test_flags_that_do_not_go_together_are_wrong_use(
     assert not (tmp_path / "native").exists()
 
 
-@pytest.mark.parametrize("words", [["--max-shard-size", "5 GB"], ["--max-shard-size", "0GB"], ["--image-token-id", "-1"]])
+@pytest.mark.parametrize(
+    "words", [["--max-shard-size", "5 GB"], ["--max-shard-size", "0GB"], ["--image-token-id", "-1"]]
+)
 def test_a_size_or_id_that_is_none_is_wrong_use(original: Path, tmp_path: Path, words: list[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         typed(original, tmp_path / "native", *words)
@@ -87,11 +89,14 @@ def test_what_lies_at_the_target_stays(original: Path, tmp_path: Path, what: str
     assert (out if what == "a file" else out / "notes").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_after_a_kill_nothing_lies_at_the_target_and_a_rerun_writes_it(tmp_path: Path) -> None:
-    config = make_config(SIZES["2B"], 200_000)
+    config = make_config(SIZES["2B"], 50_000)
     original, out = write(tmp_path / "original", config, make_weights(config), shards=8), tmp_path / "native"
     words = [str(original), str(out), "--weights-only", "--image-token-id", "5", "--max-shard-size", "1MB"]
-    process = subprocess.Popen([sys.executable, "-m", "trainer", "convert", *words], cwd=ROOT, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "convert", *words], cwd=ROOT, stderr=subprocess.DEVNULL
+    )
     while process.poll() is None and not list(tmp_path.glob(".native.convert/new/*.safetensors")):
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)

@@ -132,7 +132,9 @@ def test_what_is_written_says_what_it_is_and_where_it_comes_from(converted: Path
 
 def same(one: Weights, other: Weights) -> bool:
     """Whether names, number formats and bytes are the same."""
-    raw = [{name: (w.dtype, w.shape, w.view(torch.uint8).numpy().tobytes()) for name, w in e.items()} for e in (one, other)]
+    raw = [
+        {name: (w.dtype, w.shape, w.view(torch.uint8).numpy().tobytes()) for name, w in e.items()} for e in (one, other)
+    ]
     return raw[0] == raw[1]
 
 

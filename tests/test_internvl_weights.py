@@ -61,7 +61,7 @@ def test_missing_and_unknown_tensors_and_wrong_shapes_are_named_in_one_error(ori
     norms = [f"vision_model.encoder.layers.{number}.{one}.weight" for number in (0, 1) for one in ("norm1", "norm2")]
     held = load_file(original / FIRST)
     changes: dict[str, Any] = {name: None for name in norms if name in held}
-    assert len(changes) > 2
+    assert len(changes) > 1
     extra = {"vision_model.head.weight": torch.zeros(3), CLASS: torch.zeros(1, 1, 7)}
     change_weights(original, FIRST, **changes, **extra)
     refused(

@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from transformers import AutoProcessor
 
 from mis_dataset.chat import prompt
 from tests.tiny import Tiny

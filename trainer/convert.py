@@ -21,7 +21,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``convert``."""
     parser.add_argument("source", type=Path, metavar="SRC", help="folder of the checkpoint, as it was published")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write")
-    parser.add_argument("--max-shard-size", type=size, metavar="SIZE", help="such as 2GB (default: the source's shards)")
+    parser.add_argument(
+        "--max-shard-size", type=size, metavar="SIZE", help="such as 2GB (default: the source's shards)"
+    )
     parser.add_argument("--weights-only", action="store_true", help="without tokenizer and processor")
     parser.add_argument(
         "--image-token-id", type=count, metavar="N", help="with --weights-only: what stands for a token of a picture"

@@ -208,7 +208,9 @@ def _keep(source: Path, folder: Path) -> None:
             shutil.copyfile(file, folder / file.name)
 
 
-def _written(source: Path, out: Path, settings: dict[str, Any], fill: Callable[[Path], dict[str, int]]) -> dict[str, Any]:
+def _written(
+    source: Path, out: Path, settings: dict[str, Any], fill: Callable[[Path], dict[str, int]]
+) -> dict[str, Any]:
     """Lets `fill` write a folder beside `out`, which gets its name when it is whole; its sidecar is there before."""
     source, out = Path(source).resolve(), Path(out).absolute()
     if out.resolve().is_relative_to(source) or source.is_relative_to(out.resolve()):

@@ -34,11 +34,16 @@ _FIXED: dict[str, tuple[Any, ...]] = {
     "min_dynamic_patch": (1,),
 }
 """What the native model or its processor does in one way only -> the values that mean that way."""
-_VISION = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "patch_size")
-_VISION += ("image_size", "hidden_act", "layer_norm_eps", "norm_type", "qkv_bias", "qk_normalization")
-_LANGUAGE = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-_LANGUAGE += ("vocab_size", "max_position_embeddings", "hidden_act", "rms_norm_eps", "rope_theta")
-_COUNTS = {*_VISION[:7], *_LANGUAGE[:7]}
+_VISION_COUNTS = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels"),
+    *("patch_size", "image_size"),
+)
+_VISION = ("hidden_act", "layer_norm_eps", "norm_type", "qkv_bias", "qk_normalization")
+_LANGUAGE_COUNTS = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads"),
+    *("vocab_size", "max_position_embeddings"),
+)
+_LANGUAGE = ("hidden_act", "rms_norm_eps", "rope_theta")
 _QK_NORM_EPS = 1e-6
 """Of the native tower's norms of queries and keys, whatever `layer_norm_eps` is."""
 
@@ -219,8 +224,8 @@ def _tower(layout: Layout) -> Iterator[Piece]:
             yield from _linear(f"{old}{one}", f"{new}{called}", width, bias=layout.tower_norm_bias)
         yield from _linear(f"{old}mlp.fc1", f"{new}mlp.fc1", inner, width)
         yield from _linear(f"{old}mlp.fc2", f"{new}mlp.fc2", width, inner)
-        for one in (1, 2):
-            yield _same(f"{old}ls{one}", f"{new}lambda_{one}", width)
+        for scale in (1, 2):
+            yield _same(f"{old}ls{scale}", f"{new}lambda_{scale}", width)
 
 
 def _projector(layout: Layout) -> Iterator[Piece]:
@@ -232,9 +237,13 @@ def _projector(layout: Layout) -> Iterator[Piece]:
 
 def _language(layout: Layout) -> Iterator[Piece]:
     old, new = "language_model.model.", "language_model.model."
-    layer, ends = (_internlm2_layer, ("tok_embeddings", "output")) if layout.language == "internlm2" else (
-        _qwen2_layer,
-        ("embed_tokens", "lm_head"),
+    layer, ends = (
+        (_internlm2_layer, ("tok_embeddings", "output"))
+        if layout.language == "internlm2"
+        else (
+            _qwen2_layer,
+            ("embed_tokens", "lm_head"),
+        )
     )
     size = (layout.vocabulary, layout.width)
     yield _same(f"{old}{ends[0]}.weight", f"{new}embed_tokens.weight", *size)
@@ -294,10 +303,14 @@ def _faults(config: Mapping[str, Any]) -> list[str]:
     if language not in _LANGUAGES:
         return [f"its language model {language!r} is not known; known are {', '.join(_LANGUAGES)}"]
     faults = [f"{key} is missing" for key in ("downsample_ratio", "dynamic_image_size") if key not in config]
-    for part, called, wanted in ((vision, "vision_config", _VISION), (text, "llm_config", _LANGUAGE)):
-        faults += [f"{called}.{key} is missing" for key in wanted if part.get(key) is None]
-        counts = {key: part[key] for key in wanted if key in _COUNTS and part.get(key) is not None}
-        faults += [f"{called}.{key} is {n!r}, no count" for key, n in counts.items() if type(n) is not int or n < 1]
+    parts = (
+        (vision, "vision_config", _VISION_COUNTS, _VISION),
+        (text, "llm_config", _LANGUAGE_COUNTS, _LANGUAGE),
+    )
+    for part, called, counts, others in parts:
+        faults += [f"{called}.{key} is missing" for key in (*counts, *others) if part.get(key) is None]
+        held = {key: part[key] for key in counts if part.get(key) is not None}
+        faults += [f"{called}.{key} is {n!r}, no count" for key, n in held.items() if type(n) is not int or n < 1]
     for key, means in _FIXED.items():
         # `in` alone would take True for 1.
         if not any(type(config.get(key)) is type(one) and config.get(key) == one for one in means):
@@ -320,7 +333,9 @@ def _clashes(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping
     if vision["norm_type"] not in ("layer_norm", "rms_norm"):
         faults.append(f"norm_type {vision['norm_type']!r} is not known")
     if vision["qk_normalization"] and vision["layer_norm_eps"] != _QK_NORM_EPS:
-        faults.append(f"layer_norm_eps is {vision['layer_norm_eps']!r}, with qk_normalization it must be {_QK_NORM_EPS}")
+        faults.append(
+            f"layer_norm_eps is {vision['layer_norm_eps']!r}, with qk_normalization it must be {_QK_NORM_EPS}"
+        )
     for part, heads in ((vision, vision["num_attention_heads"]), (text, text["num_attention_heads"])):
         if part["hidden_size"] % heads:
             faults.append(f"{part['hidden_size']} cannot be shared by {heads} heads")

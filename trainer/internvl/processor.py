@@ -35,8 +35,8 @@ _IMAGE_TOKENS = {
     "start_image_token": "<img>",
     "end_image_token": "</img>",
     "context_image_token": "<IMG_CONTEXT>",
-    # transformers' processor wants one. The original has none, and its vocabulary has no room: a film is pictures.
-    "video_token": "<IMG_CONTEXT>",
+    # transformers' processor wants one. The original has none, and all its embeddings are taken, so an unused one is.
+    "video_token": "<quad>",
 }
 _END = "<|im_end|>"
 _NEEDED = {*_IMAGE_TOKENS.values(), "<|im_start|>", _END}

@@ -9,9 +9,9 @@ Source: src/sentencepiece_model.proto of google/sentencepiece; src/bpe_model.cc 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
@@ -22,6 +22,7 @@ _BPE = 2
 """`TrainerSpec.model_type`; 1 is unigram, 3 words, 4 letters."""
 _NORMAL, _USER_DEFINED = 1, 4
 _SPACE = "\u2581"
+_ALL = 2**31
 
 
 class Pieces(NamedTuple):
@@ -75,6 +76,10 @@ def read_pieces(path: Path) -> Pieces:
 def make_tokenizer(read: Pieces, added: Mapping[int, AddedToken]) -> Tokenizer:
     """The same tokenizer, with the same ids.
 
+    Two texts are cut otherwise than by SentencePiece: where `read` has a prefix or squeezes spaces, as InternLM2's does
+    not, what follows a user-defined piece begins anew; and the name that an added token had before is plain text, where
+    SentencePiece would let a question write ``<|im_start|>`` by its old name.
+
     Args:
         read: the SentencePiece model.
         added: id -> a token that is found whole in a text, in place of the piece of that id or behind all pieces.
@@ -101,9 +106,9 @@ def make_tokenizer(read: Pieces, added: Mapping[int, AddedToken]) -> Tokenizer:
         )
     )
     tokenizer.normalizer = normalizers.Sequence(_normalizers(read))
+    spaces = _ALL if read.squeeze else int(read.prefix)
     tokenizer.decoder = decoders.Sequence(
-        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
-        + ([decoders.Strip(content=" ", left=1)] if read.prefix else [])
+        [decoders.Replace(_SPACE, " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", spaces, 0)]
     )
     own = {
         id_: AddedToken(text, normalized=False, special=False)
@@ -117,7 +122,7 @@ def make_tokenizer(read: Pieces, added: Mapping[int, AddedToken]) -> Tokenizer:
     return tokenizer
 
 
-def _normalizers(read: Pieces) -> Sequence[normalizers.Normalizer]:
+def _normalizers(read: Pieces) -> list[Any]:
     """What SentencePiece does to a text before it looks for pieces, in its order."""
     first = [normalizers.Precompiled(read.charsmap)] if read.charsmap else []
     squeezed = [normalizers.Strip(), normalizers.Replace(Regex(" {2,}"), " ")] if read.squeeze else []

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -259,7 +259,7 @@ def _some(what: str, names: Iterable[str]) -> str | None:
     return f"{len(ordered)} {what} ({', '.join(ordered[:_NAMED])}{more})" if ordered else None
 
 
-def _refuse(path: Path, faults: Iterable[str | None]) -> None | NoReturn:
+def _refuse(path: Path, faults: Iterable[str | None]) -> None:
     told = [fault for fault in faults if fault]
     if told:
         raise ModelError(f"{path}: {'; '.join(told)}; see that it is whole and of one revision")
