@@ -198,7 +198,8 @@ def write(folder: Path, config: dict[str, Any], weights: Weights, shards: int = 
         save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
         return folder
     files = [f"model-{number:05d}-of-{shards:05d}.safetensors" for number in range(1, shards + 1)]
-    where = {name: files[place * shards // len(names)] for place, name in enumerate(names)}
+    sizes = [weights[name].nbytes for name in names]
+    where = {name: files[sum(sizes[:place]) * shards // sum(sizes)] for place, name in enumerate(names)}
     for file in files:
         save_file({n: weights[n] for n in names if where[n] == file}, folder / file, metadata={"format": "pt"})
     (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": where}))

@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from mis_dataset.errors import UsageError
 from tests.made_internvl_chat import SIDE, SIZES, Weights, features, make_config, make_weights, read, write
 from trainer.convert_internvl import convert, restore, tile_grid
-from trainer.models import ModelError
+from trainer.internvl.layout import ConvertError
 from trainer.sidecars import read_sidecar
 
 ORACLE = Path(__file__).parent / "fixtures" / "internvl25"
@@ -192,7 +192,7 @@ def test_settings_that_were_kept_of_another_model_are_not_given_back(converted: 
     other = make_config(SIZES["2B"], TOKENS)
     (tmp_path / "saved" / "original").mkdir()
     (tmp_path / "saved" / "original" / "config.json").write_text(json.dumps(other))
-    with pytest.raises(ModelError, match="of another shape"):
+    with pytest.raises(ConvertError, match="of another shape"):
         restore(tmp_path / "saved", tmp_path / "back")
 
 

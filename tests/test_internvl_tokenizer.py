@@ -29,8 +29,9 @@ from tests.made_internvl_chat import (
 )
 from trainer.convert_internvl import convert, restore
 from trainer.engines.local import respond
+from trainer.internvl.layout import ConvertError
 from trainer.internvl.sentencepiece import make_tokenizer, read_pieces
-from trainer.models import ModelError, control_tokens, load, load_processor
+from trainer.models import control_tokens, load, load_processor
 
 MODEL = train_sentencepiece()
 TEXTS = (
@@ -119,13 +120,13 @@ def test_any_text_has_the_ids_of_sentencepiece(text: str) -> None:
 @pytest.mark.parametrize("end", [0, 1, 40, len(MODEL) // 2, len(MODEL) - 3])
 def test_a_file_that_is_cut_off_is_one_clear_error(end: int, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(MODEL[:end])
-    with pytest.raises(ModelError, match=f"{tmp_path / 'tokenizer.model'}: is no"):
+    with pytest.raises(ConvertError, match=f"{tmp_path / 'tokenizer.model'}: is no"):
         read_pieces(tmp_path / "tokenizer.model")
 
 
 def test_another_kind_of_model_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(train_sentencepiece(model_type="unigram", byte_fallback=False))
-    with pytest.raises(ModelError, match="is no byte-pair encoding"):
+    with pytest.raises(ConvertError, match="is no byte-pair encoding"):
         read_pieces(tmp_path / "tokenizer.model")
 
 
@@ -258,7 +259,7 @@ def broken(original: Path, folder: Path, file: str, change: Any) -> Path:
         (lambda c: c["added_tokens_decoder"].update({"9999": {"content": "<x>"}}), "id"),
         (lambda c: c["added_tokens_decoder"].popitem(), None),
         (lambda c: [t.update(content="<other>") for t in c["added_tokens_decoder"].values() if "CONT" in t["content"]],
-         "'<IMG_CONTEXT>' is missing"),
+         "says no <IMG_CONTEXT>, which prompts need"),
     ],
 )  # fmt: skip
 def test_a_tokenizer_that_is_not_that_of_the_weights_is_refused(
@@ -268,7 +269,7 @@ def test_a_tokenizer_that_is_not_that_of_the_weights_is_refused(
     if said is None:  # the last one, `</box>`, is in no prompt
         assert convert(folder, tmp_path / "native")["written"]
         return
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ConvertError, match=said):
         convert(folder, tmp_path / "native")
     assert not (tmp_path / "native").exists()
 
@@ -280,7 +281,7 @@ def test_tokens_without_an_embedding_are_refused(original: Path, tmp_path: Path)
     fewer = make_config(SIZES["2B" if config["llm_config"]["model_type"] == "internlm2" else "1B"], 200)
     for file in folder.glob("*.safetensors*"):
         file.unlink()
-    with pytest.raises(ModelError, match="has no embedding, of which there are 200"):
+    with pytest.raises(ConvertError, match="has no embedding, of which there are 200"):
         convert(write(folder, fewer, make_weights(fewer)), tmp_path / "native")
 
 
@@ -294,7 +295,7 @@ def test_a_missing_or_broken_file_is_one_clear_error(
     folder = tmp_path / "broken"
     shutil.copytree(original, folder)
     (folder / file).write_bytes(content) if content is not None else (folder / file).unlink()
-    with pytest.raises(ModelError, match=str(folder)):
+    with pytest.raises(ConvertError, match=str(folder)):
         convert(folder, tmp_path / "native")
 
 

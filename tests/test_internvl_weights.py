@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from tests.made_internvl_chat import SIZES, make_config, make_weights, write
 from trainer.convert_internvl import convert, restore
-from trainer.models import ModelError
+from trainer.internvl.layout import ConvertError
 
 TOKENS = 40
 INDEX = "model.safetensors.index.json"
@@ -26,7 +26,7 @@ def original(tmp_path: Path) -> Path:
 
 def refused(folder: Path, *said: str) -> None:
     """That it is refused with these words, and leaves nothing behind."""
-    with pytest.raises(ModelError) as caught:
+    with pytest.raises(ConvertError) as caught:
         convert(folder, folder.with_name("native"), image_token=5)
     for one in said:
         assert one in str(caught.value)
@@ -179,5 +179,5 @@ def test_what_the_native_model_cannot_do_is_refused_by_name(
 
 
 def test_the_way_back_refuses_what_is_no_native_internvl(original: Path, tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="model type 'internvl_chat' is not that of a converted checkpoint"):
+    with pytest.raises(ConvertError, match="model type 'internvl_chat' is not that of a converted checkpoint"):
         restore(original, tmp_path / "back")

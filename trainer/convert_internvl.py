@@ -15,12 +15,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.errors import MISError, UsageError
+from mis_dataset.errors import UsageError
+from mis_dataset.files import write_json
 from mis_dataset.processes import alone
 from trainer.files import ArtefactError, checkpoint_files, read_json
-from trainer.internvl.layout import Layout, layout_of, native_language, native_layout_of, pieces
+from trainer.internvl.config import native_config
+from trainer.internvl.layout import ConvertError, Layout, layout_of, native_layout_of, pieces
 from trainer.internvl.weights import INDEX, Found, check, find_tensors, to_disk, write_shards
-from trainer.models import ModelError
 from trainer.sidecars import is_from, make_sidecar, write_sidecar
 
 TILE = 448
@@ -79,14 +80,14 @@ def convert(source: Path, out: Path, *, image_token: int | None = None, most: in
         What was written: counts of `trainer.internvl.weights.write_shards` and ``written``.
 
     Raises:
-        ModelError: The source is none, is broken, or cannot be converted.
+        ConvertError: The source is none, is broken, or cannot be converted.
         UsageError: `out` holds something else, or lies inside of the source.
     """
     config = _read_config(source)
     layout = layout_of(config, str(Path(source) / "config.json"))
     if image_token is not None and image_token >= layout.vocabulary:
         raise UsageError(f"--image-token-id {image_token}: the model has {layout.vocabulary} tokens, counted from 0")
-    from trainer.internvl.processor import read_tokenizer, write_processor
+    from trainer.internvl.processor import asked_by, read_tokenizer, write_processor
 
     settings = {"to": "native", "image_token_id": image_token, "max_shard_size": most}
 
@@ -94,10 +95,10 @@ def convert(source: Path, out: Path, *, image_token: int | None = None, most: in
         # All that can be refused comes before the weights, which take long.
         found, sized = _found(source, layout, back=False)
         tokenizer = read_tokenizer(source, layout) if image_token is None else None
-        native = _settings(source, config, sized, tokenizer, image_token, _dtype(found))
         counts = write_shards(new, pieces(sized), found, most, back=False)
-        for one in native:
-            one.save_pretrained(new)
+        token, ends = (image_token, _ends(config["llm_config"])) if tokenizer is None else asked_by(tokenizer)
+        write_json(new / "config.json", native_config(config, sized, token, _dtype(found)))
+        write_json(new / "generation_config.json", ends)
         if tokenizer is not None:
             write_processor(new, tokenizer, config, layout.tile_tokens)
         _keep(source, new / ORIGINAL)
@@ -115,20 +116,13 @@ def restore(source: Path, out: Path, *, most: int | None = None) -> dict[str, An
         most: as for `convert`.
 
     Raises:
-        ModelError: as `convert`, or what was kept is of another model.
+        ConvertError: as `convert`, or what was kept is of another model.
         UsageError: as `convert`.
     """
-    from transformers import InternVLConfig
-
-    path = Path(source) / "config.json"
-    family = _read_config(source).get("model_type")
-    if family != "internvl":
-        raise ModelError(f"{path}: model type {family!r} is not that of a converted checkpoint, 'internvl'")
-    with _readable(path):
-        layout = native_layout_of(InternVLConfig.from_pretrained(source), str(path))
+    layout = native_layout_of(_read_config(source), str(Path(source) / "config.json"))
     kept = Path(source) / ORIGINAL
     if kept.is_dir() and replace(layout_of(_read_config(kept), str(kept)), tied=layout.tied) != layout:
-        raise ModelError(f"{kept}: was kept of a model of another shape than {path} says; remove that folder")
+        raise ConvertError(f"{kept}: was kept of a model of another shape than config.json says; remove that folder")
 
     def fill(new: Path) -> dict[str, int]:
         found, sized = _found(source, layout, back=True)
@@ -145,7 +139,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     try:
         return read_json(Path(folder) / "config.json")
     except ArtefactError as error:
-        raise ModelError(f"{folder}: no checkpoint lies there ({error})") from error
+        raise ConvertError(f"{folder}: no checkpoint lies there ({error})") from error
 
 
 def _found(folder: Path, layout: Layout, *, back: bool) -> tuple[dict[str, Found], Layout]:
@@ -161,23 +155,10 @@ def _found(folder: Path, layout: Layout, *, back: bool) -> tuple[dict[str, Found
     return found, sized
 
 
-def _settings(
-    source: Path, config: Mapping[str, Any], layout: Layout, tokenizer: Any, image_token: int | None, dtype: str
-) -> tuple[Any, Any]:
-    """Configuration and ends of generation."""
-    from transformers import GenerationConfig
-
-    from trainer.internvl.config import native_config
-    from trainer.internvl.processor import ends_of, image_token_id
-
-    text = config["llm_config"]
+def _ends(text: Mapping[str, Any]) -> dict[str, int]:
+    """Where a text ends, of a language model whose tokenizer nobody gave."""
     names = ("bos_token_id", "eos_token_id", "pad_token_id")
-    ends = {name: text[name] for name in names if text.get(name) is not None}
-    if tokenizer is not None:
-        ends, image_token = ends_of(tokenizer), image_token_id(tokenizer)
-    with _readable(Path(source) / "config.json"):
-        native = native_config(config, layout, native_language(layout.language), image_token, dtype)
-        return native, GenerationConfig(**ends)
+    return {name: text[name] for name in names if text.get(name) is not None}
 
 
 def _dtype(found: Mapping[str, Found]) -> str:
@@ -186,18 +167,6 @@ def _dtype(found: Mapping[str, Found]) -> str:
     for one in found.values():
         sizes[one.dtype] += one.size
     return _DTYPES[sizes.most_common(1)[0][0]]
-
-
-@contextmanager
-def _readable(path: Path) -> Iterator[None]:
-    """Whatever transformers raises at the settings of a file that may come from anywhere is that file's fault."""
-    try:
-        yield
-    except MISError:
-        raise
-    except Exception as error:
-        found = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise ModelError(f"{path}: cannot be read ({found[:300]}); fetch it again") from error
 
 
 def _keep(source: Path, folder: Path) -> None:

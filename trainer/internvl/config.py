@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from transformers import AutoConfig, InternVLConfig, InternVLVisionConfig
-
-from trainer.internvl.layout import Layout
+from trainer.internvl.layout import Layout, native_language
 
 _SAME_VISION = (
     *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_channels", "patch_size"),
@@ -22,48 +20,53 @@ _SLIDING = ("use_sliding_window", "sliding_window", "max_window_layers")
 """Of Qwen2 alone."""
 
 
-def native_config(
-    config: Mapping[str, Any], layout: Layout, language: str, image_token: int | None, dtype: str
-) -> InternVLConfig:
-    """The native configuration, which computes what the original does.
+def native_config(config: Mapping[str, Any], layout: Layout, image_token: int | None, dtype: str) -> dict[str, Any]:
+    """The native ``config.json``, of a model that computes what the original does.
 
     Args:
         config: of the original, checked by `trainer.internvl.layout.layout_of`.
         layout: of its tensors.
-        language: ``model_type`` of its language model in transformers.
         image_token: id that stands for a token of a picture.
         dtype: number format of the weights, e.g. ``bfloat16``.
     """
     vision, text = config["vision_config"], config["llm_config"]
-    tower = InternVLVisionConfig(
-        **{name: vision[name] for name in _SAME_VISION if name in vision},
-        attention_bias=layout.tower_bias,
-        use_qk_norm=layout.tower_qk_norm,
-        projection_dropout=vision.get("dropout", 0.0),
-        layer_scale_init_value=vision.get("initializer_factor", 0.1),
+    tower = {name: vision[name] for name in _SAME_VISION if name in vision} | {
+        "model_type": "internvl_vision",
+        "image_size": [vision["image_size"]] * 2,
+        "patch_size": [vision["patch_size"]] * 2,
+        "attention_bias": layout.tower_bias,
+        "use_qk_norm": layout.tower_qk_norm,
+        "projection_dropout": vision.get("dropout", 0.0),
+        "layer_scale_init_value": vision.get("initializer_factor", 0.1),
         # The original takes the last layer as it is, and adds its learnt positions.
-        use_mean_pooling=True,
-        use_absolute_position_embeddings=True,
-    )
+        "use_mean_pooling": True,
+        "use_absolute_position_embeddings": True,
+    }
+    language = native_language(layout.language)
     own = {"attention_bias": layout.bias} if language == "llama" else {n: text[n] for n in _SLIDING if n in text}
-    spoken = AutoConfig.for_model(
-        language,
-        **{name: text[name] for name in _SAME_TEXT if name in text},
-        **own,
-        rope_parameters=_rope(text),
-        tie_word_embeddings=layout.tied,
+    spoken = (
+        {name: text[name] for name in _SAME_TEXT if name in text}
+        | own
+        | {
+            "model_type": language,
+            "rope_parameters": _rope(text),
+            "tie_word_embeddings": layout.tied,
+        }
     )
-    native = InternVLConfig(
-        vision_config=tower,
-        text_config=spoken,
-        image_token_id=image_token,
-        image_seq_length=layout.tile_tokens,
-        downsample_ratio=config["downsample_ratio"],
-        tie_word_embeddings=layout.tied,
-    )
-    native.architectures = ["InternVLForConditionalGeneration"]
-    native.dtype = dtype
-    return native
+    return {
+        "architectures": ["InternVLForConditionalGeneration"],
+        "model_type": "internvl",
+        "dtype": dtype,
+        "image_token_id": image_token,
+        "image_seq_length": layout.tile_tokens,
+        "downsample_ratio": config["downsample_ratio"],
+        "projector_hidden_act": "gelu",
+        "vision_feature_layer": -1,
+        "vision_feature_select_strategy": "default",
+        "tie_word_embeddings": layout.tied,
+        "text_config": spoken,
+        "vision_config": tower,
+    }
 
 
 def _rope(text: Mapping[str, Any]) -> dict[str, Any]:

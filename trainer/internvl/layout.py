@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from trainer.models import ModelError
+from mis_dataset.errors import MISError
 
 TEMPLATE = "internvl2_5"
 """The one conversation template that InternVL2.5 has in all sizes."""
@@ -46,6 +46,10 @@ _LANGUAGE_COUNTS = (
 _LANGUAGE = ("hidden_act", "rms_norm_eps", "rope_theta")
 _QK_NORM_EPS = 1e-6
 """Of the native tower's norms of queries and keys, whatever `layer_norm_eps` is."""
+
+
+class ConvertError(MISError):
+    """A checkpoint cannot be converted; the message says which file, what was found and what to do."""
 
 
 class Piece(NamedTuple):
@@ -121,14 +125,14 @@ def layout_of(config: Mapping[str, Any], name: str) -> Layout:
         name: of that file, for errors.
 
     Raises:
-        ModelError: It is no InternVL2.5, or asks for what the native model cannot do; every fault is named.
+        ConvertError: It is no InternVL2.5, or asks for what the native model cannot do; every fault is named.
     """
     family = config.get("model_type")
     if family != "internvl_chat":
-        raise ModelError(f"{name}: model type {family!r} is not that of an original InternVL2.5, 'internvl_chat'")
+        raise ConvertError(f"{name}: model type {family!r} is not that of an original InternVL2.5, 'internvl_chat'")
     faults = _faults(config)
     if faults:
-        raise ModelError(f"{name}: {'; '.join(faults)}; only InternVL2.5 as it was published is converted")
+        raise ConvertError(f"{name}: {'; '.join(faults)}; only InternVL2.5 as it was published is converted")
     vision, text = config["vision_config"], config["llm_config"]
     return Layout(
         language=text["model_type"],
@@ -153,41 +157,47 @@ def layout_of(config: Mapping[str, Any], name: str) -> Layout:
     )
 
 
-def native_layout_of(config: Any, name: str) -> Layout:
+def native_layout_of(config: Mapping[str, Any], name: str) -> Layout:
     """The layout of a native checkpoint.
 
     Args:
-        config: its `transformers.InternVLConfig`.
-        name: of its file, for errors.
+        config: its ``config.json``.
+        name: of that file, for errors.
 
     Raises:
-        ModelError: Its language model is neither Llama nor Qwen2.
+        ConvertError: It is no native InternVL, or its language model is neither Llama nor Qwen2.
     """
-    vision, text = config.vision_config, config.text_config
+    family = config.get("model_type")
+    if family != "internvl":
+        raise ConvertError(f"{name}: model type {family!r} is not that of a converted checkpoint, 'internvl'")
     languages = {native: original for original, native in _LANGUAGES.items()}
-    if text.model_type not in languages:
-        raise ModelError(f"{name}: its language model is {text.model_type!r}, no InternVL2.5 has that")
-    return Layout(
-        language=languages[text.model_type],
-        width=text.hidden_size,
-        layers=text.num_hidden_layers,
-        heads=text.num_attention_heads,
-        kv_heads=text.num_key_value_heads,
-        inner=text.intermediate_size,
-        vocabulary=text.vocab_size,
-        bias=bool(getattr(text, "attention_bias", False)),
-        tied=config.tie_word_embeddings,
-        tower_width=vision.hidden_size,
-        tower_layers=vision.num_hidden_layers,
-        tower_inner=vision.intermediate_size,
-        patches=(vision.image_size[0] // vision.patch_size[0]) ** 2,
-        patch=vision.patch_size[0],
-        channels=vision.num_channels,
-        tower_bias=vision.attention_bias,
-        tower_qk_norm=vision.use_qk_norm,
-        tower_norm_bias=vision.norm_type == "layer_norm",
-        shuffle=int(1 / config.downsample_ratio) ** 2,
-    )
+    try:
+        vision, text = config["vision_config"], config["text_config"]
+        if text["model_type"] not in languages:
+            raise ConvertError(f"{name}: its language model is {text['model_type']!r}, no InternVL2.5 has that")
+        return Layout(
+            language=languages[text["model_type"]],
+            width=text["hidden_size"],
+            layers=text["num_hidden_layers"],
+            heads=text["num_attention_heads"],
+            kv_heads=text["num_key_value_heads"],
+            inner=text["intermediate_size"],
+            vocabulary=text["vocab_size"],
+            bias=bool(text.get("attention_bias", False)),
+            tied=bool(config["tie_word_embeddings"]),
+            tower_width=vision["hidden_size"],
+            tower_layers=vision["num_hidden_layers"],
+            tower_inner=vision["intermediate_size"],
+            patches=(vision["image_size"][0] // vision["patch_size"][0]) ** 2,
+            patch=vision["patch_size"][0],
+            channels=vision["num_channels"],
+            tower_bias=vision["attention_bias"],
+            tower_qk_norm=vision["use_qk_norm"],
+            tower_norm_bias=vision["norm_type"] == "layer_norm",
+            shuffle=int(1 / config["downsample_ratio"]) ** 2,
+        )
+    except (KeyError, TypeError, ZeroDivisionError) as error:
+        raise ConvertError(f"{name}: says no sizes of an InternVL ({error!r}); copy or make it anew") from error
 
 
 def native_language(language: str) -> str:

@@ -19,18 +19,20 @@ from typing import TYPE_CHECKING, Any
 
 from tokenizers import AddedToken
 
+from mis_dataset.files import write_json, write_text
 from trainer.files import ArtefactError, read_json
-from trainer.internvl.layout import Layout
+from trainer.internvl.layout import ConvertError, Layout
 from trainer.internvl.sentencepiece import make_tokenizer, read_pieces
-from trainer.models import ModelError
 
 if TYPE_CHECKING:
-    from transformers import InternVLProcessor, PreTrainedTokenizerBase
+    from transformers import PreTrainedTokenizerBase
 
 SYSTEM = "你是书生·万象，英文名是InternVL，是由上海人工智能实验室、清华大学及多家合作单位联合开发的多模态大语言模型。"
 """Its system message, where a conversation begins with none."""
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MEAN, _STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 """Of ImageNet."""
+_BICUBIC = 3
+"""As Pillow counts its filters."""
 _IMAGE_TOKENS = {
     "start_image_token": "<img>",
     "end_image_token": "</img>",
@@ -55,79 +57,72 @@ def read_tokenizer(source: Path, layout: Layout) -> PreTrainedTokenizerBase:
     """The tokenizer of an original, with the ids that it has there; no code of its folder is run.
 
     Raises:
-        ModelError: Files are missing or broken, an id would change or has no embedding, or a token that prompts need
+        ConvertError: Files are missing or broken, an id would change or has no embedding, or a token that prompts need
             is not there.
     """
     try:
         settings = read_json(source / "tokenizer_config.json")
         added = {int(id_): _added(token) for id_, token in settings["added_tokens_decoder"].items()}
     except (ArtefactError, KeyError, ValueError, TypeError, AttributeError) as error:
-        raise ModelError(
+        raise ConvertError(
             f"{source / 'tokenizer_config.json'}: says no added_tokens_decoder ({error}); fetch the tokenizer's files, "
             "or convert with --weights-only"
         ) from error
+    missing = sorted(_NEEDED - {token.content for token in added.values()})
+    if missing:
+        raise ConvertError(f"{source / 'tokenizer_config.json'}: says no {', '.join(missing)}, which prompts need")
     make = _internlm2 if layout.language == "internlm2" else _qwen2
     tokenizer = make(source, settings, added)
     faults = [f"{token.content!r} has id {id_}" for id_, token in added.items() if _id(tokenizer, token) != id_]
-    faults += [f"{token!r} is missing" for token in sorted(_NEEDED - tokenizer.get_vocab().keys())]
     most = max(tokenizer.get_vocab().values())
     if most >= layout.vocabulary:
         faults.append(f"id {most} has no embedding, of which there are {layout.vocabulary}")
     if faults:
-        raise ModelError(f"{source}: its tokenizer is not that of its weights: {'; '.join(faults[:5])}")
+        raise ConvertError(f"{source}: its tokenizer is not that of its weights: {'; '.join(faults[:5])}")
     return tokenizer
 
 
-def write_processor(
-    out: Path, tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any], tile_tokens: int
-) -> InternVLProcessor:
+def write_processor(out: Path, tokenizer: PreTrainedTokenizerBase, config: Mapping[str, Any], tile_tokens: int) -> None:
     """Writes tokenizer and processor beside the weights.
+
+    The processor is written as JSON, since transformers' own class would load torch, and with it half a gigabyte.
 
     Args:
         out: the folder.
         tokenizer: as `read_tokenizer` gives it.
         config: ``config.json`` of the original, whose tiles it shall have.
         tile_tokens: how many tokens a tile becomes.
-
-    Returns:
-        The processor, as it can be read again.
     """
-    from transformers import AutoTokenizer, GotOcr2ImageProcessor, InternVLProcessor, InternVLVideoProcessor
-
     tokenizer.save_pretrained(out)
-    # Read back with the image tokens named: the processor asks its tokenizer for them by name.
-    tokenizer = AutoTokenizer.from_pretrained(out, extra_special_tokens=_IMAGE_TOKENS, trust_remote_code=False)
-    vision = config["vision_config"]
-    size = {"height": vision["image_size"], "width": vision["image_size"]}
-    look = {"size": size, "image_mean": list(_MEAN), "image_std": list(_STD)}
-    processor = InternVLProcessor(
-        image_processor=GotOcr2ImageProcessor(
-            **look,
-            crop_to_patches=True,
-            min_patches=1,
-            max_patches=config["max_dynamic_patch"] if config["dynamic_image_size"] else 1,
-        ),
-        tokenizer=tokenizer,
-        video_processor=InternVLVideoProcessor(**look),
-        image_seq_length=tile_tokens,
-        chat_template=("{{ bos_token }}" if tokenizer.bos_token else "") + _CHAT_TEMPLATE.replace("%s", SYSTEM),
-    )
-    processor.save_pretrained(out)
-    return processor
-
-
-def ends_of(tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
-    """Settings of generation: a response ends with ``<|im_end|>``, whatever ends a text."""
-    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
-    return {name: id_ for name, id_ in ids.items() if id_ is not None} | {
-        "eos_token_id": tokenizer.convert_tokens_to_ids(_END)
+    side = config["vision_config"]["image_size"]
+    look = {"size": {"height": side, "width": side}, "image_mean": _MEAN, "image_std": _STD, "resample": _BICUBIC}
+    look |= dict.fromkeys(("do_convert_rgb", "do_resize", "do_rescale", "do_normalize"), True)
+    tiles = {
+        "image_processor_type": "GotOcr2ImageProcessor",
+        "crop_to_patches": True,
+        "min_patches": 1,
+        "max_patches": config["max_dynamic_patch"] if config["dynamic_image_size"] else 1,
     }
+    processor = {
+        "processor_class": "InternVLProcessor",
+        "image_processor": look | tiles,
+        "video_processor": look | {"video_processor_type": "InternVLVideoProcessor"},
+        "image_seq_length": tile_tokens,
+    }
+    write_json(out / "processor_config.json", processor)
+    first = "{{ bos_token }}" if tokenizer.bos_token else ""
+    write_text(out / "chat_template.jinja", first + _CHAT_TEMPLATE.replace("%s", SYSTEM))
 
 
-def image_token_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id that stands for a token of a picture."""
-    id_: int = tokenizer.convert_tokens_to_ids("<IMG_CONTEXT>")
-    return id_
+def asked_by(tokenizer: PreTrainedTokenizerBase) -> tuple[int, dict[str, int]]:
+    """The id that stands for a token of a picture, and settings of generation.
+
+    A response ends with ``<|im_end|>``, whatever ends a text.
+    """
+    ids = {"bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    ends = {name: id_ for name, id_ in ids.items() if id_ is not None}
+    token, end = tokenizer.convert_tokens_to_ids(["<IMG_CONTEXT>", _END])
+    return token, ends | {"eos_token_id": end}
 
 
 def _internlm2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken]) -> PreTrainedTokenizerBase:
@@ -144,6 +139,7 @@ def _internlm2(source: Path, settings: dict[str, Any], added: dict[int, AddedTok
         model_max_length=settings.get("model_max_length"),
         clean_up_tokenization_spaces=False,
         padding_side="left",
+        extra_special_tokens=_IMAGE_TOKENS,
     )
     return tokenizer
 
@@ -153,7 +149,7 @@ def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken])
 
     missing = [name for name in ("vocab.json", "merges.txt") if not (source / name).is_file()]
     if missing:
-        raise ModelError(f"{source}: {missing[0]} is missing; fetch the tokenizer's files, or use --weights-only")
+        raise ConvertError(f"{source}: {missing[0]} is missing; fetch the tokenizer's files, or use --weights-only")
     try:
         tokenizer: PreTrainedTokenizerBase = Qwen2Tokenizer(
             vocab=str(source / "vocab.json"),
@@ -166,10 +162,11 @@ def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken])
             model_max_length=settings.get("model_max_length"),
             clean_up_tokenization_spaces=False,
             padding_side="left",
+            extra_special_tokens=_IMAGE_TOKENS,
         )
     # What tokenizers raises at a broken file is a plain Exception.
     except Exception as error:
-        raise ModelError(f"{source}: vocab.json or merges.txt is broken ({error}); fetch them again") from error
+        raise ConvertError(f"{source}: vocab.json or merges.txt is broken ({error}); fetch them again") from error
     return tokenizer
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, normalizers
 from tokenizers.models import BPE
 
-from trainer.models import ModelError
+from trainer.internvl.layout import ConvertError
 
 _BPE = 2
 """`TrainerSpec.model_type`; 1 is unigram, 3 words, 4 letters."""
@@ -49,7 +49,7 @@ def read_pieces(path: Path) -> Pieces:
     """Reads a ``tokenizer.model``.
 
     Raises:
-        ModelError: It is none, is cut off, or is not byte-pair encoding.
+        ConvertError: It is none, is cut off, or is not byte-pair encoding.
     """
     try:
         model = list(_fields(path.read_bytes()))
@@ -67,9 +67,9 @@ def read_pieces(path: Path) -> Pieces:
             squeeze=bool(normalizer.get(4, 1)),
         )
     except (OSError, ValueError, IndexError, struct.error) as error:
-        raise ModelError(f"{path}: is no SentencePiece model ({error}); fetch it again") from error
+        raise ConvertError(f"{path}: is no SentencePiece model ({error}); fetch it again") from error
     if trainer.get(3, 1) != _BPE or not normalizer.get(5, 1) or trainer.get(24, 0):
-        raise ModelError(f"{path}: is no byte-pair encoding with spaces before words, as that of InternLM2")
+        raise ConvertError(f"{path}: is no byte-pair encoding with spaces before words, as that of InternLM2")
     return read
 
 
@@ -85,9 +85,9 @@ def make_tokenizer(read: Pieces, added: Mapping[int, AddedToken]) -> Tokenizer:
         added: id -> a token that is found whole in a text, in place of the piece of that id or behind all pieces.
 
     Raises:
-        ModelError: An added token would get another id.
+        ConvertError: An added token would get another id.
     """
-    from transformers.convert_slow_tokenizer import generate_merges
+    from transformers.tokenization_utils_base import generate_merges
 
     names = {id_: added[id_].content if id_ in added else text for id_, (text, _, _) in enumerate(read.pieces)}
     vocabulary = {text: id_ for id_, text in names.items()}
@@ -118,7 +118,7 @@ def make_tokenizer(read: Pieces, added: Mapping[int, AddedToken]) -> Tokenizer:
     for id_, token in sorted({**own, **added}.items()):
         tokenizer.add_special_tokens([token]) if token.special else tokenizer.add_tokens([token])
         if tokenizer.token_to_id(token.content) != id_:
-            raise ModelError(f"added token {token.content!r} cannot have the id {id_}; ids must follow one another")
+            raise ConvertError(f"added token {token.content!r} cannot have the id {id_}; ids must follow one another")
     return tokenizer
 
 

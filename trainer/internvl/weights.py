@@ -1,6 +1,10 @@
-"""The shards of one layout -> those of the other, one after the other; no more than a shard is in memory.
+"""The shards of one layout -> those of the other, by ranges of bytes.
 
-Tensors are read by `safetensors` alone. A file of another format could run code when it is read, so none is.
+Layouts differ in the names of tensors and in which rows lie together, so what is written is made of ranges of what is
+read: no weight becomes a number, and no more than `_CHUNK` bytes are in memory. Only safetensors are read; a file of
+another format could run code when it is.
+
+Source: the format is 8 bytes of length, a JSON header and the tensors, see github.com/huggingface/safetensors.
 """
 
 from __future__ import annotations
@@ -10,22 +14,20 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from tqdm.auto import tqdm
 
 from mis_dataset.files import write_json
 from trainer.files import read_text
-from trainer.internvl.layout import Piece
-from trainer.models import ModelError
+from trainer.internvl.layout import ConvertError, Piece
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
 _NAMED = 5
+_CHUNK = 16 * 2**20
 
 
 class Found(NamedTuple):
@@ -33,39 +35,54 @@ class Found(NamedTuple):
 
     Attributes:
         file: the shard that holds it.
+        start: its first byte there.
+        size: its bytes.
         shape: its shape.
         dtype: ``F32``, ``BF16`` or ``F16``, as safetensors says it.
     """
 
     file: Path
+    start: int
+    size: int
     shape: tuple[int, ...]
     dtype: str
+
+
+class Target(NamedTuple):
+    """One tensor that is to be written.
+
+    Attributes:
+        name: its name.
+        shape: its shape.
+        dtype: as of what it is made of.
+        ranges: file, first byte and bytes of what it is made of, in order.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    ranges: list[tuple[Path, int, int]]
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return torch.Size(self.shape).numel() * _BYTES.get(self.dtype, 0)
+        return sum(size for _, _, size in self.ranges)
 
 
 def find_tensors(folder: Path) -> dict[str, Found]:
     """Name -> tensor of a checkpoint, from the headers of its shards; no weight is read.
 
     Raises:
-        ModelError: There are no safetensors, the index is broken or names what is not there or lies outside of the
+        ConvertError: There are no safetensors, the index is broken or names what is not there or lies outside of the
             folder, a shard is cut off, or a tensor is in two of them.
     """
     files = _shards(folder)
     found: dict[str, Found] = {}
     twice: list[str] = []
     for file in sorted(set(files.values())) if files else [folder / SINGLE]:
-        try:
-            with safe_open(file, "pt") as shard:
-                for name in shard.keys():  # noqa: SIM118 (a shard is no dict)
-                    part = shard.get_slice(name)
-                    twice += [name] if name in found else []
-                    found[name] = Found(file, tuple(part.get_shape()), part.get_dtype())
-        except (SafetensorError, OSError) as error:
-            raise ModelError(f"{file}: is cut off, or no safetensors ({error}); fetch it again") from error
+        for name, one in _header(file).items():
+            twice += [name] if name in found else []
+            found[name] = one
     faults = [_some("tensors are in two shards", twice)]
     if files:
         faults.append(_some("tensors of the index are not in its shards", files.keys() - found.keys()))
@@ -91,7 +108,7 @@ def check(
         together: names of tensors that become one.
 
     Raises:
-        ModelError: Some are missing, unknown, of another shape, or hold no floating-point numbers; it names them all.
+        ConvertError: Some are missing, unknown, of another shape, or hold no floating-point numbers; it names them all.
     """
     shapes = [
         f"{name} is {list(found[name].shape)}, not {list(shape)}"
@@ -112,20 +129,32 @@ def check(
     )
 
 
-def split(piece: Piece, tensor: torch.Tensor) -> list[torch.Tensor]:
-    """A tensor of the original -> its native ones, without a copy where that is possible."""
-    if len(piece.natives) == 1:
-        return [tensor]
-    grouped = tensor.view(piece.groups, sum(piece.rows), *piece.shape[1:])
-    return [part.reshape(-1, *piece.shape[1:]).contiguous() for part in grouped.split(piece.rows, dim=1)]
+def targets(piece: Piece, found: Mapping[str, Found], *, back: bool) -> list[Target]:
+    """What a piece becomes in the other layout: one tensor or three, or, where three were apart, one.
 
-
-def join(piece: Piece, tensors: Sequence[torch.Tensor]) -> torch.Tensor:
-    """Native tensors -> that of the original; undoes `split`."""
-    if len(piece.natives) == 1:
-        return tensors[0]
-    parts = [part.view(piece.groups, -1, *piece.shape[1:]) for part in tensors]
-    return torch.cat(parts, dim=1).view(piece.shape)
+    Args:
+        piece: of the table of both layouts.
+        found: the tensors that are there, checked.
+        back: from native to original.
+    """
+    if back:
+        parts = [found[name] for name in piece.natives]
+        row = parts[0].size // parts[0].shape[0]
+        ranges = [
+            (one.file, one.start + group * rows * row, rows * row)
+            for group in range(piece.groups)
+            for one, rows in zip(parts, piece.rows, strict=True)
+        ]
+        return [Target(piece.original, piece.shape, parts[0].dtype, ranges)]
+    whole = found[piece.original]
+    row = whole.size // whole.shape[0]
+    made, before = [], 0
+    for (name, shape), rows in zip(piece.native_shapes().items(), piece.rows, strict=True):
+        places = [group * sum(piece.rows) + before for group in range(piece.groups)]
+        ranges = [(whole.file, whole.start + place * row, rows * row) for place in places]
+        made.append(Target(name, shape, whole.dtype, ranges))
+        before += rows
+    return made
 
 
 def write_shards(
@@ -137,11 +166,14 @@ def write_shards(
         out: an empty folder.
         pieces: all tensors, as `trainer.internvl.layout.pieces` gives them.
         found: those that are there, checked.
-        most: bytes of a shard, which one tensor alone may exceed; None: the shards of the source.
+        most: bytes of a shard, which what one tensor becomes may exceed; None: the shards of the source.
         back: from native to original.
 
     Returns:
         Counts: ``tensors`` and ``bytes`` of the weights, and ``shards``.
+
+    Raises:
+        ConvertError: A shard became shorter meanwhile.
     """
     plan = _plan(pieces, found, most, back=back)
     names = [f"model-{number:05d}-of-{len(plan):05d}.safetensors" for number in range(1, len(plan) + 1)]
@@ -149,13 +181,9 @@ def write_shards(
     index: dict[str, str] = {}
     size = 0
     for name, part in zip(names, tqdm(plan, desc="convert", unit="shard"), strict=True):
-        with ExitStack() as opened:
-            tensors = _read(part, found, opened, back=back)
-            size += sum(tensor.nbytes for tensor in tensors.values())
-            index |= dict.fromkeys(tensors, name)
-            save_file(tensors, out / name, metadata={"format": "pt"})
-            del tensors
-        to_disk(out / name)
+        _write_shard(out / name, part)
+        index |= {one.name: name for one in part}
+        size += sum(one.size for one in part)
     if len(plan) > 1:
         write_json(out / INDEX, {"metadata": {"total_size": size}, "weight_map": dict(sorted(index.items()))})
     return {"tensors": len(index), "bytes": size, "shards": len(plan)}
@@ -178,16 +206,16 @@ def _shards(folder: Path) -> dict[str, Path]:
     if not path.is_file():
         pickles = sorted(file.name for file in folder.glob("pytorch_model*.bin"))
         if pickles:
-            raise ModelError(
+            raise ConvertError(
                 f"{folder}: its weights are a pickle ({pickles[0]}), which can run code when it is read; take a "
                 "revision that has *.safetensors, or turn it into those where you trust it"
             )
-        raise ModelError(f"{folder}: no weights lie there ({SINGLE} or {INDEX}); fetch it again")
+        raise ConvertError(f"{folder}: no weights lie there ({SINGLE} or {INDEX}); fetch it again")
     try:
         index = json.loads(read_text(path), object_pairs_hook=_once)["weight_map"]
         named = {str(file) for file in index.values()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ModelError(f"{path}: is no index of shards ({error}); fetch it again") from error
+        raise ConvertError(f"{path}: is no index of shards ({error}); fetch it again") from error
     outside = [file for file in named if Path(file).name != file or not file.endswith(".safetensors")]
     missing = [file for file in named - set(outside) if not (folder / file).is_file()]
     _refuse(
@@ -210,46 +238,67 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _plan(pieces: Sequence[Piece], found: Mapping[str, Found], most: int | None, *, back: bool) -> list[list[Piece]]:
-    """Which pieces a shard holds: those of a shard of the source, or as many as there is room for."""
+def _header(file: Path) -> dict[str, Found]:
+    """The tensors of a shard; `safetensors` checks that they fill the file and do not overlap."""
+    try:
+        with safe_open(file, "np"), file.open("rb") as opened:
+            length = int.from_bytes(opened.read(8), "little")
+            header = json.loads(opened.read(length), object_pairs_hook=_once)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ConvertError(f"{file}: is cut off, or no safetensors ({error}); fetch it again") from error
+    header.pop("__metadata__", None)
+    found = {}
+    for name, one in header.items():
+        first, end = one["data_offsets"]
+        found[name] = Found(file, 8 + length + first, end - first, tuple(one["shape"]), one["dtype"])
+    return found
+
+
+def _plan(pieces: Sequence[Piece], found: Mapping[str, Found], most: int | None, *, back: bool) -> list[list[Target]]:
+    """Which tensors a shard holds: those of a shard of the source, or as many as there is room for."""
 
     def first(piece: Piece) -> Path:
         return found[piece.natives[0] if back else piece.original].file
 
     ordered = sorted(pieces, key=first)
-    plan: list[list[Piece]] = []
+    plan: list[list[Target]] = []
     held = 0
     for place, piece in enumerate(ordered):
-        size = sum(found[name].size for name in (piece.natives if back else (piece.original,)))
+        made = targets(piece, found, back=back)
+        size = sum(one.size for one in made)
         full = held + size > most if most else first(piece) != first(ordered[place - 1])
         if not plan or full:
             plan.append([])
             held = 0
-        plan[-1].append(piece)
+        plan[-1] += made
         held += size
     return plan
 
 
-def _read(
-    part: Iterable[Piece], found: Mapping[str, Found], opened: ExitStack, *, back: bool
-) -> dict[str, torch.Tensor]:
-    """Tensors of a shard to be written, mostly views of the files, which stay mapped while `opened` lasts."""
-    shards: dict[Path, Any] = {}
+def _write_shard(path: Path, part: Sequence[Target]) -> None:
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for one in part:
+        header[one.name] = {"dtype": one.dtype, "shape": one.shape, "data_offsets": (end, end + one.size)}
+        end += one.size
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that every number lies where a processor can read it at once
+    with ExitStack() as opened, path.open("wb") as out:
+        files = {file: opened.enter_context(file.open("rb")) for file in {one[0] for t in part for one in t.ranges}}
+        out.write(len(text).to_bytes(8, "little") + text)
+        for file, start, size in (one for target in part for one in target.ranges):
+            files[file].seek(start)
+            _copy(files[file], out, size)
+    to_disk(path)
 
-    def get(name: str) -> torch.Tensor:
-        file = found[name].file
-        if file not in shards:
-            shards[file] = opened.enter_context(safe_open(file, "pt"))
-        tensor: torch.Tensor = shards[file].get_tensor(name)
-        return tensor
 
-    tensors: dict[str, torch.Tensor] = {}
-    for piece in part:
-        if back:
-            tensors[piece.original] = join(piece, [get(name) for name in piece.natives])
-        else:
-            tensors |= zip(piece.natives, split(piece, get(piece.original)), strict=True)
-    return tensors
+def _copy(file: BinaryIO, out: BinaryIO, size: int) -> None:
+    while size:
+        content = file.read(min(size, _CHUNK))
+        if not content:
+            raise ConvertError(f"{file.name}: became shorter while it was read; fetch it again")
+        out.write(content)
+        size -= len(content)
 
 
 def _some(what: str, names: Iterable[str]) -> str | None:
@@ -262,5 +311,5 @@ def _some(what: str, names: Iterable[str]) -> str | None:
 def _refuse(path: Path, faults: Iterable[str | None]) -> None:
     told = [fault for fault in faults if fault]
     if told:
-        raise ModelError(f"{path}: {'; '.join(told)}; see that it is whole and of one revision")
+        raise ConvertError(f"{path}: {'; '.join(told)}; see that it is whole and of one revision")
     return None
