@@ -2,7 +2,7 @@
 
     .venv/bin/python -m benchmarks.converting [--layers 12]
 
-Makes a random InternVL2.5 of the widths of 2B (12 layers in three shards, 1.8 GB) and converts it in a process of its
+Makes a random InternVL2.5 of the widths of 2B (12 layers in three shards, 2.1 GB) and converts it in a process of its
 own; theirs is what a user would write, and what transformers' script for InternVL3 does: all tensors into memory, then
 all of the other layout, then saved. Peak memory is what the system says of either process, pages of mapped files
 counted. Prints one line of JSON; what it must be stands in ``benchmarks/converting_bars.toml``.

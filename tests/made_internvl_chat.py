@@ -49,29 +49,6 @@ SIZES = {
 
 def make_config(size: Size, vocabulary: int) -> dict[str, Any]:
     """A ``config.json`` as it was published, without what transformers adds to every one."""
-    text: dict[str, Any] = {
-        "architectures": [{"internlm2": "InternLM2ForCausalLM", "qwen2": "Qwen2ForCausalLM"}[size.language]],
-        "model_type": size.language,
-        "vocab_size": vocabulary,
-        "hidden_size": WIDTH,
-        "intermediate_size": INNER,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
-        "hidden_act": "silu",
-        "max_position_embeddings": 256,
-        "initializer_range": 0.02,
-        "rms_norm_eps": 1e-05 if size.language == "internlm2" else 1e-06,
-        "rope_theta": 1000000,
-        "tie_word_embeddings": False,
-        "torch_dtype": "bfloat16",
-    }
-    if size.language == "internlm2":
-        text |= {"bias": False, "rope_scaling": {"type": "dynamic", "factor": 2.0}, "attn_implementation": "eager"}
-        text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
-    else:
-        text |= {"use_sliding_window": False, "sliding_window": 128, "max_window_layers": 1, "attention_dropout": 0.0}
-        text |= {"rope_scaling": None, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
     vision = {
         "architectures": ["InternVisionModel"],
         "model_type": "intern_vit_6b",
@@ -113,8 +90,35 @@ def make_config(size: Size, vocabulary: int) -> dict[str, Any]:
         "torch_dtype": "bfloat16",
         "tie_word_embeddings": False,
         "vision_config": vision,
-        "llm_config": text,
+        "llm_config": _make_text(size.language, vocabulary),
     }
+
+
+def _make_text(language: str, vocabulary: int) -> dict[str, Any]:
+    text: dict[str, Any] = {
+        "architectures": [{"internlm2": "InternLM2ForCausalLM", "qwen2": "Qwen2ForCausalLM"}[language]],
+        "model_type": language,
+        "vocab_size": vocabulary,
+        "hidden_size": WIDTH,
+        "intermediate_size": INNER,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "hidden_act": "silu",
+        "max_position_embeddings": 256,
+        "initializer_range": 0.02,
+        "rms_norm_eps": 1e-05 if language == "internlm2" else 1e-06,
+        "rope_theta": 1000000,
+        "tie_word_embeddings": False,
+        "torch_dtype": "bfloat16",
+    }
+    if language == "internlm2":
+        text |= {"bias": False, "rope_scaling": {"type": "dynamic", "factor": 2.0}, "attn_implementation": "eager"}
+        text |= {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
+    else:
+        text |= {"use_sliding_window": False, "sliding_window": 128, "max_window_layers": 1, "attention_dropout": 0.0}
+        text |= {"rope_scaling": None, "bos_token_id": 0, "eos_token_id": 1, "pad_token_id": None}
+    return text
 
 
 def make_shapes(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:

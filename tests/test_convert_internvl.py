@@ -251,4 +251,4 @@ def test_tiles_are_the_originals_where_pillow_resizes(name: str) -> None:
 
 def test_tiles_are_others_where_torchvision_resizes() -> None:
     differences = [float(np.abs(tiles_of(name, "torchvision") - PICTURES[name].numpy()).max()) for name in CUT]
-    assert 1e-3 < max(differences) < 0.2
+    assert 1e-3 < max(differences) < 0.02  # one of 255 levels

@@ -58,15 +58,12 @@ CLASS = "vision_model.embeddings.class_embedding"
 
 
 def test_missing_and_unknown_tensors_and_wrong_shapes_are_named_in_one_error(original: Path) -> None:
-    norms = [f"vision_model.encoder.layers.{number}.{one}.weight" for number in (0, 1) for one in ("norm1", "norm2")]
-    held = load_file(original / FIRST)
-    changes: dict[str, Any] = {name: None for name in norms if name in held}
-    assert len(changes) > 1
-    extra = {"vision_model.head.weight": torch.zeros(3), CLASS: torch.zeros(1, 1, 7)}
-    change_weights(original, FIRST, **changes, **extra)
+    gone: dict[str, Any] = dict.fromkeys(sorted(load_file(original / LAST))[:3])
+    change_weights(original, LAST, **gone)
+    change_weights(original, FIRST, **{"vision_model.head.weight": torch.zeros(3), CLASS: torch.zeros(1, 1, 7)})
     refused(
         original,
-        f"{len(changes)} tensors are missing ({', '.join(sorted(changes))})",
+        f"3 tensors are missing ({', '.join(gone)})",
         "1 tensors are unknown (vision_model.head.weight)",
         f"1 tensors have another shape than config.json says ({CLASS} is [1, 1, 7], not [1, 1, 24])",
     )
@@ -83,6 +80,25 @@ def test_of_many_missing_tensors_the_first_are_named_and_all_counted(original: P
 def test_numbers_that_are_not_floating_point_are_refused(original: Path) -> None:
     change_weights(original, FIRST, **{CLASS: torch.zeros(1, 1, 24, dtype=torch.int8)})
     refused(original, f"1 tensors are not of F32, BF16, F16 ({CLASS} is I8)")
+
+
+def test_a_header_that_names_a_tensor_twice_is_refused(original: Path) -> None:
+    content = (original / FIRST).read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = content[8 : 8 + length].decode().strip()
+    one = json.dumps(CLASS) + ":" + json.dumps(json.loads(header)[CLASS])
+    twice = (header[:-1] + "," + one + "}").encode()
+    (original / FIRST).write_bytes(len(twice).to_bytes(8, "little") + twice + content[8 + length :])
+    refused(original, str(original / FIRST))
+
+
+def test_numbers_of_several_formats_do_not_become_one_tensor(original: Path, tmp_path: Path) -> None:
+    convert(original, tmp_path / "native", image_token=5)
+    name = "vision_tower.encoder.layer.0.attention.k_proj.weight"
+    [file] = [one.name for one in (tmp_path / "native").glob("*.safetensors") if name in load_file(one)]
+    change_weights(tmp_path / "native", file, **{name: torch.zeros(24, 24, dtype=torch.float16)})
+    with pytest.raises(ConvertError, match=r"1 tensors and those beside them.*layer\.0\.attention\.q_proj\.weight"):
+        restore(tmp_path / "native", tmp_path / "back")
 
 
 def test_a_tensor_in_two_shards_is_refused(original: Path) -> None:
@@ -181,3 +197,7 @@ def test_what_the_native_model_cannot_do_is_refused_by_name(
 def test_the_way_back_refuses_what_is_no_native_internvl(original: Path, tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="model type 'internvl_chat' is not that of a converted checkpoint"):
         restore(original, tmp_path / "back")
+    for config in ({}, {"text_config": {"model_type": "gemma"}, "vision_config": {}}, {"text_config": [1]}):
+        (original / "config.json").write_text(json.dumps({"model_type": "internvl", **config}))
+        with pytest.raises(ConvertError, match=str(original / "config.json")):
+            restore(original, tmp_path / "back")
