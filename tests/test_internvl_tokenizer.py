@@ -274,6 +274,15 @@ def test_a_tokenizer_that_is_not_that_of_the_weights_is_refused(
     assert not (tmp_path / "native").exists()
 
 
+def test_special_tokens_that_were_written_as_objects_are_read(original: Path, tmp_path: Path) -> None:
+    def change(config: dict[str, Any]) -> None:
+        config["eos_token"] = {"__type": "AddedToken", "content": config["eos_token"], "special": True}
+
+    convert(broken(original, tmp_path / "objects", "tokenizer_config.json", change), tmp_path / "native")
+    expected = json.loads((original / "tokenizer_config.json").read_text())["eos_token"]
+    assert hf.AutoTokenizer.from_pretrained(tmp_path / "native").eos_token == expected
+
+
 def test_tokens_without_an_embedding_are_refused(original: Path, tmp_path: Path) -> None:
     folder = tmp_path / "small"
     shutil.copytree(original, folder)

@@ -176,6 +176,7 @@ def test_a_folder_without_a_config_and_one_of_another_model_are_refused(original
         (None, {"llm_config": None}, "llm_config is missing"),
         ("llm_config", {"model_type": "phi3"}, "'phi3' is not known; known are internlm2, qwen2"),
         ("llm_config", {"rope_theta": None}, "llm_config.rope_theta is missing"),
+        ("llm_config", {"rope_theta": "1e6"}, "rope_theta is '1e6', no number"),
         ("llm_config", {"num_key_value_heads": 3}, "key-value heads do not divide the heads"),
         ("llm_config", {"vocab_size": "40"}, "llm_config.vocab_size is '40', no count"),
         ("llm_config", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, "'yarn'"),

@@ -21,6 +21,7 @@ from mis_dataset.processes import alone
 from trainer.files import ArtefactError, checkpoint_files, read_json
 from trainer.internvl.config import native_config
 from trainer.internvl.layout import ConvertError, Layout, layout_of, native_layout_of, pieces
+from trainer.internvl.processor import asked_by, read_tokenizer, write_processor
 from trainer.internvl.weights import INDEX, Found, check, find_tensors, to_disk, write_shards
 from trainer.sidecars import is_from, make_sidecar, write_sidecar
 
@@ -87,8 +88,6 @@ def convert(source: Path, out: Path, *, image_token: int | None = None, most: in
     layout = layout_of(config, str(Path(source) / "config.json"))
     if image_token is not None and image_token >= layout.vocabulary:
         raise UsageError(f"--image-token-id {image_token}: the model has {layout.vocabulary} tokens, counted from 0")
-    from trainer.internvl.processor import asked_by, read_tokenizer, write_processor
-
     settings = {"to": "native", "image_token_id": image_token, "max_shard_size": most}
 
     def fill(new: Path) -> dict[str, int]:
@@ -194,6 +193,7 @@ def _written(
         counts = fill(new)
         for path in (*new.rglob("*"), new):
             to_disk(path)
+        # A kill between the two leaves a sidecar of nothing, which the rerun replaces.
         write_sidecar(out, sidecar)
         new.rename(out)
     return summary | counts | {"written": True}

@@ -44,6 +44,7 @@ _LANGUAGE_COUNTS = (
     *("vocab_size", "max_position_embeddings"),
 )
 _LANGUAGE = ("hidden_act", "rms_norm_eps", "rope_theta")
+_NUMBERS = ("layer_norm_eps", "rms_norm_eps", "rope_theta")
 _QK_NORM_EPS = 1e-6
 """Of the native tower's norms of queries and keys, whatever `layer_norm_eps` is."""
 
@@ -321,6 +322,9 @@ def _faults(config: Mapping[str, Any]) -> list[str]:
         faults += [f"{called}.{key} is missing" for key in (*counts, *others) if part.get(key) is None]
         held = {key: part[key] for key in counts if part.get(key) is not None}
         faults += [f"{called}.{key} is {n!r}, no count" for key, n in held.items() if type(n) is not int or n < 1]
+    for key, value in ((key, part.get(key)) for part in (vision, text) for key in _NUMBERS):
+        if value is not None and type(value) not in (int, float):
+            faults.append(f"{key} is {value!r}, no number")
     for key, means in _FIXED.items():
         # `in` alone would take True for 1.
         if not any(type(config.get(key)) is type(one) and config.get(key) == one for one in means):

@@ -132,10 +132,10 @@ def _internlm2(source: Path, settings: dict[str, Any], added: dict[int, AddedTok
     read = read_pieces(source / "tokenizer.model")
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
         tokenizer_object=make_tokenizer(read, added),
-        unk_token=settings.get("unk_token", "<unk>"),
-        bos_token=settings.get("bos_token", "<s>"),
-        eos_token=settings.get("eos_token", "</s>"),
-        pad_token=settings.get("pad_token", "</s>"),
+        unk_token=_named(settings, "unk_token", "<unk>"),
+        bos_token=_named(settings, "bos_token", "<s>"),
+        eos_token=_named(settings, "eos_token", "</s>"),
+        pad_token=_named(settings, "pad_token", "</s>"),
         model_max_length=settings.get("model_max_length"),
         clean_up_tokenization_spaces=False,
         padding_side="left",
@@ -157,8 +157,8 @@ def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken])
             added_tokens_decoder=added,
             unk_token=None,
             bos_token=None,
-            eos_token=settings.get("eos_token", _END),
-            pad_token=settings.get("pad_token", "<|endoftext|>"),
+            eos_token=_named(settings, "eos_token", _END),
+            pad_token=_named(settings, "pad_token", "<|endoftext|>"),
             model_max_length=settings.get("model_max_length"),
             clean_up_tokenization_spaces=False,
             padding_side="left",
@@ -168,6 +168,12 @@ def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken])
     except Exception as error:
         raise ConvertError(f"{source}: vocab.json or merges.txt is broken ({error}); fetch them again") from error
     return tokenizer
+
+
+def _named(settings: dict[str, Any], name: str, default: str) -> str:
+    """A special token, which some versions of transformers wrote as an object."""
+    token = settings.get(name) or default
+    return str(token["content"] if isinstance(token, dict) else token)
 
 
 def _added(token: Any) -> AddedToken:
