@@ -13,7 +13,6 @@ Source of the widths: config.json of OpenGVLab/InternVL2_5-2B.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
@@ -29,6 +28,12 @@ SHARDS = 3
 _TEXT = {"hidden_size": 2048, "intermediate_size": 8192, "num_attention_heads": 16, "num_key_value_heads": 8}
 _VISION = {"hidden_size": 1024, "intermediate_size": 4096, "num_attention_heads": 16, "image_size": 448}
 _FLAGS = ("--weights-only", "--image-token-id", "5")
+# From a small process: a new one counts as its own peak what the one that began it held.
+_WATCH = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
 _ALL_AT_ONCE = """
 import sys
 from pathlib import Path
@@ -68,12 +73,9 @@ def make(folder: Path, layers: int) -> Path:
 def watched(*command: str) -> dict[str, float]:
     """Seconds, and the peak memory of a process in MB, as the system counts it."""
     started = time.perf_counter()
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL)
-    _, status, used = os.wait4(process.pid, 0)
-    if status:
-        raise SystemExit(f"{command} ended with {os.waitstatus_to_exitcode(status)}")
+    ended = subprocess.run([sys.executable, "-c", _WATCH, *command], cwd=ROOT, check=True, stdout=subprocess.PIPE)
     unit = 1 if sys.platform == "darwin" else 1024
-    return {"seconds": time.perf_counter() - started, "peak_mb": used.ru_maxrss * unit / 1e6}
+    return {"seconds": time.perf_counter() - started, "peak_mb": int(ended.stdout) * unit / 1e6}
 
 
 def measure(layers: int, folder: Path) -> dict[str, Any]:
