@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from transformers import AutoProcessor
 
 from mis_dataset.chat import completion, prompt
 from tests.test_models import BLUE, RED, inputs_of, logits_of
@@ -304,6 +305,18 @@ def test_a_limit_is_an_upper_bound_of_tiles(
     vlm: Callable[[str], Path], tmp_path: Path, tiles: int, limits: dict[str, int]
 ) -> None:
     assert picture_limits(limited(vlm("internvl"), tmp_path / "model", max_patches=tiles)) == limits
+
+
+def test_pictures_of_one_tile_are_resized_as_before_and_those_of_more_by_pillow(
+    vlm: Callable[[str], Path], tmp_path: Path
+) -> None:
+    shown = Image.effect_noise((100, 80), 90).convert("RGB")
+    for tiles, same in ((1, True), (2, False)):
+        folder = limited(vlm("internvl"), tmp_path / str(tiles), max_patches=tiles)
+        own, theirs = load_processor(folder), AutoProcessor.from_pretrained(folder)
+        one, other = (inputs_of(each, shown)["pixel_values"] for each in (own, theirs))
+        assert torch.equal(one, other) is same
+        assert (own.image_processor.backend == "pil") is not same
 
 
 def test_a_large_picture_has_no_more_tiles_than_the_limit_and_its_small_whole(

@@ -14,6 +14,7 @@ from mis_dataset.errors import MISError
 
 VERBS = {
     "base": "make the base VLM of MIS-mini",
+    "convert": "InternVL2.5 as it was published -> a checkpoint that transformers itself loads",
     "sft": "fine-tune one arm with TRL and PEFT",
     "job": "sft as a Job on the Hub",
     "benchmark": "one of the paper's other safety benchmarks -> a dataset that generate reads",

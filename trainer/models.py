@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import (
+    AutoImageProcessor,
     AutoModelForCausalLM,
     AutoModelForImageTextToText,
     AutoProcessor,
@@ -122,6 +123,11 @@ def load_processor(folder: Path) -> ProcessorMixin:
     template = parts_of(folder).chat_template
     with broken(folder):
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
+        if family_of(folder) == "internvl" and processor.image_processor.max_patches > 1:
+            # InternVL was trained on tiles that Pillow resized; torchvision, which comes first here, rounds otherwise.
+            processor.image_processor = AutoImageProcessor.from_pretrained(
+                folder, backend="pil", trust_remote_code=False
+            )
         processor.tokenizer.padding_side = "left"
         processor.chat_template = template or processor.chat_template
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])

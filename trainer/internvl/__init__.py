@@ -1,0 +1,1 @@
+"""What `trainer.convert_internvl` is made of."""
