@@ -1,0 +1,144 @@
+"""One row as TRL's collator renders it: what is counted is what it gives, and what is wrong with a row is told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from mis_dataset.chat import completion, prompt
+from tests.made_release import png
+from tests.tiny import Tiny
+from trainer.rendered import Rendered, Renderer, Settings, decode, parts_of, text_of
+
+
+def make_row(question: str = "Which is larger?", response: str = "The first.", **changes: Any) -> dict[str, Any]:
+    """A row of two small squares, undecoded."""
+    images = [{"bytes": png(1), "path": "object1.png"}, {"bytes": png(99), "path": "object2.png"}]
+    row = {"id": "train/1", "images": images, "prompt": prompt(question), "completion": completion(response)}
+    return row | changes
+
+
+def faults(found: Rendered) -> list[tuple[str, str]]:
+    return [(fault.kind, fault.found) for fault in found.faults]
+
+
+@pytest.fixture(scope="module")
+def renderer(tiny: Tiny) -> Renderer:
+    return Renderer(Settings(tiny.model))
+
+
+def test_a_row_is_as_long_as_the_collator_makes_it(renderer: Renderer) -> None:
+    row = make_row()
+    batch = DataCollatorForVisionLanguageModeling(renderer._processor)([row | {"images": decode(row)[0]}])
+    first, counted, compared = renderer.render(row, False), renderer.render(row, False), renderer.render(row, True)
+    tokens = batch["input_ids"].shape[1]
+    assert [one.tokens for one in (first, counted, compared)] == [tokens, tokens, tokens]
+    assert [one.image_tokens for one in (first, counted, compared)] == [2, 2, 2]
+    assert [one.batch_bytes is None for one in (first, counted, compared)] == [False, True, False]
+    assert [one.compared for one in (first, counted, compared)] == [False, False, True]
+    assert first.faults == counted.faults == compared.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        (
+            {"images": [{"bytes": png(n), "path": None} for n in (1, 2, 3)]},
+            ("places", "has 3 pictures and 2 places for them in its prompt"),
+        ),
+        ({"images": []}, ("places", "has 0 pictures and 2 places for them in its prompt")),
+        ({"images": None}, ("places", "has 0 pictures and 2 places for them in its prompt")),
+        ({"images": [{"bytes": png(1), "path": None}, None]}, ("picture", "lacks picture 2")),
+        ({"images": [{"bytes": None, "path": "a.png"}, {"bytes": png(1), "path": None}]}, ("picture", "lacks picture 1")),
+        (
+            {"images": [{"bytes": b"?", "path": None}, {"bytes": png(1), "path": None}]},
+            ("picture", "has a picture 1 that cannot be decoded (UnidentifiedImageError)"),
+        ),
+        ({"prompt": prompt("Is <IMG_CONTEXT> larger?")}, ("control", "has the control token <IMG_CONTEXT> in its prompt")),
+        ({"completion": completion("No.<|im_end|>")}, ("control", "has the control token <|im_end|> in its completion")),
+        ({"completion": completion(" \n")}, ("empty", "has an empty completion")),
+        ({"completion": []}, ("empty", "has an empty completion")),
+    ],
+)
+def test_a_row_that_is_broken_is_told(renderer: Renderer, changes: dict[str, Any], wanted: tuple[str, str]) -> None:
+    assert faults(renderer.render(make_row(**changes), True)) == [wanted]
+
+
+def test_all_that_is_wrong_with_a_row_is_told_at_once(renderer: Renderer) -> None:
+    row = make_row(images=[{"bytes": b"?", "path": None}], completion=completion(""))
+    assert {kind for kind, _ in faults(renderer.render(row, False))} == {"empty", "places", "picture"}
+
+
+@pytest.mark.parametrize("response", ["Größe: 三つ, naïve 🙂\n\n- one\n- two", "Cafe\N{COMBINING ACUTE ACCENT}", "  no blanks  "])
+def test_labels_of_any_writing_decode_to_the_completion(renderer: Renderer, response: str) -> None:
+    assert faults(renderer.render(make_row(response=response), True)) == []
+
+
+def test_a_row_that_is_cut_is_told(tiny: Tiny, renderer: Renderer) -> None:
+    tokens = renderer.render(make_row(), False).tokens
+    assert tokens is not None
+    assert faults(Renderer(Settings(tiny.model, tokens)).render(make_row(), False)) == []
+    cut = Renderer(Settings(tiny.model, tokens - 1)).render(make_row(), False)
+    assert faults(cut) == [("long", f"has {tokens} tokens, more than the {tokens - 1} max_length")]
+
+
+def test_a_tokenizer_larger_than_the_model_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    base = change_json(copy(tiny.model, tmp_path / "base"), "config.json", lambda held: held["text_config"], vocab_size=99)
+    [(kind, found)] = faults(Renderer(Settings(base)).render(make_row(), False))
+    assert kind == "vocabulary"
+    assert found.endswith("and the model 99 tokens")
+
+
+def test_another_image_token_than_the_model_has_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    assert [*Renderer(Settings(tiny.model)).model_faults()] == []
+    base = change_json(copy(tiny.model, tmp_path / "base"), "config.json", lambda held: held, image_token_id=7)
+    [fault] = Renderer(Settings(base)).model_faults()
+    assert (fault.kind, fault.id) == ("vocabulary", None)
+    assert fault.found.endswith("to the processor and 7 to the model")
+
+
+def test_a_processor_that_does_not_look_is_told(tiny: Tiny, tmp_path: Path) -> None:
+    base = copy(tiny.model, tmp_path / "base")
+    change_json(base, "processor_config.json", lambda held: held["image_processor"], rescale_factor=0.0)
+    said = ("swapped", "looks the same to the model with its first two pictures swapped")
+    assert faults(Renderer(Settings(base)).render(make_row(), True)) == [said]
+    same = [{"bytes": png(1), "path": None}] * 2
+    assert faults(Renderer(Settings(base)).render(make_row(images=same), True)) == []
+
+
+def test_a_count_that_the_collator_does_not_confirm_is_told(tiny: Tiny) -> None:
+    renderer = Renderer(Settings(tiny.model))
+    renderer.render(make_row(), False)
+    renderer._processor.image_seq_length = 3
+    assert faults(renderer.render(make_row(), False)) == []
+    [(kind, found)] = faults(renderer.render(make_row(), True))
+    assert (kind, found) == ("count", "has 8 tokens for its pictures in TRL's collator and 4 by their sizes")
+
+
+def test_what_a_processor_refuses_is_told_without_a_text_of_the_row(tiny: Tiny) -> None:
+    renderer = Renderer(Settings(tiny.model))
+    renderer._processor.image_processor = None
+    assert faults(renderer.render(make_row(), True)) == [("render", "cannot be rendered (TypeError)")]
+
+
+def test_contents_may_be_plain_text() -> None:
+    messages = [{"role": "user", "content": "Hello"}, {"role": "user", "content": [{"type": "text", "text": " you"}]}]
+    assert [part["text"] for part in parts_of(messages)] == ["Hello", " you"]
+    assert text_of(messages) == "Hello you"
+
+
+def copy(model: Path, out: Path) -> Path:
+    return Path(shutil.copytree(model, out, ignore=shutil.ignore_patterns("*.safetensors")))
+
+
+def change_json(folder: Path, name: str, place: Any, **values: Any) -> Path:
+    """Sets keys of one JSON file of a checkpoint."""
+    held = json.loads((folder / name).read_text("utf-8"))
+    place(held).update(values)
+    (folder / name).write_text(json.dumps(held), "utf-8")
+    return folder
