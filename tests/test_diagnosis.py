@@ -25,7 +25,9 @@ def test_errors_come_first_and_name_every_row_once() -> None:
 
 def test_the_table_says_what_was_found_and_what_to_do() -> None:
     lines = table(summarize(FAULTS)).splitlines()
-    assert lines[0] == r"error   control    2 rows (train/7, train/2), the first has the control token \x1b in its prompt"
+    assert (
+        lines[0] == r"error   control    2 rows (train/7, train/2), the first has the control token \x1b in its prompt"
+    )
     assert lines[1].endswith(f"-> {KINDS['control'].remedy}")
     assert lines[4] == "warning disk       9.0 GB are written"
     assert table([]) == "nothing is wrong"

@@ -14,7 +14,7 @@ import pytest
 
 from mis_dataset.files import sha256_of
 from mis_dataset.manifest import NAME, read_manifest
-from tests.tiny import Tiny, attempt, call, write_recipe
+from tests.tiny import Tiny, attempt, write_recipe
 from trainer.diagnosis import KINDS
 from trainer.sidecars import read_sidecar
 
@@ -93,21 +93,28 @@ def test_rows_with_a_fault_each_are_all_told(tiny: Tiny, tmp_path: Path) -> None
         "picture": ["train/2", "train/3"],
         "control": ["train/4", "train/5"],
         "long": ["train/8"],
-        "limit": ["train/8"],
         "test_row": ["train/7"],
     }
 
 
 TEMPLATES: dict[str, tuple[Callable[[str], str], dict[str, int]]] = {
     "it forgets the end of a turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 31}),
-    "it cuts completions": (lambda text: text.replace("{{ part['text'] }}", "{{ part['text'][:60] }}"), {"template": 31}),
+    "it cuts completions": (
+        lambda text: text.replace("{{ part['text'] }}", "{{ part['text'][:10] }}"),
+        {"template": 31},
+    ),
     "the prompt is no prefix": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 31}),
     "a prompt ends in blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 31}),
     "it drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 31}),
     "pictures come last": (
-        lambda text: text.replace("{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>' }}{% else %}", "")
-        .replace("{{ part['text'] }}{% endif %}{% endfor %}", "{{ part['text'] }}{% endfor %}")
-        .replace("{{ '<|im_end|>", "{% for part in message['content'] if part['type'] == 'image' %}<IMG_CONTEXT>{% endfor %}{{ '<|im_end|>"),
+        lambda text: (
+            text.replace("{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>' }}{% else %}", "")
+            .replace("{{ part['text'] }}{% endif %}{% endfor %}", "{{ part['text'] }}{% endfor %}")
+            .replace(
+                "{{ '<|im_end|>",
+                "{% for part in message['content'] if part['type'] == 'image' %}<IMG_CONTEXT>{% endfor %}{{ '<|im_end|>",
+            )
+        ),
         {"moved": 31},
     ),
 }

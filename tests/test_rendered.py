@@ -54,13 +54,22 @@ def test_a_row_is_as_long_as_the_collator_makes_it(renderer: Renderer) -> None:
         ({"images": []}, ("places", "has 0 pictures and 2 places for them in its prompt")),
         ({"images": None}, ("places", "has 0 pictures and 2 places for them in its prompt")),
         ({"images": [{"bytes": png(1), "path": None}, None]}, ("picture", "lacks picture 2")),
-        ({"images": [{"bytes": None, "path": "a.png"}, {"bytes": png(1), "path": None}]}, ("picture", "lacks picture 1")),
+        (
+            {"images": [{"bytes": None, "path": "a.png"}, {"bytes": png(1), "path": None}]},
+            ("picture", "lacks picture 1"),
+        ),
         (
             {"images": [{"bytes": b"?", "path": None}, {"bytes": png(1), "path": None}]},
             ("picture", "has a picture 1 that cannot be decoded (UnidentifiedImageError)"),
         ),
-        ({"prompt": prompt("Is <IMG_CONTEXT> larger?")}, ("control", "has the control token <IMG_CONTEXT> in its prompt")),
-        ({"completion": completion("No.<|im_end|>")}, ("control", "has the control token <|im_end|> in its completion")),
+        (
+            {"prompt": prompt("Is <IMG_CONTEXT> larger?")},
+            ("control", "has the control token <IMG_CONTEXT> in its prompt"),
+        ),
+        (
+            {"completion": completion("No.<|im_end|>")},
+            ("control", "has the control token <|im_end|> in its completion"),
+        ),
         ({"completion": completion(" \n")}, ("empty", "has an empty completion")),
         ({"completion": []}, ("empty", "has an empty completion")),
     ],
@@ -74,7 +83,9 @@ def test_all_that_is_wrong_with_a_row_is_told_at_once(renderer: Renderer) -> Non
     assert {kind for kind, _ in faults(renderer.render(row, False))} == {"empty", "places", "picture"}
 
 
-@pytest.mark.parametrize("response", ["Größe: 三つ, naïve 🙂\n\n- one\n- two", "Cafe\N{COMBINING ACUTE ACCENT}", "  no blanks  "])
+@pytest.mark.parametrize(
+    "response", ["Größe: 三つ, naïve 🙂\n\n- one\n- two", "Cafe\N{COMBINING ACUTE ACCENT}", "  no blanks  "]
+)
 def test_labels_of_any_writing_decode_to_the_completion(renderer: Renderer, response: str) -> None:
     assert faults(renderer.render(make_row(response=response), True)) == []
 
@@ -88,7 +99,9 @@ def test_a_row_that_is_cut_is_told(tiny: Tiny, renderer: Renderer) -> None:
 
 
 def test_a_tokenizer_larger_than_the_model_is_told(tiny: Tiny, tmp_path: Path) -> None:
-    base = change_json(copy(tiny.model, tmp_path / "base"), "config.json", lambda held: held["text_config"], vocab_size=99)
+    base = change_json(
+        copy(tiny.model, tmp_path / "base"), "config.json", lambda held: held["text_config"], vocab_size=99
+    )
     [(kind, found)] = faults(Renderer(Settings(base)).render(make_row(), False))
     assert kind == "vocabulary"
     assert found.endswith("and the model 99 tokens")
@@ -104,7 +117,7 @@ def test_another_image_token_than_the_model_has_is_told(tiny: Tiny, tmp_path: Pa
 
 def test_a_processor_that_does_not_look_is_told(tiny: Tiny, tmp_path: Path) -> None:
     base = copy(tiny.model, tmp_path / "base")
-    change_json(base, "processor_config.json", lambda held: held["image_processor"], rescale_factor=0.0)
+    change_json(base, "processor_config.json", lambda held: held["image_processor"], rescale_factor=1e-12)
     said = ("swapped", "looks the same to the model with its first two pictures swapped")
     assert faults(Renderer(Settings(base)).render(make_row(), True)) == [said]
     same = [{"bytes": png(1), "path": None}] * 2

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import Tiny, write_recipe
-from trainer.models import load
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.room import checkpoints, disk_faults, learning, memory_faults
 
@@ -35,8 +34,6 @@ def test_checkpoints_that_lie_there_at_once(tmp_path: Path, changes: dict[str, o
 
 @pytest.mark.parametrize("layers", ["all", "attention"])
 def test_what_learns_is_counted_as_peft_counts_it(tiny: Tiny, tmp_path: Path, layers: str) -> None:
-    from tests.tiny import call
-    from trainer.files import read_json
     from trainer import sft
     from trainer.rows import training_rows
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.tiny import Tiny
-from trainer.rendered import Settings
-from trainer.rows import make_dataset, read_split, training_rows
+from trainer.rendered import Renderer, Settings
+from trainer.rows import read_split, training_rows
 from trainer.seen import Seen, see
 
 
@@ -23,7 +23,7 @@ def twin_of(tiny: Tiny) -> dict[str, str | None]:
 
 
 def test_rows_have_a_kind_a_family_and_how_they_begin(tiny: Tiny) -> None:
-    found = {one.trained.id: one for one in see(rows_of(tiny), twin_of(tiny), Settings(tiny.model), 3, 1)}
+    found = {one.trained.id: one for one in see(rows_of(tiny), twin_of(tiny), Renderer(Settings(tiny.model)), 3, 1)}
     twin, row = next((twin, row) for twin, row in twin_of(tiny).items() if row is not None)
     assert [(found[id_].kind, found[id_].trained.family) for id_ in (row, twin)] == [("dangerous", row), ("twin", row)]
     assert found["general/0"].kind == "general"
@@ -34,7 +34,7 @@ def test_rows_have_a_kind_a_family_and_how_they_begin(tiny: Tiny) -> None:
 
 
 def test_rows_that_are_rendered_whole_are_spread_evenly(tiny: Tiny) -> None:
-    found = [*see(rows_of(tiny), twin_of(tiny), Settings(tiny.model), 3, 1)]
+    found = [*see(rows_of(tiny), twin_of(tiny), Renderer(Settings(tiny.model)), 3, 1)]
     assert [number for number, one in enumerate(found) if one.rendered.batch_bytes is not None] == [0, 10, 20, 30]
 
 
@@ -42,11 +42,11 @@ def test_rows_that_are_rendered_whole_are_spread_evenly(tiny: Tiny) -> None:
 def test_several_processes_see_what_one_does(tiny: Tiny) -> None:
     once = rows_of(tiny)
     rows = once.select(list(range(31)) * 9)
-    settings, known = Settings(tiny.model), twin_of(tiny)
-    alone = [*see(rows, known, settings, 279, 1)]
-    assert [_without_sizes(one) for one in see(rows, known, settings, 279, 2)] == [_without_sizes(one) for one in alone]
+    renderer, known = Renderer(Settings(tiny.model)), twin_of(tiny)
+    alone = [*see(rows, known, renderer, 279, 1)]
+    assert [_told(one) for one in see(rows, known, renderer, 279, 2)] == [_told(one) for one in alone]
 
 
-def _without_sizes(seen: Seen) -> tuple[Any, ...]:
-    """Each process compares all but the first that it sees of every size."""
-    return (*seen._replace(rendered=seen.rendered.__class__(seen.trained.id, ())), seen.rendered.tokens)
+def _told(seen: Seen) -> Seen:
+    """Each process compares all rows but the first of every size that it sees itself."""
+    return seen._replace(rendered=replace(seen.rendered, compared=True))

@@ -25,6 +25,7 @@ from trainer.sidecars import make_sidecar, write_derived
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
     from trainer.openings import Told
     from trainer.rendered import Settings
     from trainer.seen import Seen
@@ -104,11 +105,11 @@ def examine(
     from trainer.seen import see
 
     twin_of = {row["id"]: row["twin_of"] for row in rows_of(files_of(dataset)[TRAIN], ("id", "twin_of"))}
-    faults = [*Renderer(settings).model_faults()]
-    seen = [*see(rows, twin_of, settings, whole, num_proc)]
+    renderer = Renderer(settings)
+    seen = [*see(rows, twin_of, renderer, whole, num_proc)]
     trained = [one.trained for one in seen]
     told = _openings(seen)
-    faults += [fault for one in seen for fault in one.rendered.faults]
+    faults = [*renderer.model_faults(), *(fault for one in seen for fault in one.rendered.faults)]
     faults += [*_twice(seen), *_alike(seen), *_giveaways(told), *overlap.rows_of_tests(trained, dataset)]
     faults += overlap.known_leaks(trained, dataset, leaks) if leaks else overlap.text_leaks(trained, dataset)
     return {
@@ -183,9 +184,10 @@ def _tokens(seen: Sequence[Seen]) -> dict[str, Any]:
 def _lengths(tokens: dict[str, Any]) -> str:
     """The histogram as lines for a terminal."""
     most = max((number for _, _, number in tokens["histogram"]), default=1)
-    lines = [f"{low:7}-{high - 1:<7}{number:7} {'#' * -(-40 * number // most)}" for low, high, number in tokens["histogram"]]
+    lines = [
+        f"{low:7}-{high - 1:<7}{number:7} {'#' * -(-40 * number // most)}" for low, high, number in tokens["histogram"]
+    ]
     longest = ", ".join(f"{id_} ({number})" for id_, number in tokens["longest"][:3])
     if longest:
         lines.append(f"tokens a row; {tokens['image_share']:.0%} are of pictures; longest: {longest}")
     return "\n".join(lines)
-

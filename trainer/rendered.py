@@ -81,9 +81,9 @@ class Renderer:
     """
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         base = settings.base
         limit = families.most_tokens(base)
-        self._base = base
         self._processor: Any = models.load_processor(base)
         self._tokenizer = self._processor.tokenizer
         self._control = models.control_tokens(self._processor)
@@ -113,7 +113,7 @@ class Renderer:
         if faults:  # what is rendered of such a row is not what was meant
             return Rendered(row["id"], tuple(faults))
         try:
-            with families.broken(self._base):
+            with families.broken(self.settings.base):
                 return self._render(row, pictures, whole)
         except families.ModelError as error:  # whose text may hold some of the row
             said = f"cannot be rendered ({type(error.__cause__).__name__})"
@@ -134,6 +134,8 @@ class Renderer:
         }
         text = apply_chat_template(messages, self._processor)
         faults = [*self._template_faults(row, messages, text, len(pictures))]
+        if any(fault.kind == "template" for fault in faults):
+            return Rendered(row["id"], tuple(faults))
         prompt, completion = self._ids(text["prompt"]), self._ids(text["completion"])
         if max(prompt + completion) >= self._vocabulary:
             said = f"has token {max(prompt + completion)}, and the model {self._vocabulary} tokens"
@@ -154,9 +156,10 @@ class Renderer:
             self._added[sizes] = added
         found = self._added[sizes]
         tokens = len(prompt) + len(completion) + found.tokens
-        for name, most, kind in self._most:
-            if tokens > most:
-                faults.append(Fault(kind, row["id"], f"has {tokens} tokens, more than the {most} {name}"))
+        over = next(((name, most, kind) for name, most, kind in self._most if tokens > most), None)
+        if over is not None:
+            name, most, kind = over
+            faults.append(Fault(kind, row["id"], f"has {tokens} tokens, more than the {most} {name}"))
         compared = whole and known is not None
         return Rendered(row["id"], tuple(faults), tokens, found.image_tokens, batch_bytes, compared)
 
@@ -192,6 +195,10 @@ class Renderer:
         places = text["prompt"].count(self._processor.image_token)
         if places != pictures:
             yield Fault("template", row["id"], f"has {pictures} pictures and, as rendered, {places} places for them")
+        elif lost := [
+            part for part in parts_of(row["prompt"]) if part["type"] == "text" and part["text"].strip() not in alone
+        ]:
+            yield Fault("template", row["id"], f"has a prompt of which {len(lost)} texts are not rendered as they are")
         elif not self._in_order(row, alone):
             yield Fault("moved", row["id"], "is rendered with words and pictures in another order")
         response = text_of(row["completion"]).strip()

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["dangerous", "twin", "general"]
 Row = Mapping[str, Any]
+_Portion = list[tuple[Row, bool]]
+"""Rows, each with whether it is rendered whole in any case."""
+_Looked = tuple[_Portion, list[Rendered]]
 
 _AT_ONCE = 4
 """Rows that a process gets at a time, pictures and all."""
@@ -54,14 +57,14 @@ class Seen(NamedTuple):
 
 
 def see(
-    rows: Dataset, twin_of: Mapping[str, str | None], settings: Settings, whole: int, num_proc: int
+    rows: Dataset, twin_of: Mapping[str, str | None], renderer: Renderer, whole: int, num_proc: int
 ) -> Iterator[Seen]:
     """Renders every row.
 
     Args:
         rows: as `trainer.rows.training_rows` gives them.
         twin_of: id of every train row of MIS -> that of the row whose harmless twin it is.
-        settings: of the rendering.
+        renderer: of this process; others make their own.
         whole: how many rows, evenly spread, are given to TRL's collator in any case.
         num_proc: processes, where there are rows enough for them.
 
@@ -73,7 +76,7 @@ def see(
     portions = (table.to_pylist() for table in rows.with_format("arrow").iter(_AT_ONCE))
     marked = _marked(portions, stride)
     number = min(num_proc, len(rows) // _WORTH)
-    looked = _by_processes(marked, settings, number) if number > 1 else _here(marked, settings)
+    looked = _by_processes(marked, renderer.settings, number) if number > 1 else _here(marked, renderer)
     with tqdm(total=len(rows), desc="doctor", unit=" rows", disable=None) as bar, closing(looked):
         for portion, found in looked:
             for (row, _), rendered in zip(portion, found, strict=True):
@@ -89,21 +92,17 @@ def _marked(portions: Iterator[list[Row]], stride: int) -> Iterator[list[tuple[R
         number += len(portion)
 
 
-_Portion = list[tuple[Row, bool]]
 _renderers: list[Renderer] = []
 """In a process of a pool: its own."""
 
 
-def _here(portions: Iterator[_Portion], settings: Settings) -> Iterator[tuple[_Portion, list[Rendered]]]:
-    renderer = Renderer(settings)
+def _here(portions: Iterator[_Portion], renderer: Renderer) -> Iterator[_Looked]:
     with strict_pillow():
         for portion in portions:
             yield portion, [renderer.render(row, whole) for row, whole in portion]
 
 
-def _by_processes(
-    portions: Iterator[_Portion], settings: Settings, number: int
-) -> Iterator[tuple[_Portion, list[Rendered]]]:
+def _by_processes(portions: Iterator[_Portion], settings: Settings, number: int) -> Iterator[_Looked]:
     pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (settings,))
     waiting: deque[tuple[_Portion, Future[list[Rendered]]]] = deque()
     try:
@@ -111,13 +110,18 @@ def _by_processes(
         for portion in portions:
             waiting.append((portion, pool.submit(_render, portion)))
             if len(waiting) > _AHEAD * number:
-                yield waiting[0][0], waiting.popleft()[1].result()
+                yield _first_of(waiting)
         while waiting:
-            yield waiting[0][0], waiting.popleft()[1].result()
+            yield _first_of(waiting)
     except BrokenProcessPool as error:
         raise MISError("a process was killed (out of memory?); run it again with a smaller --num-proc") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _first_of(waiting: deque[tuple[_Portion, Future[list[Rendered]]]]) -> _Looked:
+    portion, future = waiting.popleft()
+    return portion, future.result()
 
 
 def _begin(settings: Settings) -> None:
