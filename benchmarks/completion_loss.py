@@ -23,8 +23,8 @@ from trl import SFTTrainer
 from mis_dataset.mini.lessons import lessons
 from trainer import mini_vlm, models
 from trainer.completion_loss import CompletionLossTrainer
-from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
 from trainer.rows import lesson_rows, make_dataset
+from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
 from trainer.sft import train_in_float32
 
 STEPS = 4

@@ -14,8 +14,8 @@ from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, write_recipe
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
-from trainer.recipe import read_recipe
 from trainer.rows import lesson_rows, make_dataset
+from trainer.recipe import read_recipe
 from trainer.sft import train_in_float32
 
 Gradients = dict[str, torch.Tensor]

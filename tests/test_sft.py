@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,8 +22,8 @@ from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import checkpoint_files
-from trainer.recipe import CONFIGS, read_recipe
 from trainer.rows import training_rows
+from trainer.recipe import CONFIGS, read_recipe
 from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]
