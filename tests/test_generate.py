@@ -16,9 +16,9 @@ from mis_dataset.errors import MISError
 from tests.made_checkpoints import Says, make_internvl
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
+from trainer.families import FAMILIES
 from trainer.artefacts import Response, read
 from trainer.engines.local import generate, respond
-from trainer.families import FAMILIES
 from trainer.probes import drawn
 from trainer.prompts import Prompt, read_prompts
 from trainer.sidecars import read_sidecar
@@ -282,7 +282,8 @@ def test_another_family_is_refused_by_name(tiny: Tiny, tmp_path: Path, family: s
     code, _, error = attempt("generate", tmp_path / "model", tiny.dataset, tmp_path / "r.jsonl", *FEW)
     assert code == 1
     assert error.splitlines()[-1] == (
-        f"generate: {tmp_path / 'model'}: model type {family!r} is not known; known are {', '.join(FAMILIES)}"
+        f"generate: {tmp_path / 'model'}: model type {family!r} is not known; known are "
+        f"{', '.join(FAMILIES)}"
     )
 
 
