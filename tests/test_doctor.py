@@ -61,7 +61,7 @@ def test_a_healthy_dataset_passes_without_a_warning(tiny: Tiny, tmp_path: Path) 
     assert doctor(base, tiny.dataset, tmp_path) == (0, {})
     report = json.loads((tmp_path / "doctor.json").read_text("utf-8"))
     assert report["kinds"] == {"dangerous": 14, "twin": 14, "general": 3}
-    assert (report["rows"], report["rendered"], report["compared"]) == (31, 31, 30)
+    assert (report["rows"], report["rendered"]) == (31, 31)
     assert sum(number for _, _, number in report["tokens"]["histogram"]) == 31
     assert read_sidecar(tmp_path / "doctor.json").settings["twins"] is True
 
@@ -97,26 +97,24 @@ def test_rows_with_a_fault_each_are_all_told(tiny: Tiny, tmp_path: Path) -> None
     }
 
 
+def put_pictures_last(template: str) -> str:
+    start, parts, end = (
+        template.partition("{% for part in message['content'] %}")[0],
+        "message['content']",
+        "{% endfor %}",
+    )
+    texts = f"{{% for part in {parts} if part['type'] == 'text' %}}{{{{ part['text'] }}}}{end}"
+    pictures = f"{{% for part in {parts} if part['type'] == 'image' %}}<IMG_CONTEXT>{end}"
+    return start + texts + pictures + template.partition("{% endfor %}")[2]
+
+
 TEMPLATES: dict[str, tuple[Callable[[str], str], dict[str, int]]] = {
-    "it forgets the end of a turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 31}),
-    "it cuts completions": (
-        lambda text: text.replace("{{ part['text'] }}", "{{ part['text'][:10] }}"),
-        {"template": 31},
-    ),
-    "the prompt is no prefix": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 31}),
-    "a prompt ends in blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 31}),
-    "it drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 31}),
-    "pictures come last": (
-        lambda text: (
-            text.replace("{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>' }}{% else %}", "")
-            .replace("{{ part['text'] }}{% endif %}{% endfor %}", "{{ part['text'] }}{% endfor %}")
-            .replace(
-                "{{ '<|im_end|>",
-                "{% for part in message['content'] if part['type'] == 'image' %}<IMG_CONTEXT>{% endfor %}{{ '<|im_end|>",
-            )
-        ),
-        {"moved": 31},
-    ),
+    "ends no turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 31}),
+    "cuts completions": (lambda text: text.replace("part['text'] }}", "part['text'][:10] }}"), {"template": 31}),
+    "asks otherwise": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 31}),
+    "asks with more blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 31}),
+    "drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 31}),
+    "puts pictures last": (put_pictures_last, {"moved": 31}),
 }
 
 

@@ -24,7 +24,7 @@ def test_the_first_word_may_tell_or_only_a_later_one() -> None:
     rows = openings("row", ["I see a knife here."] * 20)
     first = tell(rows, openings("twin", ["Sure, a knife is here."] * 20))
     assert [one.auc for one in first] == [1.0, 1.0, 1.0]
-    assert first[0].low == pytest.approx(0.9195, abs=1e-3)
+    assert first[0].low == pytest.approx(0.8987, abs=1e-4)
     assert len(first[0].ids) == 40
     later = tell(rows, openings("twin", ["I see the knife here."] * 20))
     assert [(one.words, one.auc) for one in later] == [(1, 0.5), (3, 1.0), (5, 1.0)]

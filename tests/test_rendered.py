@@ -15,6 +15,9 @@ from tests.made_release import png
 from tests.tiny import Tiny
 from trainer.rendered import Rendered, Renderer, Settings, decode, parts_of, text_of
 
+PICTURE = {"bytes": png(1), "path": None}
+HELD = "has the control token"
+
 
 def make_row(question: str = "Which is larger?", response: str = "The first.", **changes: Any) -> dict[str, Any]:
     """A row of two small squares, undecoded."""
@@ -35,13 +38,12 @@ def renderer(tiny: Tiny) -> Renderer:
 def test_a_row_is_as_long_as_the_collator_makes_it(renderer: Renderer) -> None:
     row = make_row()
     batch = DataCollatorForVisionLanguageModeling(renderer._processor)([row | {"images": decode(row)[0]}])
-    first, counted, compared = renderer.render(row, False), renderer.render(row, False), renderer.render(row, True)
+    counted, whole = renderer.render(row, False), renderer.render(row, True)
     tokens = batch["input_ids"].shape[1]
-    assert [one.tokens for one in (first, counted, compared)] == [tokens, tokens, tokens]
-    assert [one.image_tokens for one in (first, counted, compared)] == [2, 2, 2]
-    assert [one.batch_bytes is None for one in (first, counted, compared)] == [False, True, False]
-    assert [one.compared for one in (first, counted, compared)] == [False, False, True]
-    assert first.faults == counted.faults == compared.faults == ()
+    # A token a picture, between two marks.
+    assert [(one.tokens, one.image_tokens, one.faults) for one in (counted, whole)] == [(tokens, 6, ())] * 2
+    assert counted.batch_bytes is None
+    assert whole.batch_bytes == sum(tensor.nbytes for tensor in batch.values())
 
 
 @pytest.mark.parametrize(
@@ -53,22 +55,22 @@ def test_a_row_is_as_long_as_the_collator_makes_it(renderer: Renderer) -> None:
         ),
         ({"images": []}, ("places", "has 0 pictures and 2 places for them in its prompt")),
         ({"images": None}, ("places", "has 0 pictures and 2 places for them in its prompt")),
-        ({"images": [{"bytes": png(1), "path": None}, None]}, ("picture", "lacks picture 2")),
+        ({"images": [PICTURE, None]}, ("picture", "lacks picture 2")),
         (
             {"images": [{"bytes": None, "path": "a.png"}, {"bytes": png(1), "path": None}]},
             ("picture", "lacks picture 1"),
         ),
         (
-            {"images": [{"bytes": b"?", "path": None}, {"bytes": png(1), "path": None}]},
+            {"images": [{"bytes": b"?", "path": None}, PICTURE]},
             ("picture", "has a picture 1 that cannot be decoded (UnidentifiedImageError)"),
         ),
         (
             {"prompt": prompt("Is <IMG_CONTEXT> larger?")},
-            ("control", "has the control token <IMG_CONTEXT> in its prompt"),
+            ("control", f"{HELD} <IMG_CONTEXT> in its prompt"),
         ),
         (
             {"completion": completion("No.<|im_end|>")},
-            ("control", "has the control token <|im_end|> in its completion"),
+            ("control", f"{HELD} <|im_end|> in its completion"),
         ),
         ({"completion": completion(" \n")}, ("empty", "has an empty completion")),
         ({"completion": []}, ("empty", "has an empty completion")),
@@ -83,19 +85,21 @@ def test_all_that_is_wrong_with_a_row_is_told_at_once(renderer: Renderer) -> Non
     assert {kind for kind, _ in faults(renderer.render(row, False))} == {"empty", "places", "picture"}
 
 
-@pytest.mark.parametrize(
-    "response", ["Größe: 三つ, naïve 🙂\n\n- one\n- two", "Cafe\N{COMBINING ACUTE ACCENT}", "  no blanks  "]
-)
+@pytest.mark.parametrize("response", ["Größe: 三つ 🙂\n\n- one\n- two", "Cafe\N{COMBINING ACUTE ACCENT}", "  blanks  "])
 def test_labels_of_any_writing_decode_to_the_completion(renderer: Renderer, response: str) -> None:
     assert faults(renderer.render(make_row(response=response), True)) == []
 
 
-def test_a_row_that_is_cut_is_told(tiny: Tiny, renderer: Renderer) -> None:
+def test_a_row_beyond_the_positions_of_the_model_is_told(tiny: Tiny, tmp_path: Path, renderer: Renderer) -> None:
     tokens = renderer.render(make_row(), False).tokens
     assert tokens is not None
-    assert faults(Renderer(Settings(tiny.model, tokens)).render(make_row(), False)) == []
-    cut = Renderer(Settings(tiny.model, tokens - 1)).render(make_row(), False)
-    assert faults(cut) == [("long", f"has {tokens} tokens, more than the {tokens - 1} max_length")]
+    base = copy(tiny.model, tmp_path / "base")
+    for positions, wanted in (
+        (tokens, []),
+        (tokens - 1, [("long", f"has {tokens} tokens, more than the {tokens - 1} positions of the model")]),
+    ):
+        change_json(base, "config.json", lambda held: held["text_config"], max_position_embeddings=positions)
+        assert faults(Renderer(Settings(base)).render(make_row(), False)) == wanted
 
 
 def test_a_tokenizer_larger_than_the_model_is_told(tiny: Tiny, tmp_path: Path) -> None:
@@ -120,17 +124,18 @@ def test_a_processor_that_does_not_look_is_told(tiny: Tiny, tmp_path: Path) -> N
     change_json(base, "processor_config.json", lambda held: held["image_processor"], rescale_factor=1e-12)
     said = ("swapped", "looks the same to the model with its first two pictures swapped")
     assert faults(Renderer(Settings(base)).render(make_row(), True)) == [said]
-    same = [{"bytes": png(1), "path": None}] * 2
+    same = [PICTURE] * 2
     assert faults(Renderer(Settings(base)).render(make_row(images=same), True)) == []
 
 
 def test_a_count_that_the_collator_does_not_confirm_is_told(tiny: Tiny) -> None:
     renderer = Renderer(Settings(tiny.model))
-    renderer.render(make_row(), False)
+    tokens = renderer.render(make_row(), False).tokens
+    assert tokens is not None
     renderer._processor.image_seq_length = 3
     assert faults(renderer.render(make_row(), False)) == []
-    [(kind, found)] = faults(renderer.render(make_row(), True))
-    assert (kind, found) == ("count", "has 8 tokens for its pictures in TRL's collator and 4 by their sizes")
+    said = f"has {tokens + 4} tokens in TRL's collator and {tokens} by the sizes of its pictures"
+    assert faults(renderer.render(make_row(), True)) == [("count", said)]
 
 
 def test_what_a_processor_refuses_is_told_without_a_text_of_the_row(tiny: Tiny) -> None:

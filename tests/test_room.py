@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import Tiny, write_recipe
+from trainer.learning import make_trainer
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.room import checkpoints, disk_faults, learning, memory_faults
+from trainer.rows import training_rows
 
 MEMORY = "MemTotal:       9000 kB\nMemAvailable:   1000 kB\n"
 
@@ -32,15 +34,18 @@ def test_checkpoints_that_lie_there_at_once(tmp_path: Path, changes: dict[str, o
     assert checkpoints(config, 31) == wanted
 
 
-@pytest.mark.parametrize("layers", ["all", "attention"])
-def test_what_learns_is_counted_as_peft_counts_it(tiny: Tiny, tmp_path: Path, layers: str) -> None:
-    from trainer import sft
-    from trainer.rows import training_rows
-
-    recipe, config = read_recipe(write_recipe(tmp_path / "recipe.yaml", lora_layers=layers), tmp_path, 0)
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0, 2)
-    trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
-    assert learning(tiny.model, recipe) == sum(one.numel() for one in trainer.model.parameters() if one.requires_grad)
+@pytest.mark.parametrize(
+    "changes", [{"lora_layers": "all"}, {"lora_layers": "attention", "train_projector": False}, {"method": "full"}]
+)
+def test_what_learns_is_counted_as_torch_counts_it(tiny: Tiny, tmp_path: Path, changes: dict[str, object]) -> None:
+    wanted = {"doses": [], "projector_learning_rate": None} | changes
+    recipe, config = read_recipe(write_recipe(tmp_path / "recipe.yaml", **wanted), tmp_path, 0)
+    trainer = make_trainer(tiny.model, training_rows(tiny.dataset, recipe, 0, 2), config, recipe)
+    weights = [one for one in trainer.model.parameters() if one.requires_grad]
+    found = learning(tiny.model, recipe)
+    assert (found.numbers, found.bytes) == (sum(one.numel() for one in weights), sum(one.nbytes for one in weights))
+    files = sum(file.stat().st_size for file in tiny.model.glob("*.safetensors"))
+    assert files - 20_000 < found.base_bytes < files  # the headers are no weights
 
 
 def test_a_disk_without_room_is_told(tiny: Tiny, tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ KINDS: dict[str, Kind] = {
     "template": Kind(True, "take the chat template that belongs to the checkpoint, or correct it"),
     "labels": Kind(True, "set completion_only_loss: true, and take a tokenizer that reads back what it wrote"),
     "vocabulary": Kind(True, "take the tokenizer that belongs to the checkpoint"),
-    "long": Kind(True, "raise max_length or set it to null, show fewer tiles or pixels, or take the row out"),
+    "long": Kind(True, "show fewer tiles or pixels (max_tiles, max_pixels), shorten the row, or take it out"),
     "render": Kind(True, "correct the row or the processor; a training would end with this error"),
     "count": Kind(True, "have every row rendered whole (--render with the number of rows) and report this"),
     "swapped": Kind(True, "take the image processor that belongs to the checkpoint"),

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mis_dataset.arguments import positive, seed
 from trainer.diagnosis import Fault, counts, summarize, table
 from trainer.files import beside_weights
-from trainer.recipe import RecipeArguments, read_recipe
+from trainer.recipe import read_recipe
 from trainer.rows import training_rows
 from trainer.sidecars import make_sidecar, write_derived
 
@@ -42,6 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", type=Path, metavar="BASE", help="checkpoint to start from; needs no weights")
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
+    parser.add_argument("--override", type=Path, action="append", default=[], help="as that of sft")
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
@@ -58,19 +59,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: The recipe is wrong, BASE or MIS is none, or --leaks is of another dataset.
     """
+    from trainer.families import training_limits
     from trainer.rendered import Settings
     from trainer.room import disk_faults, memory_faults
 
-    recipe, config = read_recipe(args.config, args.arm, args.seed)
-    rows = _rows(args, recipe)
-    settings = Settings(args.base, config.max_length, config.completion_only_loss)
+    recipe, config = read_recipe(args.config, args.arm, args.seed, args.override)
+    rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
+    limits = training_limits(args.base, recipe.max_tiles, recipe.max_pixels)
+    settings = Settings(args.base, config.completion_only_loss, limits)
     found = examine(rows, args.dataset, settings, args.leaks, args.render, args.num_proc or min(os.cpu_count() or 1, 8))
     faults = [*found["findings"], *disk_faults(args.base, args.arm, recipe, config, len(rows))]
     told = found["findings"] = summarize([*faults, *memory_faults(config, found["batch_bytes"])])
     print(_lengths(found["tokens"]), table(told), sep="\n", file=sys.stderr)
     if args.out:
         written = {name: getattr(args, name) for name in ("seed", "limit", "render")} | asdict(recipe)
-        inputs = [args.dataset / "MANIFEST.json", args.config, *filter(None, (args.said, args.leaks))]
+        inputs = [args.dataset / "MANIFEST.json", args.config, *args.override, *filter(None, (args.said, args.leaks))]
         sidecar = make_sidecar(args.out, "doctor", written, [*inputs, *beside_weights(args.base)])
         write_derived(args.out, found, sidecar)
     errors, warnings = counts(told, error=True), counts(told, error=False)
@@ -91,9 +94,8 @@ def examine(
         num_proc: processes; more than one only under ``if __name__ == "__main__"``.
 
     Returns:
-        ``rows``, ``kinds`` (kind -> rows), ``rendered`` and ``compared`` (rows that the collator was given, and those of
-        them whose count was known before), ``batch_bytes`` (of the largest of them), ``tokens``, ``openings``, and
-        ``findings``: all `Fault`.
+        ``rows``, ``kinds`` (kind -> rows), ``rendered`` (rows that the collator was given), ``batch_bytes`` (of the
+        largest of them), ``tokens``, ``openings``, and ``findings``: all `Fault`.
 
     Raises:
         MISError: BASE or MIS is none, `leaks` is of another dataset, or a process was killed.
@@ -116,18 +118,11 @@ def examine(
         "rows": len(seen),
         "kinds": dict(Counter(one.kind for one in seen)),
         "rendered": sum(one.rendered.batch_bytes is not None for one in seen),
-        "compared": sum(one.rendered.compared for one in seen),
         "batch_bytes": max((one.rendered.batch_bytes or 0 for one in seen), default=0),
         "tokens": _tokens(seen),
         "openings": [{"against": kind} | one._asdict() for kind, held in told.items() for one in held],
         "findings": faults,
     }
-
-
-def _rows(args: argparse.Namespace, recipe: RecipeArguments) -> Dataset:
-    """The rows that `sft` trains on."""
-    shares = recipe.general_share, recipe.text_share
-    return training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
 
 
 def _twice(seen: Sequence[Seen]) -> Iterator[Fault]:

@@ -1,10 +1,9 @@
 """One training row as TRL's collator renders it with a checkpoint's own processor, and all that is wrong with it.
 
-How many tokens a row has hangs on its text and on the sizes of its pictures alone. So every picture is decoded and every
-text tokenized, but only some rows are given to the collator, pixels and all: the first of every tuple of sizes, from
-which the others take what pictures add to the text, and those for which it is asked, which are compared with that count.
-It is exact where what stands for a picture begins and ends with a control token, as in every family of
-`trainer.families.FAMILIES`, since a tokenizer splits its text at those before all else.
+How many tokens a row has hangs on its text and on the sizes of its pictures alone. So every picture is decoded and
+every text tokenized, but pixels are made of some rows only, which TRL's collator is given; tokens of all are counted by
+sizes, and the two are compared. The count is exact where what stands for a picture begins and ends with a control
+token, as in every family of `trainer.families.FAMILIES`: a tokenizer splits its text at those before all else.
 """
 
 from __future__ import annotations
@@ -36,13 +35,13 @@ class Settings(NamedTuple):
 
     Attributes:
         base: the checkpoint; its config and the files of its processor are read, its weights are not.
-        max_length: of the recipe: tokens that a row is cut to; None: it is not.
         completion_only_loss: of the recipe; None is what TRL makes of it for rows with a completion: true.
+        limits: of pictures, as `trainer.families.training_limits` gives them for the recipe.
     """
 
     base: Path
-    max_length: int | None = None
     completion_only_loss: bool | None = None
+    limits: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,8 @@ class Rendered:
         id: of the row.
         faults: what is wrong with it.
         tokens: of prompt and completion; None where it cannot be rendered.
-        image_tokens: those of them in whose place a picture's features go.
+        image_tokens: those of them that pictures become, the marks around them included.
         batch_bytes: of all tensors, where the collator was given the row; else None.
-        compared: whether the collator's tokens were compared with those that were counted.
     """
 
     id: str
@@ -63,14 +61,6 @@ class Rendered:
     tokens: int | None = None
     image_tokens: int = 0
     batch_bytes: int | None = None
-    compared: bool = False
-
-
-class _Added(NamedTuple):
-    """What pictures of some sizes add to a row's text."""
-
-    tokens: int
-    image_tokens: int
 
 
 class Renderer:
@@ -85,6 +75,7 @@ class Renderer:
         base = settings.base
         limit = families.most_tokens(base)
         self._processor: Any = models.load_processor(base)
+        families.limit_pictures(self._processor, dict(settings.limits))
         self._tokenizer = self._processor.tokenizer
         self._control = models.control_tokens(self._processor)
         config = AutoConfig.from_pretrained(base, trust_remote_code=False)
@@ -92,21 +83,19 @@ class Renderer:
         text = config.get_text_config()
         self._vocabulary: int = text.vocab_size
         self._ends = _end_tokens(base, self._tokenizer)
-        most = {"max_length": settings.max_length, "positions of the model": text.max_position_embeddings}
-        self._most = [(name, number, "long") for name, number in most.items() if number is not None]
+        self._most = [("positions of the model", text.max_position_embeddings, "long")]
         self._most += [] if limit is None else [("tokens of the family's limit", limit, "limit")]
-        # Not cut, so that a row that is too long is told by its length and not by what is left of it.
         self._collator = DataCollatorForVisionLanguageModeling(
             self._processor, completion_only_loss=settings.completion_only_loss is not False
         )
-        self._added: dict[tuple[tuple[int, int], ...], _Added] = {}
+        self._known: dict[tuple[tuple[int, int], ...], int] = {}
 
     def render(self, row: Mapping[str, Any], whole: bool) -> Rendered:
         """Looks at one row.
 
         Args:
             row: ``id``, ``prompt``, ``completion`` and ``images``, those undecoded: ``{"bytes": ..., "path": ...}``.
-            whole: whether the collator is given the row in any case.
+            whole: whether TRL's collator is given the row, pixels and all.
         """
         pictures, unreadable = decode(row)
         faults = [*self._text_faults(row), *_place_faults(row), *unreadable]
@@ -141,27 +130,18 @@ class Renderer:
             said = f"has token {max(prompt + completion)}, and the model {self._vocabulary} tokens"
             faults.append(Fault("vocabulary", row["id"], said))
         faults += self._label_faults(row["id"], completion, text["completion"])
-        sizes = tuple(picture.size for picture in pictures)
-        known, batch_bytes = self._added.get(sizes), None
-        if known is None or whole:
+        image_tokens = self._image_tokens(tuple(picture.size for picture in pictures))
+        tokens = len(prompt) + len(completion) + image_tokens - len(pictures)  # a place was one token
+        batch_bytes = None
+        if whole:
             batch = self._collate(row, pictures)
             batch_bytes = sum(tensor.nbytes for tensor in batch.values())
-            added = self._measure(batch, len(prompt) + len(completion))
-            if known is not None and known != added:
-                said = f"has {added.tokens} tokens for its pictures in TRL's collator and {known.tokens} by their sizes"
-                faults.append(Fault("count", row["id"], said))
-            labels = batch["labels"][0]
-            faults += self._label_faults(row["id"], labels[labels != _IGNORED].tolist(), text["completion"])
-            faults += self._swap_faults(row, pictures, batch)
-            self._added[sizes] = added
-        found = self._added[sizes]
-        tokens = len(prompt) + len(completion) + found.tokens
+            faults += self._batch_faults(row, pictures, batch, tokens, text["completion"])
         over = next(((name, most, kind) for name, most, kind in self._most if tokens > most), None)
         if over is not None:
             name, most, kind = over
             faults.append(Fault(kind, row["id"], f"has {tokens} tokens, more than the {most} {name}"))
-        compared = whole and known is not None
-        return Rendered(row["id"], tuple(faults), tokens, found.image_tokens, batch_bytes, compared)
+        return Rendered(row["id"], tuple(faults), tokens, image_tokens, batch_bytes)
 
     def _ids(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -171,14 +151,16 @@ class Renderer:
         batch: Mapping[str, torch.Tensor] = self._collator([{**row, "images": pictures}])
         return batch
 
-    def _measure(self, batch: Mapping[str, torch.Tensor], without: int) -> _Added:
-        ids = batch["input_ids"][0]
-        return _Added(len(ids) - without, int((ids == self._image_token_id).sum()))
+    def _image_tokens(self, sizes: tuple[tuple[int, int], ...]) -> int:
+        """How many tokens pictures of these sizes become; counted once for all rows with the same."""
+        if sizes and sizes not in self._known:
+            self._known[sizes] = sum(families.picture_tokens(self._processor, list(sizes)))
+        return self._known.get(sizes, 0)
 
     def _text_faults(self, row: Mapping[str, Any]) -> Iterator[Fault]:
         for name in ("prompt", "completion"):
-            texts = [part["text"] for part in parts_of(row[name]) if part["type"] == "text"]
-            if not any(text.strip() for text in texts):
+            texts = _texts(row[name])
+            if not any(texts):
                 yield Fault("empty", row["id"], f"has an empty {name}")
             held = next((token for token in self._control if any(token in text for text in texts)), None)
             if held is not None:
@@ -227,9 +209,21 @@ class Renderer:
         if unicodedata.normalize("NFC", said) != unicodedata.normalize("NFC", wanted):
             yield Fault("labels", id_, "has labels that do not decode to its completion")
 
-    def _swap_faults(
-        self, row: Mapping[str, Any], pictures: list[Picture], batch: Mapping[str, torch.Tensor]
+    def _batch_faults(
+        self,
+        row: Mapping[str, Any],
+        pictures: list[Picture],
+        batch: Mapping[str, torch.Tensor],
+        tokens: int,
+        completion: str,
     ) -> Iterator[Fault]:
+        """What only the collator shows."""
+        found = batch["input_ids"].shape[1]
+        if found != tokens:
+            said = f"has {found} tokens in TRL's collator and {tokens} by the sizes of its pictures"
+            yield Fault("count", row["id"], said)
+        labels = batch["labels"][0]
+        yield from self._label_faults(row["id"], labels[labels != _IGNORED].tolist(), completion)
         if len(pictures) < 2 or pictures[0] == pictures[1]:
             return
         swapped = self._collate(row, [pictures[1], pictures[0], *pictures[2:]])
@@ -265,6 +259,11 @@ def parts_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
 def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
     """The texts of some messages, one behind the other."""
     return "".join(part["text"] for part in parts_of(messages) if part["type"] == "text")
+
+
+def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The texts of some messages, without the blanks around them, which templates may take away."""
+    return [part["text"].strip() for part in parts_of(messages) if part["type"] == "text"]
 
 
 def _place_faults(row: Mapping[str, Any]) -> Iterator[Fault]:

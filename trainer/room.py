@@ -10,21 +10,40 @@ import shutil
 from collections.abc import Iterator
 from math import ceil, prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from safetensors import safe_open
 
 from trainer.diagnosis import Fault
 from trainer.families import broken, parts_of
-from trainer.recipe import LORA_LAYERS, RecipeArguments
+from trainer.learning import LORA_LAYERS
 
 if TYPE_CHECKING:
     from trl import SFTConfig
 
-_FLOAT = 4
+    from trainer.recipe import RecipeArguments
+
 _MOMENTS = 2
-"""Numbers that AdamW keeps of every weight that learns, in float32 as the weight."""
+"""Numbers that AdamW keeps of every weight that learns, in its number format."""
+_SIZES = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+"""Bytes of a number, by the names in files of weights."""
 _GB = 1e9
+
+
+class Learning(NamedTuple):
+    """What learns of a checkpoint.
+
+    Attributes:
+        numbers: how many: of an adapter and the projector, or of the language model and the projector.
+        bytes: of them, in the number format in which they learn.
+        frozen_bytes: of all other weights, in the checkpoint's format.
+        base_bytes: of all weights, in the checkpoint's format.
+    """
+
+    numbers: int
+    bytes: int
+    frozen_bytes: int
+    base_bytes: int
 
 
 def disk_faults(base: Path, out: Path, recipe: RecipeArguments, config: SFTConfig, rows: int) -> Iterator[Fault]:
@@ -32,12 +51,14 @@ def disk_faults(base: Path, out: Path, recipe: RecipeArguments, config: SFTConfi
 
     Nothing is told where BASE has no weights, whose size is not known then.
     """
-    weights = sorted(base.glob("*.safetensors"))
-    if not weights:
+    if not any(base.glob("*.safetensors")):
         return
-    learns = learning(base, recipe) * _FLOAT
-    model = sum(file.stat().st_size for file in weights)
-    needed = model + learns * (1 + len(recipe.doses)) + checkpoints(config, rows) * learns * (1 + _MOMENTS)
+    learns = learning(base, recipe)
+    full = recipe.method == "full"
+    # The Trainer keeps all of a model that learns whole, of others the adapter; the last model is as large as BASE.
+    checkpoint = learns.bytes + _MOMENTS * learns.bytes + (learns.frozen_bytes if full else 0)
+    kept = 0 if full else 1 + len(recipe.doses)
+    needed = learns.base_bytes + kept * learns.bytes + checkpoints(config, rows) * checkpoint
     free = shutil.disk_usage(_there(out)).free
     if needed > free:
         yield Fault("disk", None, f"{needed / _GB:.1f} GB are written to {out}, where {free / _GB:.1f} GB are free")
@@ -55,24 +76,28 @@ def memory_faults(config: SFTConfig, batch_bytes: int, memory: Path = Path("/pro
     needed = waiting * config.per_device_train_batch_size * batch_bytes
     free = _available(memory)
     if free is not None and needed > free:
-        said = f"{waiting} batches of {needed / waiting / _GB:.1f} GB wait in memory, of which {free / _GB:.1f} GB are free"
+        said = f"{waiting} batches of {needed / waiting / _GB:.1f} GB wait, {free / _GB:.1f} GB of memory are free"
         yield Fault("memory", None, said)
 
 
-def learning(base: Path, recipe: RecipeArguments) -> int:
-    """How many numbers learn: those of the adapter and of the projector.
+def learning(base: Path, recipe: RecipeArguments) -> Learning:
+    """What learns of a checkpoint by a recipe.
 
     Raises:
-        ModelError: A file of weights cannot be read.
+        ModelError: No checkpoint of a known family lies there, or a file of weights cannot be read.
     """
-    family, number = parts_of(base), 0
+    family, numbers, frozen, whole = parts_of(base), 0, 0, 0
     layer = re.compile(rf"\.{LORA_LAYERS[recipe.lora_layers]}\.weight$")
-    for name, shape in _shapes(base):
-        if _lies_in(name, family.projector):
-            number += prod(shape)
-        elif layer.search(name) and not _lies_in(name, (family.vision_tower,)):
-            number += recipe.lora_r * sum(shape)
-    return number
+    for name, shape, size in _weights(base):
+        projects, sees = _lies_in(name, family.projector), _lies_in(name, (family.vision_tower,))
+        learns = recipe.train_projector if projects else recipe.method == "full" and not sees
+        if learns:
+            numbers += prod(shape)
+        elif recipe.method != "full" and layer.search(name) and not sees:
+            numbers += recipe.lora_r * sum(shape)
+        whole += size
+        frozen += 0 if learns else size
+    return Learning(numbers, numbers * (4 if recipe.trained_in == "float32" else 2), frozen, whole)
 
 
 def checkpoints(config: SFTConfig, rows: int) -> int:
@@ -86,10 +111,12 @@ def checkpoints(config: SFTConfig, rows: int) -> int:
     return made if config.save_total_limit is None else min(made, config.save_total_limit + 1)
 
 
-def _shapes(base: Path) -> Iterator[tuple[str, list[int]]]:
+def _weights(base: Path) -> Iterator[tuple[str, list[int], int]]:
+    """Name, shape and bytes of every weight, from the headers of the files."""
     for file in sorted(base.glob("*.safetensors")):
         with broken(base), safe_open(file, "pt") as weights:
-            yield from [(name, weights.get_slice(name).get_shape()) for name in weights.keys()]
+            held = [(name, weights.get_slice(name)) for name in weights.offset_keys()]
+            yield from [(name, one.get_shape(), prod(one.get_shape()) * _SIZES[one.get_dtype()]) for name, one in held]
 
 
 def _lies_in(name: str, parts: tuple[str, ...]) -> bool:
