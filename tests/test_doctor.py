@@ -84,7 +84,7 @@ def test_rows_with_a_fault_each_are_all_told(tiny: Tiny, tmp_path: Path) -> None
         return [*rows, held["train/1"]]
 
     dataset = change_train(tiny.dataset, tmp_path / "MIS", plant)
-    code, found = doctor(tiny.model, dataset, tmp_path, twins=False)
+    code, found = doctor(tiny.model, dataset, tmp_path, twins=False, general_share=0.0)
     assert code == 1
     assert found.pop("alike") == ["train/9", "train/10", "train/11", "train/12", "train/13"]
     assert found == {
@@ -98,30 +98,27 @@ def test_rows_with_a_fault_each_are_all_told(tiny: Tiny, tmp_path: Path) -> None
 
 
 def put_pictures_last(template: str) -> str:
-    start, parts, end = (
-        template.partition("{% for part in message['content'] %}")[0],
-        "message['content']",
-        "{% endfor %}",
-    )
+    parts, end = "message['content']", "{% endfor %}"
+    start, _, rest = template.partition(f"{{% for part in {parts} %}}")
     texts = f"{{% for part in {parts} if part['type'] == 'text' %}}{{{{ part['text'] }}}}{end}"
     pictures = f"{{% for part in {parts} if part['type'] == 'image' %}}<IMG_CONTEXT>{end}"
-    return start + texts + pictures + template.partition("{% endfor %}")[2]
+    return start + texts + pictures + rest.partition(end)[2]
 
 
 TEMPLATES: dict[str, tuple[Callable[[str], str], dict[str, int]]] = {
-    "ends no turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 31}),
-    "cuts completions": (lambda text: text.replace("part['text'] }}", "part['text'][:10] }}"), {"template": 31}),
-    "asks otherwise": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 31}),
-    "asks with more blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 31}),
-    "drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 31}),
-    "puts pictures last": (put_pictures_last, {"moved": 31}),
+    "ends no turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 4}),
+    "cuts completions": (lambda text: text.replace("part['text'] }}", "part['text'][:10] }}"), {"template": 4}),
+    "asks otherwise": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 4}),
+    "asks with more blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 4}),
+    "drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 4}),
+    "puts pictures last": (put_pictures_last, {"moved": 4}),
 }
 
 
 @pytest.mark.parametrize("fault", TEMPLATES)
 def test_a_template_with_a_fault_is_told(tiny: Tiny, tmp_path: Path, fault: str) -> None:
     change, wanted = TEMPLATES[fault]
-    code, found = doctor(bare(tiny.model, tmp_path / "base", change), tiny.dataset, tmp_path)
+    code, found = doctor(bare(tiny.model, tmp_path / "base", change), tiny.dataset, tmp_path, "--limit", 2)
     assert {kind: len(ids) for kind, ids in found.items()} == wanted
     assert code == any(KINDS[kind].error for kind in wanted)
 
@@ -159,7 +156,7 @@ def test_what_leaks_found_is_told_of_trained_rows(tiny: Tiny, tmp_path: Path) ->
     dataset = change_train(tiny.dataset, tmp_path / "MIS", share)
     leaks = tmp_path / "leaks.json"
     assert dataset_main(["leaks", str(dataset), str(leaks)]) == 1
-    code, found = doctor(tiny.model, dataset, tmp_path, "--leaks", leaks, twins=False)
+    code, found = doctor(tiny.model, dataset, tmp_path, "--leaks", leaks, twins=False, general_share=0.0)
     assert (code, found) == (1, {"leak": ["train/1"]})
     config = write_recipe(tmp_path / "recipe.yaml")
     code, _, said = attempt("doctor", tiny.model, tiny.dataset, "--config", config, "--leaks", leaks)
