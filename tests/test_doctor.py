@@ -14,8 +14,10 @@ import pytest
 
 from mis_dataset.files import sha256_of
 from mis_dataset.manifest import NAME, read_manifest
+from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, attempt, write_recipe
 from trainer.diagnosis import KINDS
+from trainer.families import FAMILIES
 from trainer.sidecars import read_sidecar
 
 Row = dict[str, Any]
@@ -161,3 +163,9 @@ def test_what_leaks_found_is_told_of_trained_rows(tiny: Tiny, tmp_path: Path) ->
     config = write_recipe(tmp_path / "recipe.yaml")
     code, _, said = attempt("doctor", tiny.model, tiny.dataset, "--config", config, "--leaks", leaks)
     assert (code, "was not written by `mis_dataset leaks` for" in said) == (2, True)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_healthy_dataset_passes_for_every_family(tiny: Tiny, tmp_path: Path, family: str) -> None:
+    base = bare(make_vlm(tmp_path / "model", family), tmp_path / "base")
+    assert doctor(base, tiny.dataset, tmp_path, "--limit", 2, general_share=0.3) == (0, {})

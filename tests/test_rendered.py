@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from mis_dataset.chat import completion, prompt
 from tests.made_release import png
+from tests.made_vlms import make_vlm
 from tests.tiny import Tiny
+from trainer.families import FAMILIES
 from trainer.rendered import Rendered, Renderer, Settings, decode, parts_of, text_of
 
 PICTURE = {"bytes": png(1), "path": None}
@@ -150,6 +154,12 @@ def test_contents_may_be_plain_text() -> None:
     assert text_of(messages) == "Hello you"
 
 
+def picture(colour: int, size: tuple[int, int]) -> bytes:
+    stream = io.BytesIO()
+    Image.new("RGB", size, (colour, 90, 160)).save(stream, "PNG")
+    return stream.getvalue()
+
+
 def copy(model: Path, out: Path) -> Path:
     return Path(shutil.copytree(model, out, ignore=shutil.ignore_patterns("*.safetensors")))
 
@@ -160,3 +170,16 @@ def change_json(folder: Path, name: str, place: Any, **values: Any) -> Path:
     place(held).update(values)
     (folder / name).write_text(json.dumps(held), "utf-8")
     return folder
+
+
+SIZES = [[(64, 64), (64, 64)], [(120, 40), (30, 90)], [(200, 200)], [(33, 47), (64, 64), (90, 20)], []]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_tokens_are_counted_as_the_collator_makes_them_whatever_the_sizes(tmp_path: Path, family: str) -> None:
+    renderer = Renderer(Settings(make_vlm(tmp_path, family)))
+    for number, sizes in enumerate(SIZES):
+        images = [{"bytes": picture(place, size), "path": None} for place, size in enumerate(sizes)]
+        row = make_row(id=str(number), images=images, prompt=prompt("Which is larger?\n\nSay why.", len(sizes)))
+        found = renderer.render(row, True)
+        assert (found.id, found.faults, found.image_tokens >= len(sizes)) == (str(number), (), True)
