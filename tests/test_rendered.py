@@ -149,7 +149,10 @@ def test_what_a_processor_refuses_is_told_without_a_text_of_the_row(tiny: Tiny) 
 
 
 def test_contents_may_be_plain_text() -> None:
-    messages = [{"role": "user", "content": "Hello"}, {"role": "user", "content": [{"type": "text", "text": " you"}]}]
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "Hello"},
+        {"role": "user", "content": [{"type": "text", "text": " you"}]},
+    ]
     assert [part["text"] for part in parts_of(messages)] == ["Hello", " you"]
     assert text_of(messages) == "Hello you"
 

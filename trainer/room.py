@@ -108,7 +108,8 @@ def checkpoints(config: SFTConfig, rows: int) -> int:
     # A `save_steps` below 1 is a share of all steps.
     every = config.save_steps if config.save_steps >= 1 else max(1, ceil(steps * config.save_steps))
     made = {"no": 0, "steps": int(steps // every), "epoch": ceil(epochs)}[str(config.save_strategy.value)]
-    return made if config.save_total_limit is None else min(made, config.save_total_limit + 1)
+    most: int | None = config.save_total_limit
+    return made if most is None else min(made, most + 1)
 
 
 def _weights(base: Path) -> Iterator[tuple[str, list[int], int]]:
@@ -135,4 +136,4 @@ def _available(memory: Path) -> int | None:
         found = re.search(r"^MemAvailable:\s+(\d+) kB", memory.read_text(), re.MULTILINE)
     except OSError:
         return None
-    return 1024 * int(found[1]) if found else None
+    return 1024 * int(found.group(1)) if found else None

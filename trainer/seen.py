@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -29,6 +29,7 @@ Row = Mapping[str, Any]
 _Portion = list[tuple[Row, bool]]
 """Rows, each with whether it is rendered whole in any case."""
 _Looked = tuple[_Portion, list[Rendered]]
+_Looking = Generator[_Looked, None, None]
 
 _AT_ONCE = 4
 """Rows that a process gets at a time, pictures and all."""
@@ -96,13 +97,13 @@ _renderers: list[Renderer] = []
 """In a process of a pool: its own."""
 
 
-def _here(portions: Iterator[_Portion], renderer: Renderer) -> Iterator[_Looked]:
+def _here(portions: Iterator[_Portion], renderer: Renderer) -> _Looking:
     with strict_pillow():
         for portion in portions:
             yield portion, [renderer.render(row, whole) for row, whole in portion]
 
 
-def _by_processes(portions: Iterator[_Portion], settings: Settings, number: int) -> Iterator[_Looked]:
+def _by_processes(portions: Iterator[_Portion], settings: Settings, number: int) -> _Looking:
     pool = ProcessPoolExecutor(number, multiprocessing.get_context("spawn"), _begin, (settings,))
     waiting: deque[tuple[_Portion, Future[list[Rendered]]]] = deque()
     try:
