@@ -25,11 +25,10 @@ def test_errors_come_first_and_name_every_row_once() -> None:
 
 def test_the_table_says_what_was_found_and_what_to_do() -> None:
     lines = table(summarize(FAULTS)).splitlines()
-    assert (
-        lines[0] == r"error   control    2 rows (train/7, train/2), the first has the control token \x1b in its prompt"
-    )
+    who = "2 rows (train/7, train/2), the first"
+    assert lines[0] == rf"error   control         {who} has the control token \x1b in its prompt"
     assert lines[1].endswith(f"-> {KINDS['control'].remedy}")
-    assert lines[4] == "warning disk       9.0 GB are written"
+    assert lines[4] == "warning disk            9.0 GB are written"
     assert table([]) == "nothing is wrong"
     many = summarize(Fault("id", f"train/{number}", "is the id of 2 rows") for number in range(9))
     assert "9 rows (train/0, train/1, train/2, train/3, train/4, ...), the first is" in table(many)

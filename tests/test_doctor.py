@@ -130,8 +130,8 @@ def test_a_first_word_that_only_dangerous_rows_have_is_told(tiny: Tiny, tmp_path
         return [row if row["twin_of"] else row | {"response": f"Warning! {row['response']}"} for row in rows]
 
     code, found = doctor(tiny.model, change_train(tiny.dataset, tmp_path / "MIS", warn), tmp_path, general_share=0.0)
-    assert (code, set(found)) == (0, {"opening"})
-    assert len(found["opening"]) == 28
+    assert (code, set(found)) == (0, {"twin_opening"})
+    assert len(found["twin_opening"]) == 28
     told = json.loads((tmp_path / "doctor.json").read_text("utf-8"))["openings"]
     assert [(one["against"], one["words"], one["auc"], one["dangerous"], one["harmless"]) for one in told] == [
         ("twin", 1, 1.0, 14, 14),

@@ -30,10 +30,10 @@ def test_the_first_word_may_tell_or_only_a_later_one() -> None:
     assert [(one.words, one.auc) for one in later] == [(1, 0.5), (3, 1.0), (5, 1.0)]
 
 
-def test_only_openings_of_several_rows_of_one_kind_are_named() -> None:
-    rows = openings("row", ["Warning!"] * 3 + ["I see a cup."] * 3 + ["Once."])
-    twins = openings("twin", ["I see a cup."] * 7)
-    assert tell(rows, twins)[0].ids == ["row/0", "row/1", "row/2"]
+def test_only_openings_that_are_of_one_kind_beyond_chance_are_named() -> None:
+    rows = openings("row", ["Warning!"] * 8 + ["I see a cup."] * 3 + ["Careful."] * 3)
+    twins = openings("twin", ["I see a cup."] * 14)
+    assert tell(rows, twins)[0].ids == [f"row/{number}" for number in range(8)]
 
 
 def test_things_that_a_family_names_on_both_sides_tell_nothing() -> None:

@@ -35,7 +35,7 @@ KINDS: dict[str, Kind] = {
     "vocabulary": Kind(True, "take the tokenizer that belongs to the checkpoint"),
     "long": Kind(True, "show fewer tiles or pixels (max_tiles, max_pixels), shorten the row, or take it out"),
     "render": Kind(True, "correct the row or the processor; a training would end with this error"),
-    "count": Kind(True, "have every row rendered whole (--render with the number of rows) and report this"),
+    "count": Kind(True, "report this: lengths of rows that were only counted are not to be trusted"),
     "swapped": Kind(True, "take the image processor that belongs to the checkpoint"),
     "test_row": Kind(True, "take the row out of training: a rate on that test row would mean nothing"),
     "leak": Kind(True, "take the row out of training, or build the splits anew"),
@@ -44,7 +44,10 @@ KINDS: dict[str, Kind] = {
     "moved": Kind(False, "know that this template puts pictures before the words, so numbers of pictures stand apart"),
     "limit": Kind(False, "know that such a row is longer than what the family is evaluated with"),
     "alike": Kind(False, "see that the completions are meant to be the same, as bare refusals are"),
-    "opening": Kind(False, "let dangerous and harmless rows begin alike, or the first words decide unseen the rest"),
+    "twin_opening": Kind(
+        False, "see if the words name what is shown; if not, let all rows begin alike, or they decide the rest unseen"
+    ),
+    "general_opening": Kind(False, "know that first words tell safety rows: a model may begin so whatever it is asked"),
     "memory": Kind(False, "use fewer or smaller rows in a batch, fewer workers, or a machine with more memory"),
     "disk": Kind(False, "make room, write elsewhere, or keep fewer checkpoints (save_total_limit)"),
 }
@@ -95,5 +98,5 @@ def table(told: Iterable[dict[str, Any]]) -> str:
         word = "error  " if one["error"] else "warning"
         names = ", ".join(one["ids"][:_NAMED]) + (", ..." if len(one["ids"]) > _NAMED else "")
         who = f"{one['rows']} rows ({names}), the first {one['found']}" if one["ids"] else one["found"]
-        lines += [f"{word} {one['kind']:10} {plain(who)}", f"{'':18} -> {one['remedy']}"]
+        lines += [f"{word} {one['kind']:15} {plain(who)}", f"{'':23} -> {one['remedy']}"]
     return "\n".join(lines) or "nothing is wrong"

@@ -18,6 +18,8 @@ TOLD = 0.6
 _FOLDS = 5
 _Z = 1.959964
 """Of a 95 % interval."""
+_CHANCE = 0.01
+"""Chance that so many rows, drawn from all, are of one kind."""
 _NEXT_TO = 1e-9
 """An AUC that is no further from 0 or 1 is 0 or 1."""
 
@@ -47,7 +49,7 @@ class Told(NamedTuple):
         high: upper end.
         dangerous: number of dangerous rows.
         harmless: number of harmless rows.
-        ids: rows whose opening stands before several rows of their kind and before none of the other.
+        ids: rows whose opening only their kind has, and so often that chance would do that in one of a hundred cases.
     """
 
     words: int
@@ -129,4 +131,12 @@ def _only_of_one_kind(dangerous: Sequence[Opening], harmless: Sequence[Opening],
     for kind, rows in enumerate((dangerous, harmless)):
         for one in rows:
             held[one.words[:words]][kind].append(one.id)
-    return [id_ for ids in held.values() if not all(ids) and len(ids[0] or ids[1]) > 1 for id_ in ids[0] or ids[1]]
+    whole = len(dangerous) + len(harmless)
+    shares = len(dangerous) / whole, len(harmless) / whole
+    return [
+        id_
+        for ids in held.values()
+        for share, ours, theirs in zip(shares, ids, reversed(ids), strict=True)
+        if not theirs and share ** len(ours) < _CHANCE
+        for id_ in ours
+    ]
