@@ -1,8 +1,8 @@
-"""Tiny checkpoints of every family in `trainer.families`, made by code: real architectures and processors, random weights.
+"""Tiny checkpoints of every family in `trainer.families`, made by code: real architectures, random weights.
 
-A picture of 64 px becomes 5 to 20 tokens: sizes are a tenth of the real ones, what is peculiar to a family is there (tiles,
-grids of any shape, rotary positions in three dimensions, features put into several layers). Nothing is trained, so what
-such a model says means nothing. Chat templates are stand-ins of the shape of the real ones.
+A picture of 64 px becomes 4 to 24 tokens. Sizes are a tenth of the real ones; what is peculiar to a family is there:
+tiles, grids of any shape, rotary positions in three dimensions, features put into several layers. Nothing is trained,
+so what such a model says means nothing. Chat templates are stand-ins of the shape of the real ones.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _SPREAD = 0.2
 
 
 def make_vlm(folder: Path, family: str, seed: int = 0) -> Path:
-    """A checkpoint as `trainer.models.load` reads it: weights, tokenizer, processor, chat template, generation settings.
+    """A checkpoint as `trainer.models.load` reads it, with all its files.
 
     Args:
         folder: to write.
@@ -108,7 +108,7 @@ def _qwen2_vl() -> tuple[Any, Any]:
 def _qwen2_5_vl() -> tuple[Any, Any]:
     """As Qwen2-VL, with a tower that looks through windows."""
     processor = hf.Qwen2_5_VLProcessor(*_qwen_parts(8), chat_template=QWEN_TEMPLATE)
-    vision = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8}
+    vision: dict[str, Any] = {"depth": 2, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 8}
     vision |= {"out_hidden_size": 32, "window_size": 16, "fullatt_block_indexes": [1]}
     text = _text(processor.tokenizer, rope_parameters={"rope_type": "default", "mrope_section": [2, 3, 3]})
     config = hf.Qwen2_5_VLConfig(vision_config=vision, text_config=text, **_qwen_ids(processor.tokenizer))
@@ -116,12 +116,12 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
-    """Features of several layers of the tower are put into as many layers of the language model; the head is tied."""
+    """Features of two layers of the tower go into the first two of three layers of the language model; a tied head."""
     processor = hf.Qwen3VLProcessor(*_qwen_parts(16, hf.Qwen3VLVideoProcessor), chat_template=QWEN_TEMPLATE)
-    vision = {"depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16}
+    vision: dict[str, Any] = {"depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16}
     vision |= {"out_hidden_size": 32, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
     rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True, "rope_theta": 5e6}
-    text = _text(processor.tokenizer, head_dim=16, rope_parameters=rope, tie_word_embeddings=True)
+    text = _text(processor.tokenizer, num_hidden_layers=3, head_dim=16, rope_parameters=rope, tie_word_embeddings=True)
     config = hf.Qwen3VLConfig(
         vision_config=vision, text_config=text, tie_word_embeddings=True, **_qwen_ids(processor.tokenizer)
     )

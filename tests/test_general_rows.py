@@ -21,7 +21,7 @@ def text(row: dict[str, Any]) -> str:
     return "|".join("[]" if part["type"] == "image" else part["text"] for part in parts)
 
 
-def colours(row: dict[str, Any]) -> list[tuple[int, ...]]:
+def colours(row: dict[str, Any]) -> list[Any]:
     return [Image.open(io.BytesIO(one["bytes"])).convert("RGB").getpixel((0, 0)) for one in row["images"]]
 
 
@@ -60,7 +60,7 @@ def test_of_several_turns_the_last_is_the_completion(tmp_path: Path) -> None:
 def test_messages_and_questions_are_read_too(tmp_path: Path) -> None:
     content = [{"type": "text", "text": "Look: "}, {"type": "image"}, {"type": "text", "text": "what?"}]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "Red."}]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"messages": messages, "images": ["pictures/red.png"]},
         {"question": "Which is which?", "answer": "First red.", "images": ["pictures/red.png", "pictures/blue.png"]},
         {"question": "Say yes.", "response": "Yes."},
@@ -128,7 +128,10 @@ def test_the_digest_of_what_was_drawn_knows_texts_and_pictures(tmp_path: Path) -
         ({"conversations": [{"from": "robot", "value": "Hm"}]}, "'robot' speaks, known are human, gpt, system"),
         ({"conversations": turns("<image>Which?", "This."), "image": ["../red.png"]}, "is no file in the dataset's"),
         ({"conversations": turns("<image>Which?", "This."), "image": [7]}, "its pictures are neither paths nor"),
-        ({"conversations": None, "question": "<image>Which?", "text": "This."}, "has none of the columns messages, conversations, or"),
+        (
+            {"conversations": None, "question": "<image>Which?", "text": "This."},
+            "has none of the columns messages, conversations, or",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_trained_on_is_told_by_its_id(tmp_path: Path, row: dict[str, Any], found: str) -> None:
@@ -144,7 +147,11 @@ def test_a_row_that_cannot_be_trained_on_is_told_by_its_id(tmp_path: Path, row: 
 
 @pytest.mark.parametrize(
     ("text_", "found"),
-    [("[1, 2", "cannot be read as general rows"), ("{}", "holds no list of rows"), ("[]", "has 0 rows, the recipe draws 1")],
+    [
+        ("[1, 2", "cannot be read as general rows"),
+        ("{}", "holds no list of rows"),
+        ("[]", "has 0 rows, the recipe draws 1"),
+    ],
 )
 def test_a_file_that_holds_no_rows_is_one_clear_error(tmp_path: Path, text_: str, found: str) -> None:
     (tmp_path / "rows.json").write_text(text_)

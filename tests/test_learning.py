@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from mis_dataset.errors import MISError
 from tests.made_general import make_general
@@ -41,6 +40,8 @@ PROJECTORS: dict[str, tuple[str, ...]] = {
 ENDS = dict.fromkeys(("idefics3", "smolvlm"), "<end_of_utterance>\n")
 BEGINS = dict.fromkeys(("idefics3", "smolvlm"), " ")
 """Before a response, where the prompt ends with a colon."""
+FAST = ("internvl", "qwen3_vl")
+"""Families whose LoRA is tried in the fast tier; that all are trained whole there is enough to see their parts."""
 
 
 class Twin(NamedTuple):
@@ -99,7 +100,7 @@ def test_full_fine_tuning_moves_language_model_and_projector_and_nothing_of_the_
 ) -> None:
     made = twin(tiny, tmp_path, "internvl2_5_8b_mirage", family, max_tiles=None).trainer()
     assert_learns(made, family, {"language", "projector"})
-    assert {weight.dtype for weight in made.model.parameters() if weight.requires_grad} == {torch.float32}
+    assert {weight.dtype for weight in made.model.parameters()} == {torch.float32}
 
 
 def test_the_language_model_alone_learns_where_the_recipe_says_so(tiny: Tiny, tmp_path: Path) -> None:
@@ -107,11 +108,13 @@ def test_the_language_model_alone_learns_where_the_recipe_says_so(tiny: Tiny, tm
     assert_learns(made, "qwen2_vl", {"language"})
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=[] if name in FAST else pytest.mark.slow) for name in FAMILIES]
+)
 def test_lora_moves_layers_of_the_language_model_and_the_projector_and_nothing_else(
     tiny: Tiny, tmp_path: Path, family: str
 ) -> None:
-    changes = {"max_tiles": None, "learning_rate": 0.01, "projector_learning_rate": 0.01}
+    changes = {"max_tiles": None, "warmup_steps": 0}  # B is zero at first, so A moves from the second step on
     made = twin(tiny, tmp_path, "internvl2_5_8b_contrast_lora", family, **changes).trainer()
     before = weights(made.model)
     made.train()
@@ -123,7 +126,7 @@ def test_lora_moves_layers_of_the_language_model_and_the_projector_and_nothing_e
     assert {part(family, name) for name in bare} == {"projector"}
     adapted = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in before if ".lora_" in name}
     assert {part(family, name) for name in adapted} == {"language"}
-    assert len(adapted) == 2 * 7
+    assert len(adapted) == 7 * made.model.config.get_text_config().num_hidden_layers
 
 
 def test_without_the_projector_lora_is_all_that_learns(tiny: Tiny, tmp_path: Path) -> None:
@@ -137,7 +140,7 @@ def test_every_recipe_shipped_trains_two_steps_and_moves_what_learns_alone(
     tiny: Tiny, tmp_path: Path, stem: str
 ) -> None:
     family = BASES["_".join(stem.split("_")[: stem.split("_").index("mirage" if "mirage" in stem else "contrast")])]
-    made = twin(tiny, tmp_path, stem, family).trainer()
+    made = twin(tiny, tmp_path, stem, family, warmup_steps=0).trainer()
     if made.args.learning_rate < 1e-4:
         assert_learns(made, family, {"language", "projector"})
         return
@@ -172,9 +175,7 @@ def test_labels_decode_to_exactly_the_completion_and_the_end_of_the_turn(
 # 4 bits
 
 
-def test_qlora_needs_bitsandbytes_and_a_gpu(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_qlora_needs_bitsandbytes_and_a_gpu(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = twin(tiny, tmp_path, "internvl2_5_8b_mirage_qlora", "internvl")
     with pytest.raises(MISError, match="method qlora needs the package bitsandbytes: pip install bitsandbytes"):
         given.trainer()
@@ -188,12 +189,10 @@ def test_qlora_needs_bitsandbytes_and_a_gpu(
 def test_an_adapter_of_qlora_is_merged_into_the_base_as_it_was(tiny: Tiny, tiny_arm: Path) -> None:
     recipe = RecipeArguments(method="qlora")
     merged = trained_model(None, tiny.model, recipe, tiny_arm / "adapter").state_dict()
-    wanted = load_file(tiny_arm / "model" / "model.safetensors")
-    base = models.load(tiny.model, cpu=True)[0].state_dict()
-    changed = {name for name in wanted if not torch.equal(base[name].float(), wanted[name].float())}
-    assert changed
+    wanted, base = (models.load(folder, cpu=True)[0].state_dict() for folder in (tiny_arm / "model", tiny.model))
+    assert {name for name in wanted if not torch.equal(base[name], wanted[name])}
     for name in wanted:
-        torch.testing.assert_close(merged[name].float(), wanted[name].float(), rtol=0.02, atol=0.02)
+        torch.testing.assert_close(merged[name], wanted[name], rtol=0.02, atol=0.02)
 
 
 # What is written
@@ -218,9 +217,11 @@ def test_full_fine_tuning_writes_a_checkpoint_like_the_base_and_no_adapter(full_
     configs = [json.loads((folder / "config.json").read_text()) for folder in (base, full_arm / "model")]
     assert configs[0]["dtype"] == configs[1]["dtype"] == "float32"
     for name in ("generation_config.json", "chat_template.jinja", "processor_config.json", "tokenizer.json"):
-        assert json.loads((base / name).read_text()) == json.loads((full_arm / "model" / name).read_text()) if (
-            name.endswith(".json")
-        ) else (base / name).read_bytes() == (full_arm / "model" / name).read_bytes()
+        assert (
+            json.loads((base / name).read_text()) == json.loads((full_arm / "model" / name).read_text())
+            if (name.endswith(".json"))
+            else (base / name).read_bytes() == (full_arm / "model" / name).read_bytes()
+        )
     model, processor = models.load(full_arm / "model")
     assert processor.image_processor.max_patches == 4
     assert next(model.parameters()).device.type == "cpu"
@@ -263,14 +264,20 @@ def test_a_second_run_with_another_override_is_refused(tiny: Tiny, full_arm: Pat
 def test_bounds_of_pictures_are_upper_ones(
     tiny: Tiny, tmp_path: Path, family: str, bounds: dict[str, int], found: int
 ) -> None:
-    pictures = twin(tiny, tmp_path, "internvl2_5_8b_mirage", family, **bounds).trainer().processing_class.image_processor
+    pictures = (
+        twin(tiny, tmp_path, "internvl2_5_8b_mirage", family, **bounds).trainer().processing_class.image_processor
+    )
     assert (pictures.max_patches if family == "internvl" else pictures.size["longest_edge"]) == found
 
 
 @pytest.mark.parametrize(
     ("family", "bounds", "found"),
     [
-        ("llava_onevision", {"max_tiles": 4}, "max_tiles does not bound the pictures of llava_onevision; each of two pictures is one tile"),
+        (
+            "llava_onevision",
+            {"max_tiles": 4},
+            "max_tiles does not bound the pictures of llava_onevision; each of two pictures is one tile",
+        ),
         ("internvl", {"max_pixels": 512}, "max_pixels does not bound the pictures of internvl; use max_tiles"),
     ],
 )

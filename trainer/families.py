@@ -214,8 +214,8 @@ def modules_to_save(model: PreTrainedModel) -> list[str]:
 def picture_tokens(processor: Any, sizes: list[tuple[int, int]]) -> list[int]:
     """How many tokens each picture of a prompt becomes under the settings of its processor, marks around it included.
 
-    Blank pictures are processed and counted: transformers' own formula, `_get_num_multimodal_tokens`, knows only one
-    picture a prompt, where LLaVA-OneVision makes other tokens of it than of several.
+    Blank pictures are processed and counted: transformers' own formula, `_get_num_multimodal_tokens`, is not there for
+    SmolVLM, and knows nothing of several pictures a prompt, of which LLaVA-OneVision makes fewer tokens than of one.
 
     Args:
         processor: of a family in `FAMILIES`.

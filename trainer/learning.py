@@ -18,20 +18,13 @@ from transformers import AutoConfig
 from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PreTrainedModel
     from trl import SFTConfig
-
-    from trainer.recipe import RecipeArguments
-
-LORA_LAYERS: dict[str, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -77,7 +70,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
 def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTrainedModel, Any]:
     if recipe.method != "qlora":
-        return models.load(base, cpu=config.use_cpu, float32=not config.bf16)
+        # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
+        whole = recipe.method == "full" and recipe.trained_in == "float32"
+        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
