@@ -76,7 +76,12 @@ def test_leaks_are_told_of_trained_rows_alone(dataset: Path, tmp_path: Path) -> 
         ("leak", "train/1", "shares same_image with test_easy/0"),
         ("near_test", "train/1", "shares near_text with test_hard/0"),
     ]
-    for wrong, said in (({"manifest": "other"}, "was not written by"), ({"limit": 3}, "covers some rows only")):
+    refused: dict[str, dict[str, object]] = {
+        "was not written by": {"manifest": "other"},
+        "covers some rows only": {"limit": 3},
+        "is broken": {"compared": 7},
+    }
+    for said, wrong in refused.items():
         write_json(tmp_path / "wrong.json", held | {"compared": []} | wrong)
         with pytest.raises(UsageError, match=said):
             [*known_leaks(rows, dataset, tmp_path / "wrong.json")]

@@ -158,7 +158,8 @@ def _giveaways(told: dict[str, list[Told]]) -> Iterator[Fault]:
         if one is not None:
             rows = f"{one.dangerous} dangerous rows from {one.harmless} {kind} rows"
             said = f"begins with {one.words} words that tell {rows}: AUC {one.auc:.2f} ({one.low:.2f}-{one.high:.2f})"
-            yield from (Fault(f"{kind}_opening", id_, said) for id_ in one.ids or [None])
+            ids: list[str | None] = [*one.ids] or [None]
+            yield from (Fault(f"{kind}_opening", id_, said) for id_ in ids)
 
 
 def _tokens(seen: Sequence[Seen]) -> dict[str, Any]:

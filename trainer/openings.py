@@ -20,8 +20,6 @@ _Z = 1.959964
 """Of a 95 % interval."""
 _CHANCE = 0.01
 """Chance that so many rows, drawn from all, are of one kind."""
-_NEXT_TO = 1e-9
-"""An AUC that is no further from 0 or 1 is 0 or 1."""
 
 
 class Opening(NamedTuple):
@@ -93,18 +91,20 @@ def auc_interval(auc: float, m: int, n: int) -> tuple[float, float]:
 
     Source: R. G. Newcombe, Statistics in Medicine 25 (2006) 559-573, method 5.
     """
+    return _low_end(auc, m, n), 1 - _low_end(1 - auc, m, n)
+
+
+def _low_end(auc: float, m: int, n: int) -> float:
     from scipy.optimize import brentq
 
     extra = (m + n) / 2 - 1
 
     def beyond(true: float) -> float:
         spread = true * (1 - true) * (1 + extra * ((1 - true) / (2 - true) + true / (1 + true))) / (m * n)
-        return abs(true - auc) - _Z * sqrt(spread)
+        return auc - true - _Z * sqrt(spread)
 
-    # Below the end the difference outweighs the spread, beside auc the spread does; both are 0 at 0 and 1.
-    low = float(brentq(beyond, _NEXT_TO, min(auc, 1 - _NEXT_TO))) if auc > _NEXT_TO else 0.0
-    high = float(brentq(beyond, max(auc, _NEXT_TO), 1 - _NEXT_TO)) if auc < 1 - _NEXT_TO else 1.0
-    return low, high
+    # At 0 the difference outweighs the spread, beside `auc` the spread does; at 1 itself both are 0.
+    return float(brentq(beyond, 0.0, min(auc, 1 - 1e-9))) if auc > 0 else 0.0
 
 
 def _auc(dangerous: Sequence[Opening], harmless: Sequence[Opening], words: int, folds: int) -> float:

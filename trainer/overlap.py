@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,7 +65,8 @@ def text_leaks(rows: Sequence[Trained], dataset: Path) -> Iterator[Fault]:
             for row in rows_of(paths, ("id", "question", "twin_of"))
         ]
         theirs = [row for row in tests if row.text not in TEMPLATES]
-        yield from _pairs_faults(compare((TRAIN, ours), (split, theirs)).pairs)
+        pairs = compare((TRAIN, ours), (split, theirs)).pairs
+        yield from (_near(kind, one, two) for kind in _TEXT_KINDS for one, two in pairs[kind])
 
 
 def known_leaks(rows: Sequence[Trained], dataset: Path, leaks: Path) -> Iterator[Fault]:
@@ -82,14 +83,14 @@ def known_leaks(rows: Sequence[Trained], dataset: Path, leaks: Path) -> Iterator
     # Of a dataset whose twins `twins` proposed, they may show pictures of train; see mis_dataset.leaks.
     proposed = bool(read_manifest(dataset).reviews.get("kept"))
     questions = {row.id: row.question for row in rows}
-    for compared in found["compared"]:
-        if compared["one"] == TRAIN:
-            kinds = {
-                kind: [(one, two) for one, two in pairs if _counts(kind, questions.get(one))]
-                for kind, pairs in compared["pairs"].items()
-                if not (kind == "twin_image" and proposed)
-            }
-            yield from _pairs_faults(kinds)
+    for kind, one, two in _shared(found, leaks):
+        question = questions.get(one)
+        if question is None:  # not in this training
+            continue
+        if kind in FORBIDDEN and not (kind == "twin_image" and proposed):
+            yield Fault("leak", one, f"shares {kind} with {two}")
+        elif kind in _TEXT_KINDS and question not in TEMPLATES:
+            yield _near(kind, one, two)
 
 
 def even(question: str) -> str:
@@ -102,18 +103,17 @@ def picture_hashes(row: Mapping[str, Any]) -> tuple[str, ...]:
     return tuple(hashlib.sha256((one or {}).get("bytes") or b"").hexdigest() for one in row["images"] or [])
 
 
-def _counts(kind: str, question: str | None) -> bool:
-    """Whether a pair is told: its row is in this training, and does not merely ask what MIS-mini asks of all."""
-    return question is not None and not (kind in _TEXT_KINDS and question in TEMPLATES)
+def _shared(found: Mapping[str, Any], leaks: Path) -> list[tuple[str, str, str]]:
+    """Kind, train row and test row of all that train shares with a test split."""
+    try:
+        held = [one["pairs"] for one in found["compared"] if one["one"] == TRAIN]
+        return [(kind, one, two) for pairs in held for kind in pairs for one, two in pairs[kind]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise UsageError(f"{leaks}: is broken; run `{KIND}` again") from error
 
 
-def _pairs_faults(pairs: Mapping[str, Iterable[tuple[str, str]]]) -> Iterator[Fault]:
-    for kind, held in pairs.items():
-        for one, two in held:
-            if kind in FORBIDDEN:
-                yield Fault("leak", one, f"shares {kind} with {two}")
-            elif kind in _TEXT_KINDS:
-                yield Fault("near_test", one, f"shares {kind} with {two}")
+def _near(kind: str, one: str, two: str) -> Fault:
+    return Fault("near_test", one, f"shares {kind} with {two}")
 
 
 def _tested(dataset: Path) -> dict[str, list[Path]]:

@@ -16,12 +16,10 @@ from safetensors import safe_open
 
 from trainer.diagnosis import Fault
 from trainer.families import broken, parts_of
-from trainer.learning import LORA_LAYERS
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 
 if TYPE_CHECKING:
     from trl import SFTConfig
-
-    from trainer.recipe import RecipeArguments
 
 _MOMENTS = 2
 """Numbers that AdamW keeps of every weight that learns, in its number format."""
@@ -107,9 +105,9 @@ def checkpoints(config: SFTConfig, rows: int) -> int:
     steps = config.max_steps if config.max_steps > 0 else ceil(ceil(rows / a_step) * epochs)
     # A `save_steps` below 1 is a share of all steps.
     every = config.save_steps if config.save_steps >= 1 else max(1, ceil(steps * config.save_steps))
-    made = {"no": 0, "steps": int(steps // every), "epoch": ceil(epochs)}[str(config.save_strategy.value)]
-    most: int | None = config.save_total_limit
-    return made if most is None else min(made, most + 1)
+    made = {"no": 0, "epoch": ceil(epochs)}.get(str(config.save_strategy.value), int(steps // every))
+    most = made if config.save_total_limit is None else config.save_total_limit + 1
+    return int(min(made, most))
 
 
 def _weights(base: Path) -> Iterator[tuple[str, list[int], int]]:
