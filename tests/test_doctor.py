@@ -16,7 +16,6 @@ from mis_dataset.files import sha256_of
 from mis_dataset.manifest import NAME, read_manifest
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, attempt, write_recipe
-from trainer.diagnosis import KINDS
 from trainer.families import FAMILIES
 from trainer.sidecars import read_sidecar
 
@@ -99,32 +98,6 @@ def test_rows_with_a_fault_each_are_all_told(tiny: Tiny, tmp_path: Path) -> None
     }
 
 
-def put_pictures_last(template: str) -> str:
-    parts, end = "message['content']", "{% endfor %}"
-    start, _, rest = template.partition(f"{{% for part in {parts} %}}")
-    texts = f"{{% for part in {parts} if part['type'] == 'text' %}}{{{{ part['text'] }}}}{end}"
-    pictures = f"{{% for part in {parts} if part['type'] == 'image' %}}<IMG_CONTEXT>{end}"
-    return start + texts + pictures + rest.partition(end)[2]
-
-
-TEMPLATES: dict[str, tuple[Callable[[str], str], dict[str, int]]] = {
-    "ends no turn": (lambda text: text.replace("<|im_end|>", ""), {"template": 4}),
-    "cuts completions": (lambda text: text.replace("part['text'] }}", "part['text'][:10] }}"), {"template": 4}),
-    "asks otherwise": (lambda text: text.replace("assistant\\n", "model\\n"), {"template": 4}),
-    "asks with more blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), {"blanks": 4}),
-    "drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), {"template": 4}),
-    "puts pictures last": (put_pictures_last, {"moved": 4}),
-}
-
-
-@pytest.mark.parametrize("fault", TEMPLATES)
-def test_a_template_with_a_fault_is_told(tiny: Tiny, tmp_path: Path, fault: str) -> None:
-    change, wanted = TEMPLATES[fault]
-    code, found = doctor(bare(tiny.model, tmp_path / "base", change), tiny.dataset, tmp_path, "--limit", 2)
-    assert {kind: len(ids) for kind, ids in found.items()} == wanted
-    assert code == any(KINDS[kind].error for kind in wanted)
-
-
 def test_a_first_word_that_only_dangerous_rows_have_is_told(tiny: Tiny, tmp_path: Path) -> None:
     def warn(rows: list[Row]) -> list[Row]:
         return [row if row["twin_of"] else row | {"response": f"Warning! {row['response']}"} for row in rows]
@@ -140,9 +113,15 @@ def test_a_first_word_that_only_dangerous_rows_have_is_told(tiny: Tiny, tmp_path
     ]
 
 
+def test_a_template_that_is_not_the_checkpoints_is_told_of_every_row(tiny: Tiny, tmp_path: Path) -> None:
+    base = bare(tiny.model, tmp_path / "base", lambda text: text.replace("<|im_end|>", ""))
+    code, found = doctor(base, tiny.dataset, tmp_path, "--limit", 2)
+    assert (code, {kind: len(ids) for kind, ids in found.items()}) == (1, {"template": 4})
+
+
 def test_labels_on_the_whole_row_are_told(tiny: Tiny, tmp_path: Path) -> None:
-    code, found = doctor(tiny.model, tiny.dataset, tmp_path, completion_only_loss=False)
-    assert (code, len(found["labels"])) == (1, 31)
+    code, found = doctor(tiny.model, tiny.dataset, tmp_path, "--limit", 2, completion_only_loss=False)
+    assert (code, {kind: len(ids) for kind, ids in found.items()}) == (1, {"labels": 4})
 
 
 def test_what_leaks_found_is_told_of_trained_rows(tiny: Tiny, tmp_path: Path) -> None:
@@ -165,6 +144,7 @@ def test_what_leaks_found_is_told_of_trained_rows(tiny: Tiny, tmp_path: Path) ->
     assert (code, "was not written by `mis_dataset leaks` for" in said) == (2, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_healthy_dataset_passes_for_every_family(tiny: Tiny, tmp_path: Path, family: str) -> None:
     base = bare(make_vlm(tmp_path / "model", family), tmp_path / "base")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +147,35 @@ def test_what_a_processor_refuses_is_told_without_a_text_of_the_row(tiny: Tiny) 
     renderer = Renderer(Settings(tiny.model))
     renderer._processor.image_processor = None
     assert faults(renderer.render(make_row(), True)) == [("render", "cannot be rendered (TypeError)")]
+
+
+def put_pictures_last(template: str) -> str:
+    parts, end = "message['content']", "{% endfor %}"
+    start, _, rest = template.partition(f"{{% for part in {parts} %}}")
+    texts = f"{{% for part in {parts} if part['type'] == 'text' %}}{{{{ part['text'] }}}}{end}"
+    pictures = f"{{% for part in {parts} if part['type'] == 'image' %}}<IMG_CONTEXT>{end}"
+    return start + texts + pictures + rest.partition(end)[2]
+
+
+TEMPLATES: dict[str, tuple[Callable[[str], str], str]] = {
+    "ends no turn": (lambda text: text.replace("<|im_end|>", ""), "template"),
+    "cuts completions": (lambda text: text.replace("part['text'] }}", "part['text'][:10] }}"), "template"),
+    "asks otherwise": (lambda text: text.replace("assistant\\n", "model\\n"), "template"),
+    "asks with more blanks": (lambda text: text.replace("assistant\\n", "assistant\\n\\n"), "blanks"),
+    "drops pictures": (lambda text: text.replace("{{ '<IMG_CONTEXT>' }}", ""), "template"),
+    "puts pictures last": (put_pictures_last, "moved"),
+}
+
+
+@pytest.mark.parametrize("fault", TEMPLATES)
+def test_a_template_with_a_fault_is_told(tiny: Tiny, tmp_path: Path, fault: str) -> None:
+    change, wanted = TEMPLATES[fault]
+    template = copy(tiny.model, tmp_path / "base") / "chat_template.jinja"
+    before = template.read_text("utf-8")
+    template.write_text(change(before), "utf-8")
+    assert template.read_text("utf-8") != before
+    found = Renderer(Settings(tmp_path / "base")).render(make_row(), True)
+    assert {kind for kind, _ in faults(found)} == {wanted}
 
 
 def test_contents_may_be_plain_text() -> None:
