@@ -168,11 +168,16 @@ def checkpoint_files(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     weights = sorted(folder.glob("*.safetensors"))
-    files = [*weights, *(folder / name for name in _BESIDE_WEIGHTS if (folder / name).is_file())]
+    files = [*weights, *beside_weights(folder)]
     for missing, there in (("config.json", folder / "config.json" in files), ("*.safetensors", weights)):
         if not there:
             raise ArtefactError(f"{folder}: no checkpoint lies there ({missing} is missing)")
     return files
+
+
+def beside_weights(folder: Path) -> list[Path]:
+    """The files of a checkpoint that are read without its weights: configs, tokenizer, processor."""
+    return [Path(folder) / name for name in _BESIDE_WEIGHTS if (Path(folder) / name).is_file()]
 
 
 def adapter_files(folder: Path) -> list[Path]:
