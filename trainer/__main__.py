@@ -14,6 +14,7 @@ from mis_dataset.errors import MISError
 
 VERBS = {
     "base": "make the base VLM of MIS-mini",
+    "plan": "what a training will cost, from recipe and configuration alone",
     "sft": "fine-tune one arm with TRL and PEFT",
     "benchmark": "one of the paper's other safety benchmarks -> a dataset that generate reads",
     "generate": "a model and rows -> responses.jsonl",

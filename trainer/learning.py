@@ -53,10 +53,10 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
             and bitsandbytes or a GPU is missing.
     """
     model, processor = _load(base, config, recipe)
-    _bound_pictures(processor, base, recipe)
+    bound_pictures(processor.image_processor, base, recipe)
     if recipe.method == "full":
-        _freeze(model, base, recipe)
-    lora = None if recipe.method == "full" else _lora(base, recipe)
+        freeze(model, base, recipe)
+    lora = None if recipe.method == "full" else lora_config(base, recipe)
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
     spare = model.device.type == "cpu" and families.family_of(base) in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
@@ -82,9 +82,18 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     return models.load_in_4_bits(base)
 
 
-def _bound_pictures(processor: Any, base: Path, recipe: RecipeArguments) -> None:
-    """Makes pictures no larger than the recipe wants them; a checkpoint's own lower bound stays."""
-    family, pictures = families.family_of(base), processor.image_processor
+def bound_pictures(pictures: Any, base: Path, recipe: RecipeArguments) -> None:
+    """Makes pictures no larger than the recipe wants them; a checkpoint's own lower bound stays.
+
+    Args:
+        pictures: image processor of the checkpoint.
+        base: the checkpoint, or its ``config.json`` alone.
+        recipe: its bounds.
+
+    Raises:
+        ModelError: The family has no such bound.
+    """
+    family = families.family_of(base)
     if recipe.max_tiles is not None:
         if family not in _TILES:
             raise ModelError(f"{base}: max_tiles: a {family} has no such bound, {', '.join(_TILES)} has; set it to null")
@@ -96,22 +105,23 @@ def _bound_pictures(processor: Any, base: Path, recipe: RecipeArguments) -> None
         pictures.size = {"shortest_edge": min(least, most), "longest_edge": most}
 
 
-def _freeze(model: PreTrainedModel, base: Path, recipe: RecipeArguments) -> None:
+def freeze(model: PreTrainedModel, base: Path, recipe: RecipeArguments) -> None:
     """Leaves the language model to learn, and the projector where the recipe says so."""
     parts = families.parts_of(base)
     learns = ("language", "projector") if recipe.train_projector else ("language",)
     for name, weight in model.named_parameters():
-        weight.requires_grad = _part_of(name, parts) in learns
+        weight.requires_grad = part_of(name, parts) in learns
 
 
-def _part_of(name: str, parts: Family) -> str:
+def part_of(name: str, parts: Family) -> str:
     """What a weight belongs to: ``projector``, ``tower`` or ``language``."""
     if any(name.startswith(f"{one}.") for one in parts.projector):
         return "projector"
     return "tower" if name.startswith(f"{parts.vision_tower}.") else "language"
 
 
-def _lora(base: Path, recipe: RecipeArguments) -> LoraConfig:
+def lora_config(base: Path, recipe: RecipeArguments) -> LoraConfig:
+    """Which layers of the checkpoint in `base` get low-rank updates, and whether its projector is trained whole."""
     parts = families.parts_of(base)
     language = parts.language_model.replace(".", r"\.")
     return LoraConfig(

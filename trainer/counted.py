@@ -1,0 +1,252 @@
+"""What one training step takes, counted by torch itself while a model without weights is trained for one step.
+
+Every tensor of floating point is a shape (`FakeTensorMode`): nothing is stored and nothing is multiplied. Token ids,
+grids and positions are real, as models decide by them. `MemTracker` counts the bytes of all storages that live,
+`FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.distributed._tools.mem_tracker import MemTracker
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+from peft import get_peft_model
+from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
+
+from trainer.families import Family, broken, family_of
+from trainer.learning import bound_pictures, freeze, lora_config, part_of
+from trainer.recipe import RecipeArguments
+
+PICTURES = 2
+"""A row."""
+_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
+_ON_CPU = {_ATTENTION: sdpa_flop, _ATTENTION_BACKWARD: sdpa_backward_flop}
+"""Attention as it is called on a CPU, which torch's counter knows under its names on a GPU alone."""
+_CROPS: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": True}}
+"""What the processor of a family tells its image processor. Source: transformers 5.23, ``InternVLProcessor``."""
+
+
+class Shapes(FakeTensorMode):
+    """Floating point is a shape; whole numbers are real, so that a model can ask how many tokens a picture has."""
+
+    def __init__(self) -> None:
+        super().__init__(allow_non_fake_inputs=True)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One operation, real where nothing in it is a shape and nothing in it has to become one."""
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+        if tensors:
+            if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
+                return func(*args, **kwargs)
+            return super().__torch_dispatch__(func, types, args, kwargs)
+        made = super().__torch_dispatch__(func, types, args, kwargs)
+        if isinstance(made, torch.Tensor) and not made.is_floating_point():
+            return func(*args, **kwargs)
+        return made
+
+
+class Step(NamedTuple):
+    """What one step of one process takes.
+
+    Attributes:
+        weights: bytes of all weights, the frozen ones too.
+        gradients: bytes of the gradients of what is trained.
+        optimizer: bytes of what AdamW keeps.
+        activations: most bytes that live beside these three at any moment: what the backward pass needs, logits, casts.
+        flops: operations of forward and backward, with what activation checkpointing computes twice.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    activations: int
+    flops: int
+
+
+class Batch(NamedTuple):
+    """What a model is given for one step.
+
+    Attributes:
+        inputs: keyword arguments of its `forward`.
+        tokens: of one row, pictures and text.
+        picture: tokens of one picture.
+        labels: tokens of one row that the loss is of, the last ones.
+    """
+
+    inputs: dict[str, Any]
+    tokens: int
+    picture: int
+    labels: int
+
+
+def build(folder: Path, dtype: torch.dtype) -> Any:
+    """The model of ``folder/config.json``, every weight a shape (inside `Shapes`) or at random.
+
+    Raises:
+        ModelError: The configuration cannot be read.
+    """
+    with broken(folder):
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+        return AutoModelForImageTextToText.from_config(
+            config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
+        )
+
+
+def parameters_by_part(model: nn.Module, parts: Family) -> dict[str, int]:
+    """Numbers of parameters of ``tower``, ``projector`` and ``language``, which has embeddings and head."""
+    counts = {"tower": 0, "projector": 0, "language": 0}
+    for name, weight in model.named_parameters():
+        counts[part_of(name, parts)] += weight.numel()
+    return counts
+
+
+def choose_trained(model: Any, folder: Path, recipe: RecipeArguments, dtype: torch.dtype) -> Any:
+    """Freezes what the recipe does not train, adds LoRA where it asks for it, and sets the format of what learns.
+
+    Args:
+        model: as `build` gives it.
+        folder: its configuration.
+        recipe: method, rank and layers of LoRA, and whether the projector is trained.
+        dtype: number format of what is trained.
+
+    Returns:
+        The model, around it PEFT's where there is LoRA.
+    """
+    if recipe.method == "full":
+        freeze(model, folder, recipe)
+    else:
+        model = get_peft_model(model, lora_config(folder, recipe), autocast_adapter_dtype=False)
+    made: dict[nn.Parameter, nn.Parameter] = {}
+    for module in model.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.requires_grad and weight.dtype != dtype:  # what is shared stays shared
+                made.setdefault(weight, nn.Parameter(weight.detach().to(dtype)))
+                setattr(module, name, made[weight])
+    return model
+
+
+def seen(folder: Path, rows: int, side: int, recipe: RecipeArguments) -> dict[str, torch.Tensor]:
+    """What a model sees of rows of two square pictures, by the checkpoint's own image processor.
+
+    Args:
+        folder: with ``config.json`` and ``preprocessor_config.json``.
+        rows: of the batch.
+        side: pixels of a picture.
+        recipe: its bounds of pictures; where it shows none, nothing is seen.
+
+    Raises:
+        ModelError: The folder has no image processor that can be read, or no such bound.
+    """
+    if recipe.pictures == "none":
+        return {}
+    family = family_of(folder)
+    with broken(folder):
+        processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
+    bound_pictures(processor, folder, recipe)
+    with broken(folder):
+        pictures = [[Image.new("RGB", (side, side))] * PICTURES] * rows
+        found = processor(images=pictures, return_tensors="pt", **_CROPS.get(family, {}))
+        return {name: torch.as_tensor(found[name]) for name in processor.model_input_names if name in found}
+
+
+def make_batch(model: Any, shown: dict[str, torch.Tensor], rows: int, text: int) -> Batch:
+    """The rows of `seen`, with as many tokens for a picture as the model makes of one.
+
+    Args:
+        model: as `build` gives it.
+        shown: as `seen` gives it.
+        rows: of the batch.
+        text: tokens of a row that are no picture, at least 4; a quarter is the prompt, the others have labels.
+    """
+    each = _picture_tokens(model, shown, rows) if shown else 0
+    ids = torch.zeros(rows, PICTURES * each + text, dtype=torch.long)
+    for picture in range(PICTURES):  # a token of text before each: two grids side by side would be read as one
+        start = 1 + picture * (each + 1)
+        ids[:, start : start + each] = model.config.image_token_id
+    inputs = shown | {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if hasattr(model.model, "get_rope_index"):  # of Qwen-VL's, whose positions have three dimensions
+        inputs["mm_token_type_ids"] = (ids == model.config.image_token_id).int()
+    return Batch(inputs, ids.shape[1], each, text - max(text // 4, PICTURES))
+
+
+def _picture_tokens(model: Any, shown: dict[str, torch.Tensor], rows: int) -> int:
+    """Tokens that the model makes of one picture."""
+    with torch.no_grad():
+        features = model.get_image_features(**shown).pooler_output
+    features = features if isinstance(features, torch.Tensor) else torch.cat([*features])
+    return int(features.numel() // features.shape[-1] // (rows * PICTURES))
+
+
+def count_step(model: Any, batch: Batch, halved: bool, checkpointed: bool) -> Step:
+    """Trains for one step with AdamW and counts.
+
+    Gradients and what AdamW keeps are there from the start, as in every step but the first of a training that
+    accumulates gradients; one that does not needs a little less.
+
+    Args:
+        model: as `choose_trained` gives it; real, or shapes inside `Shapes`.
+        batch: of the same kind.
+        halved: multiply in bfloat16 (autocast).
+        checkpointed: keep a layer's input alone, and compute the rest again in the backward pass.
+    """
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    if checkpointed:
+        _base(model).activation_checkpointing_enable({"use_reentrant": False, "preserve_rng_state": False})
+    model.train()
+    optimizer = torch.optim.AdamW(trained)
+    for weight in trained:
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    tracker = MemTracker()
+    tracker.track_external(model, optimizer)
+    before = _total(tracker, "current")
+    tracker.track_external(*batch.inputs.values())
+    counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
+    with tracker, counter:
+        loss_of(model, batch, halved).backward()
+    return Step(
+        weights=_bytes(model.parameters()),
+        gradients=_bytes(weight.grad for weight in trained),
+        optimizer=_bytes(kept for state in optimizer.state.values() for kept in state.values()),
+        activations=_total(tracker, "peak") - before,
+        flops=counter.get_total_flops(),
+    )
+
+
+def loss_of(model: Any, batch: Batch, halved: bool) -> torch.Tensor:
+    """Mean loss of the labelled tokens; only they reach the head, as in `trainer.completion_loss`.
+
+    On a GPU, TRL cuts their logits into tiles: it needs less memory than what is counted here, and a few more
+    operations.
+    """
+    whole = _base(model)
+    with torch.autocast("cpu", torch.bfloat16, enabled=halved):
+        hidden = whole.base_model(**batch.inputs, use_cache=False).last_hidden_state
+        logits = whole.get_output_embeddings()(hidden[:, -batch.labels - 1 : -1])
+    targets = batch.inputs["input_ids"][:, -batch.labels :]
+    return nn.functional.cross_entropy(logits.flatten(0, 1).float(), targets.flatten())
+
+
+def _base(model: Any) -> Any:
+    """The model inside PEFT's, or the model itself."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def _bytes(tensors: Iterable[torch.Tensor]) -> int:
+    """Bytes of their storages, each counted once."""
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage().nbytes() for tensor in tensors}
+    return sum(storages.values())
+
+
+def _total(tracker: MemTracker, moment: str) -> int:
+    return sum(found["Total"] for found in tracker.get_tracker_snapshot(moment).values())
