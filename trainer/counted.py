@@ -17,7 +17,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop, sdpa_flop
+from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from peft import get_peft_model
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
@@ -27,12 +27,26 @@ from trainer.recipe import RecipeArguments
 
 PICTURES = 2
 """A row."""
-_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-_ATTENTION_BACKWARD = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward
-_ON_CPU = {_ATTENTION: sdpa_flop, _ATTENTION_BACKWARD: sdpa_backward_flop}
-"""Attention as it is called on a CPU, which torch's counter knows under its names on a GPU alone."""
 _CROPS: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": True}}
 """What the processor of a family tells its image processor. Source: transformers 5.23, ``InternVLProcessor``."""
+
+
+def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(query, key, value))
+
+
+def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, query, key, value))
+
+
+ON_CPU = {
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _attention_backward,
+}
+"""Attention as it is called on a CPU -> torch's own count, which knows it under its names on a GPU alone.
+
+All positions are counted, those too that a causal mask hides.
+"""
 
 
 class Shapes(FakeTensorMode):
@@ -53,6 +67,17 @@ class Shapes(FakeTensorMode):
         if isinstance(made, torch.Tensor) and not made.is_floating_point():
             return func(*args, **kwargs)
         return made
+
+
+class _Tracker(MemTracker):
+    """torch's `MemTracker` without its statistics of single modules, which take most of its time.
+
+    They would also wait for gradients of frozen weights.
+    """
+
+    def _pre_fw_hook(self, *_: Any) -> None: ...
+
+    _post_fw_hook = _pre_bw_hook = _post_bw_hook = _pre_fw_hook
 
 
 class Step(NamedTuple):
@@ -90,12 +115,12 @@ class Batch(NamedTuple):
 
 
 def build(folder: Path, dtype: torch.dtype) -> Any:
-    """The model of ``folder/config.json``, every weight a shape (inside `Shapes`) or at random.
+    """The model of ``folder/config.json`` without weights, on the device ``meta``.
 
     Raises:
         ModelError: The configuration cannot be read.
     """
-    with broken(folder):
+    with broken(folder), torch.device("meta"):
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         return AutoModelForImageTextToText.from_config(
             config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
@@ -110,29 +135,39 @@ def parameters_by_part(model: nn.Module, parts: Family) -> dict[str, int]:
     return counts
 
 
-def choose_trained(model: Any, folder: Path, recipe: RecipeArguments, dtype: torch.dtype) -> Any:
-    """Freezes what the recipe does not train, adds LoRA where it asks for it, and sets the format of what learns.
+def choose_trained(model: Any, folder: Path, recipe: RecipeArguments) -> Any:
+    """Freezes what the recipe does not train and adds LoRA where it asks for it.
 
     Args:
         model: as `build` gives it.
         folder: its configuration.
         recipe: method, rank and layers of LoRA, and whether the projector is trained.
-        dtype: number format of what is trained.
 
     Returns:
         The model, around it PEFT's where there is LoRA.
     """
     if recipe.method == "full":
         freeze(model, folder, recipe)
-    else:
-        model = get_peft_model(model, lora_config(folder, recipe), autocast_adapter_dtype=False)
-    made: dict[nn.Parameter, nn.Parameter] = {}
+        return model
+    return get_peft_model(model, lora_config(folder, recipe), autocast_adapter_dtype=False)
+
+
+def take_shape(model: nn.Module, dtype: torch.dtype) -> None:
+    """Puts shapes in place of what lies on ``meta``, inside `Shapes`; what is shared stays shared.
+
+    Args:
+        model: as `choose_trained` gives it.
+        dtype: number format of what is trained; all else keeps its own.
+    """
+    made: dict[torch.Tensor, nn.Parameter] = {}
     for module in model.modules():
-        for name, weight in list(module.named_parameters(recurse=False)):
-            if weight.requires_grad and weight.dtype != dtype:  # what is shared stays shared
-                made.setdefault(weight, nn.Parameter(weight.detach().to(dtype)))
-                setattr(module, name, made[weight])
-    return model
+        for name, weight in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            if weight not in made:
+                shape = torch.empty(weight.shape, dtype=dtype if weight.requires_grad else weight.dtype)
+                made[weight] = nn.Parameter(shape, requires_grad=weight.requires_grad)
+            setattr(module, name, made[weight])
+        for name, buffer in list(module.named_buffers(recurse=False)):
+            setattr(module, name, torch.zeros(buffer.shape, dtype=buffer.dtype))
 
 
 def seen(folder: Path, rows: int, side: int, recipe: RecipeArguments) -> dict[str, torch.Tensor]:
@@ -163,11 +198,12 @@ def make_batch(model: Any, shown: dict[str, torch.Tensor], rows: int, text: int)
     """The rows of `seen`, with as many tokens for a picture as the model makes of one.
 
     Args:
-        model: as `build` gives it.
+        model: as `take_shape` leaves it.
         shown: as `seen` gives it.
         rows: of the batch.
         text: tokens of a row that are no picture, at least 4; a quarter is the prompt, the others have labels.
     """
+    model = _base(model)
     each = _picture_tokens(model, shown, rows) if shown else 0
     ids = torch.zeros(rows, PICTURES * each + text, dtype=torch.long)
     for picture in range(PICTURES):  # a token of text before each: two grids side by side would be read as one
@@ -181,7 +217,7 @@ def make_batch(model: Any, shown: dict[str, torch.Tensor], rows: int, text: int)
 
 def _picture_tokens(model: Any, shown: dict[str, torch.Tensor], rows: int) -> int:
     """Tokens that the model makes of one picture."""
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         features = model.get_image_features(**shown).pooler_output
     features = features if isinstance(features, torch.Tensor) else torch.cat([*features])
     return int(features.numel() // features.shape[-1] // (rows * PICTURES))
@@ -194,7 +230,7 @@ def count_step(model: Any, batch: Batch, halved: bool, checkpointed: bool) -> St
     accumulates gradients; one that does not needs a little less.
 
     Args:
-        model: as `choose_trained` gives it; real, or shapes inside `Shapes`.
+        model: real, or as `take_shape` leaves it, inside `Shapes`.
         batch: of the same kind.
         halved: multiply in bfloat16 (autocast).
         checkpointed: keep a layer's input alone, and compute the rest again in the backward pass.
@@ -207,12 +243,14 @@ def count_step(model: Any, batch: Batch, halved: bool, checkpointed: bool) -> St
     for weight in trained:
         weight.grad = torch.zeros_like(weight)
     optimizer.step()
-    tracker = MemTracker()
+    tracker = _Tracker()
     tracker.track_external(model, optimizer)
     before = _total(tracker, "current")
     tracker.track_external(*batch.inputs.values())
-    counter = FlopCounterMode(display=False, custom_mapping=_ON_CPU)
-    with tracker, counter:
+    with tracker:
+        loss_of(model, batch, halved).backward()
+    counter = FlopCounterMode(display=False, custom_mapping=ON_CPU)
+    with counter:  # a pass of its own: it keeps alive what checkpointing lets go
         loss_of(model, batch, halved).backward()
     return Step(
         weights=_bytes(model.parameters()),

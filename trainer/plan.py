@@ -254,13 +254,14 @@ def count(folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool
     kept = torch.bfloat16 if halved and recipe.trained_in == "bfloat16" else torch.float32
     steps: dict[torch.dtype, Step] = {}
     for dtype in dict.fromkeys((kept, multiplied)):
+        model = counted.build(folder, multiplied)
+        by_part = counted.parameters_by_part(model, parts)
+        model = counted.choose_trained(model, folder, recipe)
+        numbers = _numbers(model, by_part, parts.language_model)
         with counted.Shapes() as shapes:
-            model = counted.build(folder, multiplied)
-            by_part = counted.parameters_by_part(model, parts)
+            counted.take_shape(model, dtype)
             given = {name: shapes.from_tensor(x) if x.is_floating_point() else x for name, x in shown.items()}
             batch = counted.make_batch(model, given, rows, text)
-            model = counted.choose_trained(model, folder, recipe, dtype)
-            numbers = _numbers(model, by_part, parts.language_model)
             steps[dtype] = counted.count_step(model, batch, halved, bool(config.activation_checkpointing))
     row = {"tokens": batch.tokens, "picture": batch.picture, "labels": batch.labels}
     return Counted(numbers, steps[kept], steps[multiplied], multiplied.itemsize, row)
