@@ -128,7 +128,7 @@ def test_the_digest_of_what_was_drawn_knows_texts_and_pictures(tmp_path: Path) -
         ({"conversations": [{"from": "robot", "value": "Hm"}]}, "'robot' speaks, known are human, gpt, system"),
         ({"conversations": turns("<image>Which?", "This."), "image": ["../red.png"]}, "is no file in the dataset's"),
         ({"conversations": turns("<image>Which?", "This."), "image": [7]}, "its pictures are neither paths nor"),
-        ({"question": "<image>Which?", "text": "This."}, "has none of the columns messages, conversations, or"),
+        ({"conversations": None, "question": "<image>Which?", "text": "This."}, "has none of the columns messages, conversations, or"),
     ],
 )
 def test_a_row_that_cannot_be_trained_on_is_told_by_its_id(tmp_path: Path, row: dict[str, Any], found: str) -> None:

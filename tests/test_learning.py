@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file
 
 from mis_dataset.errors import MISError
 from tests.made_general import make_general
@@ -38,7 +37,7 @@ PROJECTORS: dict[str, tuple[str, ...]] = {
     "idefics3": ("model.connector.",),
     "smolvlm": ("model.connector.",),
 }
-ENDS = {"llava_onevision": "<|im_end|>"} | dict.fromkeys(("idefics3", "smolvlm"), "<end_of_utterance>\n")
+ENDS = dict.fromkeys(("idefics3", "smolvlm"), "<end_of_utterance>\n")
 BEGINS = dict.fromkeys(("idefics3", "smolvlm"), " ")
 """Before a response, where the prompt ends with a colon."""
 
@@ -99,7 +98,7 @@ def test_full_fine_tuning_moves_language_model_and_projector_and_nothing_of_the_
 ) -> None:
     made = twin(tiny, tmp_path, "internvl2_5_8b_mirage", family, max_tiles=None).trainer()
     assert_learns(made, family, {"language", "projector"})
-    assert {weight.dtype for weight in made.model.parameters() if weight.requires_grad} == {torch.float32}
+    assert {weight.dtype for weight in made.model.parameters()} == {torch.float32}
 
 
 def test_the_language_model_alone_learns_where_the_recipe_says_so(tiny: Tiny, tmp_path: Path) -> None:
@@ -111,7 +110,7 @@ def test_the_language_model_alone_learns_where_the_recipe_says_so(tiny: Tiny, tm
 def test_lora_moves_layers_of_the_language_model_and_the_projector_and_nothing_else(
     tiny: Tiny, tmp_path: Path, family: str
 ) -> None:
-    changes = {"max_tiles": None, "learning_rate": 0.01, "projector_learning_rate": 0.01}
+    changes = {"max_tiles": None, "warmup_steps": 0}  # B is zero at first, so A moves from the second step on
     made = twin(tiny, tmp_path, "internvl2_5_8b_contrast_lora", family, **changes).trainer()
     before = weights(made.model)
     made.train()
@@ -123,7 +122,7 @@ def test_lora_moves_layers_of_the_language_model_and_the_projector_and_nothing_e
     assert {part(family, name) for name in bare} == {"projector"}
     adapted = {name.split(".lora_")[0].removeprefix("base_model.model.") for name in before if ".lora_" in name}
     assert {part(family, name) for name in adapted} == {"language"}
-    assert len(adapted) == 2 * 7
+    assert len(adapted) == 7 * made.model.config.get_text_config().num_hidden_layers
 
 
 def test_without_the_projector_lora_is_all_that_learns(tiny: Tiny, tmp_path: Path) -> None:
@@ -137,7 +136,7 @@ def test_every_recipe_shipped_trains_two_steps_and_moves_what_learns_alone(
     tiny: Tiny, tmp_path: Path, stem: str
 ) -> None:
     family = BASES["_".join(stem.split("_")[: stem.split("_").index("mirage" if "mirage" in stem else "contrast")])]
-    made = twin(tiny, tmp_path, stem, family).trainer()
+    made = twin(tiny, tmp_path, stem, family, warmup_steps=0).trainer()
     if made.args.learning_rate < 1e-4:
         assert_learns(made, family, {"language", "projector"})
         return
@@ -188,12 +187,10 @@ def test_qlora_needs_bitsandbytes_and_a_gpu(
 def test_an_adapter_of_qlora_is_merged_into_the_base_as_it_was(tiny: Tiny, tiny_arm: Path) -> None:
     recipe = RecipeArguments(method="qlora")
     merged = trained_model(None, tiny.model, recipe, tiny_arm / "adapter").state_dict()
-    wanted = load_file(tiny_arm / "model" / "model.safetensors")
-    base = models.load(tiny.model, cpu=True)[0].state_dict()
-    changed = {name for name in wanted if not torch.equal(base[name].float(), wanted[name].float())}
-    assert changed
+    wanted, base = (models.load(folder, cpu=True)[0].state_dict() for folder in (tiny_arm / "model", tiny.model))
+    assert {name for name in wanted if not torch.equal(base[name], wanted[name])}
     for name in wanted:
-        torch.testing.assert_close(merged[name].float(), wanted[name].float(), rtol=0.02, atol=0.02)
+        torch.testing.assert_close(merged[name], wanted[name], rtol=0.02, atol=0.02)
 
 
 # What is written
@@ -270,8 +267,8 @@ def test_bounds_of_pictures_are_upper_ones(
 @pytest.mark.parametrize(
     ("family", "bounds", "found"),
     [
-        ("llava_onevision", {"max_tiles": 4}, "max_tiles: a llava_onevision has no such bound, internvl has"),
-        ("internvl", {"max_pixels": 512}, "max_pixels: a internvl has no such bound, qwen2_vl, qwen2_5_vl, qwen3_vl"),
+        ("llava_onevision", {"max_tiles": 4}, "max_tiles does not bound the pictures of llava_onevision; each of two pictures is one tile"),
+        ("internvl", {"max_pixels": 512}, "max_pixels does not bound the pictures of internvl; use max_tiles"),
     ],
 )
 def test_a_bound_that_a_family_does_not_have_is_refused(

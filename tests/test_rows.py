@@ -203,7 +203,7 @@ def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tm
 
 def test_rows_show_their_own_pictures_none_or_black_ones_of_their_size(tiny: Tiny) -> None:
     own, none, black = (
-        training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2).to_list()
+        list(training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2))
         for shown in ("own", "none", "black")
     )
     assert [row["id"] for row in own] == [row["id"] for row in none] == [row["id"] for row in black]
@@ -269,7 +269,7 @@ def test_lessons_and_swapped_labels_of_mini_are_not_for_mis_proper(tmp_path: Pat
     with pytest.raises(MISError, match=r"MIS: is not MIS-mini, .*name general rows in the recipe"):
         training_rows(tmp_path / "MIS", RecipeArguments(general_share=0.5), 0)
     with pytest.raises(MISError, match="MIS: labels: shuffled swaps the decisions of MIS-mini's labels"):
-        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, labels="shuffled", general_share=0.0), 0)
+        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, labels="shuffled", general_share=0.0), 1)
     general = str(make_general(tmp_path / "general"))
     rows = training_rows(tmp_path / "MIS", RecipeArguments(labels="refusal", general=general, general_share=0.5), 0)
     assert counts(dict.fromkeys(rows["id"])) == {"train": 3, "general": 3}

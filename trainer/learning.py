@@ -17,9 +17,8 @@ from transformers import AutoConfig
 
 from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
-from trainer.families import Family, ModelError
+from trainer.families import ModelError
 from trainer.source_losses import SourceLossTrainer
-from trainer.turns import TurnCollator, splits_its_prompts
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -33,10 +32,6 @@ LORA_LAYERS: dict[str, str] = {
     "attention": "(q_proj|k_proj|v_proj|o_proj)",
 }
 """Which linear layers of the language model learn."""
-_TILES = ("internvl",)
-"""Families that cut a picture into a number of tiles which has a bound."""
-_PIXELS = ("qwen2_vl", "qwen2_5_vl", "qwen3_vl")
-"""Families whose bound is a number of pixels."""
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -49,87 +44,57 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
         recipe: method, what learns and in which number format, bounds of pictures, what is logged.
 
     Raises:
-        ModelError: No checkpoint lies there, its family is not known or has no such bound, or the method is ``qlora``
-            and bitsandbytes or a GPU is missing.
+        ModelError: No checkpoint lies there, its family is not known or has no such bound of pictures, or the method
+            is ``qlora`` and bitsandbytes or a GPU is missing.
     """
+    family = families.family_of(base)
     model, processor = _load(base, config, recipe)
-    bound_pictures(processor.image_processor, base, recipe)
-    if recipe.method == "full":
-        freeze(model, base, recipe)
-    lora = None if recipe.method == "full" else lora_config(base, recipe)
+    families.limit_pictures(processor, families.training_limits(base, recipe.max_tiles, recipe.max_pixels))
+    lora = choose(model, family, recipe)
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
-    spare = model.device.type == "cpu" and families.family_of(base) in END_TO_END and config.world_size == 1
+    spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     if recipe.trained_in == "float32":
         train_in_float32(trainer.model)
     if recipe.projector_learning_rate is not None:
-        _set_projector_rate(trainer, base, recipe.projector_learning_rate)
-    if splits_its_prompts(processor):
-        trainer.data_collator = TurnCollator(trainer.data_collator, processor)
+        _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
         trainer.tell_sources()
     return trainer
 
 
+def choose(model: PreTrainedModel, family: str, recipe: RecipeArguments) -> LoraConfig | None:
+    """Freezes what does not learn where the method is ``full``; else gives the LoRA that PEFT is to add.
+
+    Args:
+        model: of that family.
+        family: of `trainer.families.FAMILIES`.
+        recipe: method, and what learns.
+    """
+    if recipe.method == "full":
+        learns = ("language_model", "projector") if recipe.train_projector else ("language_model",)
+        for name, weight in model.named_parameters():
+            weight.requires_grad = families.part_of(name, family) in learns
+        return None
+    return LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=2 * recipe.lora_r,
+        target_modules=families.lora_targets(family, LORA_LAYERS[recipe.lora_layers]),
+        modules_to_save=families.modules_to_save(model) if recipe.train_projector else None,
+    )
+
+
 def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTrainedModel, Any]:
     if recipe.method != "qlora":
-        return models.load(base, cpu=config.use_cpu, float32=not config.bf16)
+        # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
+        whole = recipe.method == "full" and recipe.trained_in == "float32"
+        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
         raise ModelError("method qlora needs a GPU; take method lora on the CPU")
     return models.load_in_4_bits(base)
-
-
-def bound_pictures(pictures: Any, base: Path, recipe: RecipeArguments) -> None:
-    """Makes pictures no larger than the recipe wants them; a checkpoint's own lower bound stays.
-
-    Args:
-        pictures: image processor of the checkpoint.
-        base: the checkpoint, or its ``config.json`` alone.
-        recipe: its bounds.
-
-    Raises:
-        ModelError: The family has no such bound.
-    """
-    family = families.family_of(base)
-    if recipe.max_tiles is not None:
-        if family not in _TILES:
-            raise ModelError(f"{base}: max_tiles: a {family} has no such bound, {', '.join(_TILES)} has; set it to null")
-        pictures.max_patches = min(pictures.max_patches, recipe.max_tiles)
-    if recipe.max_pixels is not None:
-        if family not in _PIXELS:
-            raise ModelError(f"{base}: max_pixels: a {family} has no such bound, {', '.join(_PIXELS)} have; set it to null")
-        least, most = pictures.size["shortest_edge"], min(pictures.size["longest_edge"], recipe.max_pixels)
-        pictures.size = {"shortest_edge": min(least, most), "longest_edge": most}
-
-
-def freeze(model: PreTrainedModel, base: Path, recipe: RecipeArguments) -> None:
-    """Leaves the language model to learn, and the projector where the recipe says so."""
-    parts = families.parts_of(base)
-    learns = ("language", "projector") if recipe.train_projector else ("language",)
-    for name, weight in model.named_parameters():
-        weight.requires_grad = part_of(name, parts) in learns
-
-
-def part_of(name: str, parts: Family) -> str:
-    """What a weight belongs to: ``projector``, ``tower`` or ``language``."""
-    if any(name.startswith(f"{one}.") for one in parts.projector):
-        return "projector"
-    return "tower" if name.startswith(f"{parts.vision_tower}.") else "language"
-
-
-def lora_config(base: Path, recipe: RecipeArguments) -> LoraConfig:
-    """Which layers of the checkpoint in `base` get low-rank updates, and whether its projector is trained whole."""
-    parts = families.parts_of(base)
-    language = parts.language_model.replace(".", r"\.")
-    return LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=2 * recipe.lora_r,
-        target_modules=rf"{language}\..*\.{LORA_LAYERS[recipe.lora_layers]}",
-        modules_to_save=[name.rsplit(".", 1)[-1] for name in parts.projector] if recipe.train_projector else None,
-    )
 
 
 def train_in_float32(model: Any) -> None:
@@ -139,13 +104,14 @@ def train_in_float32(model: Any) -> None:
             weight.data = weight.data.float()
 
 
-def _set_projector_rate(trainer: SourceLossTrainer, base: Path, rate: float) -> None:
+def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) -> None:
     """Gives the projector's weights a rate of their own in the optimizer that `trainer` makes.
 
     LoRA's rate moves whole weights so far that pictures of unseen things and styles lose their names.
     """
     optimizer = trainer.create_optimizer()
-    whole = {weight for name, weight in trainer.model.named_parameters() if "modules_to_save" in name}
+    named = trainer.model.named_parameters()
+    whole = {weight for name, weight in named if families.part_of(name, family) == "projector"}
     for group in list(optimizer.param_groups):
         own = [weight for weight in group["params"] if weight in whole]
         group["params"] = [weight for weight in group["params"] if weight not in whole]
@@ -162,9 +128,9 @@ def trained_model(model: Any, base: Path, recipe: RecipeArguments, adapter: Path
         recipe: its method.
         adapter: folder of the adapter, for ``qlora``: it is merged into the base as that was before it had 4 bits.
     """
-    if recipe.method == "full":
-        return model.to(AutoConfig.from_pretrained(base, trust_remote_code=False).dtype)
     if recipe.method == "qlora":
         model, _ = models.load(base, adapter, cpu=True)
-    merged = model.merge_and_unload()
-    return merged.to(merged.dtype)  # what was trained in float32 too
+    plain = model if recipe.method == "full" else model.merge_and_unload()
+    dtype = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype if recipe.method == "full" else plain.dtype
+    plain.config.use_cache = True  # which the Trainer turns off
+    return plain.to(dtype)  # what was trained in float32 too

@@ -114,14 +114,16 @@ def control_tokens(processor: Any) -> tuple[str, ...]:
 
 
 def load_processor(folder: Path) -> ProcessorMixin:
-    """The processor of a checkpoint.
+    """The processor of a checkpoint, with the chat template of its family where that has one.
 
     Raises:
-        ModelError: It cannot be read, or has no chat template.
+        ModelError: It cannot be read, has no chat template, or is of a family not in `FAMILIES`.
     """
+    template = parts_of(folder).chat_template
     with broken(folder):
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
+        processor.chat_template = template or processor.chat_template
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])
     return processor
 

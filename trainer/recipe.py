@@ -144,18 +144,18 @@ def read_recipe(
         if unknown := parser.set_defaults_with_config(**_read_yaml(file))[::2]:
             raise MISError(f"{file}: no setting of a recipe: {', '.join(name.strip('-') for name in unknown)}")
     words = ["--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
+    words += [] if torch.cuda.is_available() else ["--use_cpu", "true"]  # without it, bf16 is refused
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
             recipe, config = parser.parse_args_into_dataclasses(words)
-            on_cpu = config.use_cpu or not torch.cuda.is_available()
-            if on_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
+            if config.use_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
                 recipe, config = parser.parse_args_into_dataclasses([*words, "--bf16", "false"])
     except (ValueError, TypeError) as error:
         raise MISError(f"{named}: {error}") from error
     except SystemExit as error:
         raise MISError(f"{named}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
-    if on_cpu and config.loss_type != "nll":
+    if config.use_cpu and config.loss_type != "nll":
         raise MISError(f"{named}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     if config.max_length is not None:
         raise MISError(f"{named}: max_length {config.max_length} would cut pictures in two; it has to be null")
