@@ -1,7 +1,7 @@
 """What one training step takes, counted by torch itself while a model without weights is trained for one step.
 
-Every tensor of floating point is a shape (`FakeTensorMode`): nothing is stored and nothing is multiplied. Token ids,
-grids and positions are real, as models decide by them. `MemTracker` counts the bytes of all storages that live,
+Weights, and all that is computed with them, are shapes (`FakeTensorMode`): nothing is stored and nothing is multiplied.
+Token ids, grids, positions and pixels are real, as models decide by them. `MemTracker` counts the bytes of all storages that live,
 `FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 from PIL import Image
@@ -21,8 +21,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from peft import get_peft_model
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
-from trainer.families import Family, broken, family_of
-from trainer.learning import bound_pictures, freeze, lora_config, part_of
+from trainer.families import Part, broken, family_of, part_of, training_limits
+from trainer.learning import choose
 from trainer.recipe import RecipeArguments
 
 PICTURES = 2
@@ -49,8 +49,17 @@ All positions are counted, those too that a causal mask hides.
 """
 
 
+_BY_INDEX = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
+
+
+def _places(index: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """A mask as the places that it picks: how many they are decides a shape, and only what is real knows it."""
+    picks = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
+    return [*index.nonzero(as_tuple=True)] if index is not None and picks else [index]
+
+
 class Shapes(FakeTensorMode):
-    """Floating point is a shape; whole numbers are real, so that a model can ask how many tokens a picture has."""
+    """What is made of floating point is a shape; whole numbers are real, so that a model can decide by them."""
 
     def __init__(self) -> None:
         super().__init__(allow_non_fake_inputs=True)
@@ -62,6 +71,8 @@ class Shapes(FakeTensorMode):
         if tensors:
             if not any(isinstance(tensor, FakeTensor) for tensor in tensors):
                 return func(*args, **kwargs)
+            if func in _BY_INDEX:
+                args = (args[0], [place for index in args[1] for place in _places(index)], *args[2:])
             return super().__torch_dispatch__(func, types, args, kwargs)
         made = super().__torch_dispatch__(func, types, args, kwargs)
         if isinstance(made, torch.Tensor) and not made.is_floating_point():
@@ -88,14 +99,12 @@ class Step(NamedTuple):
         gradients: bytes of the gradients of what is trained.
         optimizer: bytes of what AdamW keeps.
         activations: most bytes that live beside these three at any moment: what the backward pass needs, logits, casts.
-        flops: operations of forward and backward, with what activation checkpointing computes twice.
     """
 
     weights: int
     gradients: int
     optimizer: int
     activations: int
-    flops: int
 
 
 class Batch(NamedTuple):
@@ -127,29 +136,18 @@ def build(folder: Path, dtype: torch.dtype) -> Any:
         )
 
 
-def parameters_by_part(model: nn.Module, parts: Family) -> dict[str, int]:
-    """Numbers of parameters of ``tower``, ``projector`` and ``language``, which has embeddings and head."""
-    counts = {"tower": 0, "projector": 0, "language": 0}
+def parameters_by_part(model: nn.Module, family: str) -> dict[str, int]:
+    """Numbers of parameters of projector, vision tower and language model, which has embeddings and head."""
+    counts = dict.fromkeys(get_args(Part), 0)
     for name, weight in model.named_parameters():
-        counts[part_of(name, parts)] += weight.numel()
+        counts[part_of(name, family)] += weight.numel()
     return counts
 
 
-def choose_trained(model: Any, folder: Path, recipe: RecipeArguments) -> Any:
-    """Freezes what the recipe does not train and adds LoRA where it asks for it.
-
-    Args:
-        model: as `build` gives it.
-        folder: its configuration.
-        recipe: method, rank and layers of LoRA, and whether the projector is trained.
-
-    Returns:
-        The model, around it PEFT's where there is LoRA.
-    """
-    if recipe.method == "full":
-        freeze(model, folder, recipe)
-        return model
-    return get_peft_model(model, lora_config(folder, recipe), autocast_adapter_dtype=False)
+def choose_trained(model: Any, recipe: RecipeArguments) -> Any:
+    """The model as a training makes it: frozen but for what learns, and PEFT's around it where there is LoRA."""
+    lora = choose(model, model.config.model_type, recipe)
+    return model if lora is None else get_peft_model(model, lora, autocast_adapter_dtype=False)
 
 
 def take_shape(model: nn.Module, dtype: torch.dtype) -> None:
@@ -184,13 +182,14 @@ def seen(folder: Path, rows: int, side: int, recipe: RecipeArguments) -> dict[st
     """
     if recipe.pictures == "none":
         return {}
-    family = family_of(folder)
+    crops = _CROPS.get(family_of(folder), {})
+    limits = training_limits(folder, recipe.max_tiles, recipe.max_pixels)
     with broken(folder):
         processor = AutoImageProcessor.from_pretrained(folder, trust_remote_code=False)
-    bound_pictures(processor, folder, recipe)
-    with broken(folder):
+        for name, value in limits.items():
+            setattr(processor, name, value)
         pictures = [[Image.new("RGB", (side, side))] * PICTURES] * rows
-        found = processor(images=pictures, return_tensors="pt", **_CROPS.get(family, {}))
+        found = processor(images=pictures, return_tensors="pt", **crops)
         return {name: torch.as_tensor(found[name]) for name in processor.model_input_names if name in found}
 
 
@@ -224,7 +223,7 @@ def _picture_tokens(model: Any, shown: dict[str, torch.Tensor], rows: int) -> in
 
 
 def count_step(model: Any, batch: Batch, halved: bool, checkpointed: bool) -> Step:
-    """Trains for one step with AdamW and counts.
+    """Trains for one step with AdamW and counts bytes.
 
     Gradients and what AdamW keeps are there from the start, as in every step but the first of a training that
     accumulates gradients; one that does not needs a little less.
@@ -249,16 +248,22 @@ def count_step(model: Any, batch: Batch, halved: bool, checkpointed: bool) -> St
     tracker.track_external(*batch.inputs.values())
     with tracker:
         loss_of(model, batch, halved).backward()
-    counter = FlopCounterMode(display=False, custom_mapping=ON_CPU)
-    with counter:  # a pass of its own: it keeps alive what checkpointing lets go
-        loss_of(model, batch, halved).backward()
     return Step(
         weights=_bytes(model.parameters()),
         gradients=_bytes(weight.grad for weight in trained),
         optimizer=_bytes(kept for state in optimizer.state.values() for kept in state.values()),
         activations=_total(tracker, "peak") - before,
-        flops=counter.get_total_flops(),
     )
+
+
+def count_flops(model: Any, batch: Batch, halved: bool) -> int:
+    """Operations of forward and backward, with what activation checkpointing computes twice.
+
+    Not in one pass with `count_step`: torch's counter keeps alive what checkpointing lets go.
+    """
+    with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
+        loss_of(model, batch, halved).backward()
+    return counter.get_total_flops()
 
 
 def loss_of(model: Any, batch: Batch, halved: bool) -> torch.Tensor:

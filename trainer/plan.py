@@ -52,7 +52,7 @@ class Numbers(NamedTuple):
     """How many weights lie where.
 
     Attributes:
-        parts: ``tower``, ``projector`` and ``language`` -> weights.
+        parts: projector, vision tower and language model -> weights.
         weights: all of them while training, adapters too.
         trained: those that learn.
         block: of the largest layer, which sharding gathers as one.
@@ -81,13 +81,17 @@ class Counted(NamedTuple):
         numbers: of weights.
         whole: where each GPU holds the whole model.
         sharded: on weights that come in the format they are multiplied in.
-        width: bytes of a number in that format.
+        flops: of the step.
+        frozen: bytes of a weight that does not learn, where it is kept.
+        width: bytes of a number in the format that is multiplied.
         row: tokens of a row: all, those of one picture, those with labels.
     """
 
     numbers: Numbers
     whole: Step
     sharded: Step
+    flops: int
+    frozen: int
     width: int
     row: dict[str, int]
 
@@ -159,7 +163,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     counted = count(folder, recipe, config, halved, args.tokens, args.side)
     rows = rows_of(recipe, args.rows)
     steps = steps_of(rows, config, args.gpus)
-    flops = counted.whole.flops * config.gradient_accumulation_steps * args.gpus
+    flops = counted.flops * config.gradient_accumulation_steps * args.gpus
     ways = {
         name: {
             **_rounded(way.memory),
@@ -246,25 +250,28 @@ def count(folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool
     import torch
 
     from trainer import counted
-    from trainer.families import parts_of
+    from trainer.families import FAMILIES, family_of
 
-    parts, rows = parts_of(folder), config.per_device_train_batch_size
+    family, rows = family_of(folder), config.per_device_train_batch_size
     shown = counted.seen(folder, rows, side, recipe)
-    multiplied = torch.bfloat16 if halved else torch.float32
+    narrow = torch.bfloat16 if halved else torch.float32
     kept = torch.bfloat16 if halved and recipe.trained_in == "bfloat16" else torch.float32
-    steps: dict[torch.dtype, Step] = {}
-    for dtype in dict.fromkeys((kept, multiplied)):
-        model = counted.build(folder, multiplied)
-        by_part = counted.parameters_by_part(model, parts)
-        model = counted.choose_trained(model, folder, recipe)
-        numbers = _numbers(model, by_part, parts.language_model)
-        with counted.Shapes() as shapes:
-            counted.take_shape(model, dtype)
-            given = {name: shapes.from_tensor(x) if x.is_floating_point() else x for name, x in shown.items()}
-            batch = counted.make_batch(model, given, rows, text)
-            steps[dtype] = counted.count_step(model, batch, halved, bool(config.activation_checkpointing))
+    # As trainer.learning loads it: what learns whole has one number format, the frozen parts too.
+    formats = dict.fromkeys([(kept if recipe.method == "full" else narrow, kept), (narrow, narrow)])
+    steps: list[Step] = []
+    flops = 0
+    for frozen, trained in formats:
+        model = counted.build(folder, frozen)
+        by_part = counted.parameters_by_part(model, family)
+        model = counted.choose_trained(model, recipe)
+        numbers = _numbers(model, by_part, FAMILIES[family].language_model)
+        with counted.Shapes():
+            counted.take_shape(model, trained)
+            batch = counted.make_batch(model, shown, rows, text)
+            steps.append(counted.count_step(model, batch, halved, bool(config.activation_checkpointing)))
+            flops = flops or counted.count_flops(model, batch, halved)
     row = {"tokens": batch.tokens, "picture": batch.picture, "labels": batch.labels}
-    return Counted(numbers, steps[kept], steps[multiplied], multiplied.itemsize, row)
+    return Counted(numbers, steps[0], steps[-1], flops, next(iter(formats))[0].itemsize, narrow.itemsize, row)
 
 
 def _numbers(model: Any, by_part: dict[str, int], language_model: str) -> Numbers:
@@ -335,7 +342,7 @@ def _fsdp2(counted: Counted, gpus: int, part: float) -> Memory:
     """
     n = counted.numbers
     return Memory(
-        weights=(counted.width * (n.weights - n.trained) + _FLOAT * n.trained) / gpus,
+        weights=(counted.frozen * (n.weights - n.trained) + _FLOAT * n.trained) / gpus,
         gradients=_FLOAT * n.trained / gpus,
         optimizer=2 * _FLOAT * n.trained * part / gpus,
         activations=counted.sharded.activations,
@@ -366,7 +373,7 @@ def _rounded(memory: Memory) -> dict[str, int]:
 
 def table(found: dict[str, Any]) -> str:
     """The figures of a plan for a reader."""
-    parameters = ", ".join(f"{name} {n / 1e6:,.1f} M" for name, n in found["parameters"].items())
+    parameters = ", ".join(f"{name.replace('_', ' ')} {n / 1e6:,.1f} M" for name, n in found["parameters"].items())
     row, slow, fast = found["row"], *UTILISATION
     lines = [
         f"{found['model']}, {found['method']}, {found['gpus']} x {found['gpu']}",
