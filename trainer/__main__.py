@@ -16,6 +16,7 @@ VERBS = {
     "base": "make the base VLM of MIS-mini",
     "convert": "InternVL2.5 as it was published -> a checkpoint that transformers itself loads",
     "doctor": "look at all rows of a training before any weight is loaded",
+    "plan": "what a training will cost, from recipe and configuration alone",
     "sft": "fine-tune one arm with TRL and PEFT",
     "job": "sft as a Job on the Hub",
     "benchmark": "one of the paper's other safety benchmarks -> a dataset that generate reads",

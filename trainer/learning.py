@@ -43,18 +43,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     family = families.family_of(base)
     model, processor = _load(base, config, recipe)
     families.limit_pictures(processor, families.training_limits(base, recipe.max_tiles, recipe.max_pixels))
-    lora = None
-    if recipe.method == "full":
-        learns = ("language_model", "projector") if recipe.train_projector else ("language_model",)
-        for name, weight in model.named_parameters():
-            weight.requires_grad = families.part_of(name, family) in learns
-    else:
-        lora = LoraConfig(
-            r=recipe.lora_r,
-            lora_alpha=2 * recipe.lora_r,
-            target_modules=families.lora_targets(family, LORA_LAYERS[recipe.lora_layers]),
-            modules_to_save=families.modules_to_save(model) if recipe.train_projector else None,
-        )
+    lora = choose(model, family, recipe)
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
     spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
@@ -66,6 +55,27 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     if recipe.source_losses:
         trainer.tell_sources()
     return trainer
+
+
+def choose(model: PreTrainedModel, family: str, recipe: RecipeArguments) -> LoraConfig | None:
+    """Freezes what does not learn where the method is ``full``; else gives the LoRA that PEFT is to add.
+
+    Args:
+        model: of that family.
+        family: of `trainer.families.FAMILIES`.
+        recipe: method, and what learns.
+    """
+    if recipe.method == "full":
+        learns = ("language_model", "projector") if recipe.train_projector else ("language_model",)
+        for name, weight in model.named_parameters():
+            weight.requires_grad = families.part_of(name, family) in learns
+        return None
+    return LoraConfig(
+        r=recipe.lora_r,
+        lora_alpha=2 * recipe.lora_r,
+        target_modules=families.lora_targets(family, LORA_LAYERS[recipe.lora_layers]),
+        modules_to_save=families.modules_to_save(model) if recipe.train_projector else None,
+    )
 
 
 def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTrainedModel, Any]:
