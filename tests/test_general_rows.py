@@ -133,6 +133,9 @@ def test_the_digest_of_what_was_drawn_knows_texts_and_pictures(tmp_path: Path) -
         ({"conversations": turns("Which?", "<image>")}, "what is said is empty, or shows a picture"),
         ({"conversations": turns("<image>Which?", " ")}, "what is said is empty"),
         ({"conversations": [{"from": "robot", "value": "Hm"}]}, "'robot' speaks, known are human, gpt, system"),
+        ({"conversations": [{"from": {}, "value": "Hm"}]}, "{} speaks, known are human, gpt, system"),
+        ({"conversations": ["Hm"]}, "a turn is no object"),
+        ({"messages": [{"role": "user", "content": 5}]}, "a turn is neither a text nor a list of texts and pictures"),
         ({"conversations": turns("<image>Which?", "This."), "image": ["../red.png"]}, "is no file in the dataset's"),
         ({"conversations": turns("<image>Which?", "This."), "image": [7]}, "its pictures are neither paths nor"),
         (

@@ -129,6 +129,14 @@ def test_lora_moves_layers_of_the_language_model_and_the_projector_and_nothing_e
     assert len(adapted) == 7 * made.model.config.get_text_config().num_hidden_layers
 
 
+@pytest.mark.parametrize("stem", ["internvl2_5_8b_mirage", "internvl2_5_8b_mirage_lora"])
+@pytest.mark.parametrize("name", ["float32", "bfloat16"])
+def test_what_learns_is_in_the_number_format_of_the_recipe(tiny: Tiny, tmp_path: Path, stem: str, name: str) -> None:
+    made = twin(tiny, tmp_path, stem, "internvl", trained_in=name).trainer()
+    formats = {weight.dtype for weight in made.model.parameters() if weight.requires_grad}
+    assert formats == {getattr(torch, name)}
+
+
 def test_without_the_projector_lora_is_all_that_learns(tiny: Tiny, tmp_path: Path) -> None:
     made = twin(tiny, tmp_path, "internvl2_5_8b_mirage_lora", "internvl", train_projector=False).trainer()
     assert all(".lora_" in name for name, weight in made.model.named_parameters() if weight.requires_grad)

@@ -167,7 +167,7 @@ def _turn(id_: str, turn: Any) -> Message:
         raise MISError(f"{id_}: a turn is no object")
     speaker = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
-    if speaker not in _ROLES:
+    if not isinstance(speaker, str) or speaker not in _ROLES:
         raise MISError(f"{id_}: {shown(speaker)} speaks, known are {', '.join(_ROLES)}")
     if isinstance(content, str):
         return {"role": _ROLES[speaker], "content": _parts(content)}

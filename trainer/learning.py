@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
     """What trains the checkpoint in `base` by a recipe; nothing is trained yet.
@@ -48,8 +50,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    if recipe.trained_in == "float32":
-        train_in_float32(trainer.model)
+    train_in(trainer.model, _FORMATS[recipe.trained_in])
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
@@ -90,11 +91,11 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     return models.load_in_4_bits(base)
 
 
-def train_in_float32(model: Any) -> None:
-    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
+def train_in(model: Any, dtype: torch.dtype) -> None:
+    """Keeps what is trained in one number format, whatever that of the checkpoint is; steps of 5e-5 want float32."""
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
 def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) -> None:
