@@ -36,6 +36,13 @@ class RecipeArguments:
         lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
         projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
         doses: after how many rows the adapter is kept on the way.
+        gate_every: after how many steps the model is asked while it trains, see `trainer.gate_callback`; 0: never.
+        gate_rows: so many rows of easy and of hard, each with its twin, picture and text questions it is asked.
+        gate_max_new_tokens: most tokens of a response to a row.
+        gate_max_ability_drop: 0..1, how far below what it could before training the best checkpoint may be.
+        gate_patience: after so many evaluations in a row that show a collapse training stops.
+        gate_max_share: share of the time, above 0 and at most 1, that asking may take; evaluations that would take
+            more, but for those before the first and after the last step, are left out.
     """
 
     twins: bool = False
@@ -46,6 +53,12 @@ class RecipeArguments:
     lora_layers: LoraLayers = "all"
     projector_learning_rate: float = 5e-5
     doses: list[int] = field(default_factory=list)
+    gate_every: int = 0
+    gate_rows: int = 24
+    gate_max_new_tokens: int = 512
+    gate_max_ability_drop: float = 0.05
+    gate_patience: int = 2
+    gate_max_share: float = 0.1
 
     def __post_init__(self) -> None:
         if self.labels not in get_args(Labels):
@@ -62,6 +75,16 @@ class RecipeArguments:
             raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
         if not isinstance(self.doses, list) or not all(isinstance(dose, int) and dose > 0 for dose in self.doses):
             raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
+        self._check_gate()
+
+    def _check_gate(self) -> None:
+        for name, least in (("gate_every", 0), ("gate_rows", 1), ("gate_max_new_tokens", 1), ("gate_patience", 1)):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is no whole number from {least} on")
+        if not isinstance(self.gate_max_ability_drop, float | int) or not 0 <= self.gate_max_ability_drop <= 1:
+            raise ValueError(f"gate_max_ability_drop: {self.gate_max_ability_drop} is not in 0..1")
+        if not isinstance(self.gate_max_share, float | int) or not 0 < self.gate_max_share <= 1:
+            raise ValueError(f"gate_max_share: {self.gate_max_share} is not above 0 and at most 1")
 
 
 def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTConfig]:

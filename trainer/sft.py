@@ -2,7 +2,8 @@
 
 The loss is on the completion only, the vision tower stays frozen, LoRA is on linear layers of the language model, and
 the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged, loads with `from_pretrained`),
-``dose/<rows>/`` (the adapter after that many rows), ``log.jsonl`` and the sidecar.
+``dose/<rows>/`` (the adapter after that many rows), ``log.jsonl`` and the sidecar; with ``gate_every`` also what
+`trainer.gate_callback` says.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
+from trainer import gate_callback
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import LORA_LAYERS, RecipeArguments, read_recipe
 from trainer.rows import training_rows
@@ -43,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
+    gate_callback.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -64,14 +67,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     inputs += [args.said] if args.said else []
     with alone(args.out, str(args.out)):
         if not begin(args.out, "sft", settings, inputs):
-            return {"arm": str(args.out), "trained": False}
+            return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out)
         shares = recipe.general_share, recipe.text_share
         rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
-        summary = fine_tune(args.base, rows, config, recipe, args.out)
-        return {"arm": str(args.out), "trained": True} | summary
+        gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
+        summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
+        return {"arm": str(args.out), "trained": True} | summary | gate_callback.summary(args.out)
 
 
-def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> dict[str, Any]:
+def fine_tune(
+    base: Path,
+    rows: Dataset,
+    config: SFTConfig,
+    recipe: RecipeArguments,
+    out: Path,
+    gate: gate_callback.Gate | None = None,
+) -> dict[str, Any]:
     """Trains, then merges; killed midway, a rerun goes on from the last checkpoint.
 
     Args:
@@ -80,6 +91,7 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
         recipe: LoRA's rank and layers, the projector's rate, doses.
         out: folder to write; ``out / "model"`` appears last.
+        gate: asks the model while it trains, and may end the training.
 
     Returns:
         Rows, steps and the last training loss.
@@ -89,18 +101,22 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     # PEFT and TRL ask transformers for it under its old name.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
+    if gate:
+        gate.watch(trainer, _save_adapter)
     checkpoint = _last_checkpoint(Path(config.output_dir))
     made = read_sidecar(out / "model")
     device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
     write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
     # Sorted: what comes back from a checkpoint is, and an interrupted training ends with the same bytes.
-    history = [dict(sorted(entry.items())) for entry in trainer.state.log_history if "loss" in entry]
+    logged = [dict(sorted(entry.items())) for entry in trainer.state.log_history]
+    history = [entry for entry in logged if "loss" in entry or gate_callback.UNSCORED in entry]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
     write_lines(out / "log.jsonl", history)
     _save_adapter(trainer.model, out / "adapter")
     _save_merged(trainer, out)
     shutil.rmtree(config.output_dir, ignore_errors=True)
-    return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
+    return {"rows": len(rows), "steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
 
 
 def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:
