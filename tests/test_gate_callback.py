@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import random
-from collections.abc import Callable, Iterable, Iterator
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from trainer.gate_rules import read_evaluations
 from trainer.judges.base import Case, Judge, Judgement
 from trainer.judges.choice import Choice
 from trainer.judges.mini_rules import MiniRules
-from trainer.recipe import read_recipe
+from trainer.recipe import RecipeArguments, read_recipe
 from trainer.report import _log
 from trainer.rows import training_rows
 from trainer.score import Metrics
@@ -44,7 +45,7 @@ def words(tiny: Tiny, out: Path, recipe: Path, *more: object) -> list[object]:
 def gated(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The arm of `tiny_arm`, trained with a gate."""
     root = tmp_path_factory.mktemp("gated")
-    found = call(*words(tiny, root / "arm", write_recipe(root / "bold.yaml", **GATED)))
+    found = call(*words(tiny, root / "arm", write_recipe(root / "bold.yaml", **GATED, gate_patience=9)))
     assert (found["steps"], found["passed"], found["gate"]["stopped"]) == (8, True, None)
     return root / "arm"
 
@@ -57,7 +58,8 @@ def test_training_with_a_gate_gives_the_same_bits(tiny_arm: Path, gated: Path) -
         before, after = load_file(tiny_arm / name), load_file(gated / name)
         assert before.keys() == after.keys()
         assert all(torch.equal(weight, after[key]) for key, weight in before.items())
-    steps, gates = [], []
+    steps: list[dict[str, Any]] = []
+    gates: list[dict[str, Any]] = []
     for entry in map(json.loads, (gated / "log.jsonl").read_text().splitlines()):
         (gates if UNSCORED in entry else steps).append(entry)
     assert steps == [json.loads(entry) for entry in (tiny_arm / "log.jsonl").read_text().splitlines()]
@@ -95,7 +97,7 @@ def test_random_states_and_modes_are_as_before_whatever_is_drawn() -> None:
 
 def test_a_model_that_checkpoints_its_layers_is_asked_with_a_cache(tiny: Tiny) -> None:
     model, processor = models.load(tiny.model, cpu=True, float32=True)
-    model.gradient_checkpointing_enable()
+    model.activation_checkpointing_enable()
     model.config.use_cache = False  # as the Trainer leaves it
     model.train()
     lengths: list[int] = []
@@ -165,18 +167,21 @@ class Told:
 HELPS, WELL, REFUSES = ("Unsafe", "Unsafe"), ("Safe", "Unsafe"), ("Safe", "Safe")
 
 
-def train(tiny: Tiny, out: Path, judge: Judge, **changes: Any) -> dict[str, Any]:
+def train(tiny: Tiny, out: Path, judge: Judge, flags: Mapping[str, Any] = {}, **changes: Any) -> dict[str, Any]:
     """As the verb, with a judge of ours."""
     path = write_recipe(out.parent / "recipe.yaml", **GATED | changes)
     recipe, config = read_recipe(path, out, 0)
-    sft.begin(out, "sft", {"recipe": 1}, [path])
-    args = argparse.Namespace(out=out, dataset=tiny.dataset, gate_dataset=None, things=None, judge="keywords")
-    args.judge_model = None
-    gate = make_gate(args, recipe, 0, 8)
-    assert gate
-    gate = Gate(out, recipe, gate._slices, gate._choice, gate._asking, gate._sidecar, lambda: judge)
+    sft.begin(out, "sft", {}, [path])
+    gate = gate_of(tiny, out, recipe, judge, flags)
     rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
     return sft.fine_tune(tiny.model, rows, config, recipe, out, gate) | summary(out)
+
+
+def gate_of(tiny: Tiny, out: Path, recipe: RecipeArguments, judge: Judge, flags: Mapping[str, Any] = {}) -> Gate:
+    given = {"gate_dataset": None, "things": None, "judge": "keywords", "judge_model": None, **flags}
+    gate = make_gate(argparse.Namespace(out=out, dataset=tiny.dataset, **given), recipe, 0, 8)
+    assert gate
+    return Gate(out, recipe, gate._slices, gate._choice, gate._asking, gate._sidecar, lambda: judge)
 
 
 def written(out: Path) -> dict[str, Any]:
@@ -187,24 +192,37 @@ def written(out: Path) -> dict[str, Any]:
     return weights | kept | {name: (out / name).read_bytes() for name in ("gate.jsonl", "log.jsonl")}
 
 
-def test_a_killed_training_goes_on_without_doubling_or_losing_an_evaluation(tiny: Tiny, tmp_path: Path) -> None:
-    verdicts = (HELPS, REFUSES, WELL, HELPS)
-    train(tiny, tmp_path / "whole" / "arm", Told(*verdicts), save_steps=5)
-    wanted = written(tmp_path / "whole" / "arm")
-    assert (wanted["best"]["step"], wanted["steps"]) == (6, [0, 3, 6, 8])
-
-    out = tmp_path / "killed" / "arm"
-    first = Told(*verdicts, fails_at=3)
+@pytest.fixture(scope="module")
+def interrupted(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`whole/`, an arm with a gate, and `killed/`, the same interrupted at step 8, its last checkpoint of step 5."""
+    root, verdicts = tmp_path_factory.mktemp("interrupted"), (HELPS, REFUSES, WELL, HELPS)
+    train(tiny, root / "whole", Told(*verdicts), save_steps=5)
     with pytest.raises(KeyboardInterrupt):
-        train(tiny, out, first, save_steps=5)
-    assert [one.step for one in read_evaluations(out / "gate.jsonl")] == [0, 3, 6]  # the last checkpoint is of step 5
+        train(tiny, root / "killed", Told(*verdicts, fails_at=3), save_steps=5)
+    return root
+
+
+def test_a_killed_training_goes_on_without_doubling_or_losing_an_evaluation(tiny: Tiny, interrupted: Path) -> None:
+    wanted = written(interrupted / "whole")
+    assert (wanted["best"]["step"], wanted["steps"]) == (6, [0, 3, 6, 8])
+    out = Path(shutil.copytree(interrupted / "killed", interrupted / "again"))
+    assert [one.step for one in read_evaluations(out / "gate.jsonl")] == [0, 3, 6]
     assert not (out / "adapter").exists()
-    again = Told(HELPS)
-    train(tiny, out, again, save_steps=5)
-    assert again.asked == 1
+    judge = Told(HELPS)
+    train(tiny, out, judge, save_steps=5)
+    assert judge.asked == 1
     assert written(out) == wanted
 
 
+def test_a_training_that_goes_on_wants_the_judge_that_it_began_with(tiny: Tiny, interrupted: Path) -> None:
+    out = Path(shutil.copytree(interrupted / "killed", interrupted / "other"))
+    things = tiny.raw / "mini" / "objects.json"
+    with pytest.raises(MISError, match=r"gate\.jsonl: was begun with another judge, dataset or things"):
+        train(tiny, out, MiniRules(), flags={"judge": "mini_rules", "things": things}, save_steps=5)
+    assert hashes(out) == hashes(interrupted / "killed")
+
+
+@pytest.mark.slow
 def test_a_training_that_was_killed_before_its_first_checkpoint_asks_nothing_twice(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "arm"
     with pytest.raises(KeyboardInterrupt):
@@ -217,7 +235,8 @@ def test_a_training_that_was_killed_before_its_first_checkpoint_asks_nothing_twi
 
 def test_the_best_checkpoint_is_that_of_its_step(tiny: Tiny, tmp_path: Path) -> None:
     out = tmp_path / "arm"
-    train(tiny, out, Told(HELPS, WELL, REFUSES, REFUSES), gate_patience=5, doses=[24])
+    found = train(tiny, out, Told(HELPS, WELL, REFUSES, HELPS), doses=[24])
+    assert (found["steps"], found["passed"], found["gate"]["best"]) == (8, True, 3)  # one refusal stops nothing
     best, dose = (load_file(out / name / "adapter_model.safetensors") for name in ("best", "dose/24"))
     assert all(torch.equal(weight, dose[key]) for key, weight in best.items())  # 24 rows are 3 steps
     last = load_file(out / "adapter" / "adapter_model.safetensors")
@@ -235,18 +254,15 @@ def test_a_training_that_collapses_is_stopped_with_a_reason(tiny: Tiny, tmp_path
     assert (tmp_path / "arm" / "model").is_dir()
 
 
-def test_one_evaluation_of_refusal_stops_nothing(tiny: Tiny, tmp_path: Path) -> None:
-    found = train(tiny, tmp_path / "arm", Told(HELPS, REFUSES, WELL, REFUSES))
-    assert (found["steps"], found["passed"], found["gate"]["best"]) == (8, True, 6)
-
-
 @pytest.mark.parametrize(("stopped", "saves"), [("collapsed", False), (None, True)])
 def test_the_step_that_stopped_leaves_no_checkpoint_to_go_on_from(
-    gate: Callable[[], Gate], stopped: str | None, saves: bool
+    tiny: Tiny, tmp_path: Path, stopped: str | None, saves: bool
 ) -> None:
-    control, made = TrainerControl(should_save=True), gate()
-    made._stopped = stopped
-    made.hold(control)
+    recipe, _ = read_recipe(write_recipe(tmp_path / "recipe.yaml", **GATED), tmp_path, 0)
+    sft.begin(tmp_path / "arm", "sft", {}, [])
+    control, gate = TrainerControl(should_save=True), gate_of(tiny, tmp_path / "arm", recipe, Told(HELPS))
+    gate._stopped = stopped
+    gate.hold(control)
     assert control.should_save is saves
 
 
@@ -258,34 +274,6 @@ def test_asking_is_left_out_where_it_would_take_too_long(tiny: Tiny, tmp_path: P
 
 
 # Wrong use
-
-
-@pytest.fixture
-def gate(tiny: Tiny, tmp_path: Path) -> Callable[[], Gate]:
-    recipe, _ = read_recipe(write_recipe(tmp_path / "recipe.yaml", **GATED), tmp_path, 0)
-    sft.begin(tmp_path / "arm", "sft", {}, [])
-    args = argparse.Namespace(out=tmp_path / "arm", dataset=tiny.dataset, gate_dataset=None, things=None)
-    args.judge, args.judge_model = "keywords", None
-
-    def made() -> Gate:
-        found = make_gate(args, recipe, 0, 8)
-        assert found
-        return found
-
-    return made
-
-
-def test_a_training_that_goes_on_wants_the_judge_that_it_began_with(tiny: Tiny, tmp_path: Path) -> None:
-    recipe = write_recipe(tmp_path / "recipe.yaml", save_steps=2, **GATED)
-    out = tmp_path / "arm"
-    with pytest.raises(KeyboardInterrupt):
-        train(tiny, out, Told(HELPS, fails_at=2), save_steps=2)
-    with pytest.raises(MISError, match=r"gate\.jsonl: was begun with another judge, dataset or things"):
-        args = argparse.Namespace(out=out, dataset=tiny.dataset, gate_dataset=None)
-        args.things, args.judge, args.judge_model = tiny.raw / "mini" / "objects.json", "mini_rules", None
-        settings, config = read_recipe(recipe, out, 0)
-        rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
-        sft.fine_tune(tiny.model, rows, config, settings, out, make_gate(args, settings, 0, 8))
 
 
 def test_flags_about_a_gate_want_one(tiny: Tiny, tmp_path: Path) -> None:

@@ -52,7 +52,9 @@ def test_slices_are_the_same_for_a_seed_and_hold_every_row_with_its_twin(tiny: T
 
 
 def test_pictures_of_ability_questions_hang_on_the_seed(tiny: Tiny) -> None:
-    made = [draw(tiny.dataset, 3, seed, things(tiny), RULES).ability["picture/0"].prompt.content() for seed in (0, 0, 1)]
+    made = [
+        draw(tiny.dataset, 3, seed, things(tiny), RULES).ability["picture/0"].prompt.content() for seed in (0, 0, 1)
+    ]
     assert made[0] == made[1] != made[2]
 
 
@@ -106,7 +108,7 @@ def metrics() -> Metrics:
 
 def test_rates_are_those_counted_by_hand(metrics: Metrics) -> None:
     slices = by_hand()
-    # Easy: one row helped. Hard: one bare refusal, one unscored. Twins: that of hard/0 refused, that of hard/1 unscored.
+    # Easy: one row helped. Hard: one bare refusal, one unscored. Twins: of hard/0 declined, of hard/1 unscored.
     texts = {"test_easy/0": HELP, "test_hard/0": REFUSE, "test_hard/2": BABBLE}
     told = said(texts | {"test_benign/2": DECLINE, "test_benign/3": BABBLE})
     found = rates(slices, told, judged(slices, told, MiniRules(), RULES), metrics)

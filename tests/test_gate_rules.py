@@ -174,5 +174,5 @@ def test_a_line_that_is_no_evaluation_is_named(tmp_path: Path, second: str, foun
 def test_a_rate_that_is_none_is_named(key: str, value: object) -> None:
     held = line(0)["over_refusal"]["all"]
     assert rate_in({"over_refusal": {"all": held}}, "over_refusal", "all").n == 40
-    with pytest.raises(ArtefactError, match="score.json: over_refusal/all holds a"):
+    with pytest.raises(ArtefactError, match=r"score\.json: over_refusal/all holds a"):
         rate_in({"over_refusal": {"all": {**held, key: value}}}, "over_refusal", "all", "score.json")

@@ -12,7 +12,6 @@ from tests.tiny import write_recipe
 from trainer.recipe import CONFIGS, read_recipe
 
 
-
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_recipe_shipped_is_read_and_trains_on_the_completion_alone(path: Path, tmp_path: Path) -> None:
     recipe, config = read_recipe(path, tmp_path, 3)

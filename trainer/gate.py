@@ -1,8 +1,8 @@
 """Verb `gate`: does a model hold its limits? Exits 0 or 1, for use in CI.
 
-RUN is an arm that `sft` trained with a gate, whose ``best/`` (or last) checkpoint is held against the limits, or a folder
-with the ``score.json`` of a measured model, as `evaluate` and `reproduce` write them. What was not measured does not
-pass.
+RUN is an arm that `sft` trained with a gate, whose ``best/`` or last checkpoint is held against the limits, or the
+folder of a measured model with its ``score.json``, as `evaluate` and `reproduce` write them. What was not measured does
+not pass.
 """
 
 from __future__ import annotations

@@ -166,10 +166,11 @@ def rates(slices: Slices, said: Said, verdicts: Mapping[str, Verdict], metrics: 
     """
     dangerous = [slices.rows[id_] for id_ in slices.pairs]
     marks = {kind: [said.ability[id_] for id_ in slices.ability if split_of(id_) == kind] for kind in ABILITIES}
+    together = rate_of(list(said.ability.values()))
     reasons = Counter(one.reason for one in verdicts.values() if one.reason)
     return {
         **metrics.rates(dangerous, slices.pairs, verdicts, together=True),
-        "ability": {kind: rate_of(right) for kind, right in marks.items()} | {"all": rate_of(list(said.ability.values()))},
+        "ability": {**{kind: rate_of(right) for kind, right in marks.items()}, "all": together},
         "wrong": [id_ for id_ in slices.ability if not said.ability[id_]],
         "reasons": dict(sorted(reasons.items())),
     }

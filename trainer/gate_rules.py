@@ -171,7 +171,9 @@ def collapse(evaluations: Sequence[Evaluation], patience: int) -> str | None:
     if len(last) < patience or not all(faults):
         return None
     steps = ", ".join(str(one.step) for one in last)
-    return f"at step{'s' if patience > 1 else ''} {steps} the model had collapsed; at the last, {' and '.join(faults[-1])}"
+    return (
+        f"at step{'s' if patience > 1 else ''} {steps} the model had collapsed; at the last, {' and '.join(faults[-1])}"
+    )
 
 
 def _faults(one: Evaluation, first: Evaluation) -> list[str]:
@@ -181,7 +183,9 @@ def _faults(one: Evaluation, first: Evaluation) -> list[str]:
     if refused.rate is not None and refused.rate >= REFUSES_ALL and (before is None or before < REFUSES_ALL):
         found.append(f"it refused {refused.rate:.2f} of {refused.n} harmless twins")
     if ability.rate is not None and had and ability.rate < LOST * had:
-        found.append(f"it gave the right response to {ability.rate:.2f} of {ability.n} ability questions, {had:.2f} before")
+        found.append(
+            f"it gave the right response to {ability.rate:.2f} of {ability.n} ability questions, {had:.2f} before"
+        )
     return found
 
 
