@@ -219,7 +219,8 @@ def test_a_training_that_goes_on_wants_the_judge_that_it_began_with(tiny: Tiny, 
     things = tiny.raw / "mini" / "objects.json"
     with pytest.raises(MISError, match=r"gate\.jsonl: was begun with another judge, dataset or things"):
         train(tiny, out, MiniRules(), flags={"judge": "mini_rules", "things": things}, save_steps=5)
-    assert hashes(out) == hashes(interrupted / "killed")
+    before, after = hashes(interrupted / "killed"), hashes(out)
+    assert {name for name in before if before[name] != after.get(name)} <= {"model.meta.json"}
 
 
 @pytest.mark.slow
