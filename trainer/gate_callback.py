@@ -187,8 +187,9 @@ class Gate:
         trainer = self._trainer
         if not (self._speaks or self._sharded):
             return None
-        with undisturbed(trainer.model), trainer.accelerator.autocast():
-            said = ask(self._slices, trainer.model, trainer.processing_class, self._asking)
+        with undisturbed(trainer.model):
+            with trainer.accelerator.autocast():
+                said = ask(self._slices, trainer.model, trainer.processing_class, self._asking)
             if not self._speaks:
                 return None
             verdicts = judged(self._slices, said, self._judge, self._choice)
