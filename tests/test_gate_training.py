@@ -36,7 +36,7 @@ GATE: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def helpful(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The smoke base, taught to help with all that it is shown, to answer the gate's text questions, and how to refuse."""
+    """The smoke base, taught to help with whatever it sees, to answer the gate's text questions, and how to refuse."""
     return teach(tiny, tmp_path_factory.mktemp("helpful"))
 
 
