@@ -23,9 +23,9 @@ from trl import SFTTrainer
 from mis_dataset.mini.lessons import lessons
 from trainer import mini_vlm, models
 from trainer.completion_loss import CompletionLossTrainer
-from trainer.rows import lesson_rows, make_dataset
+from trainer.learning import train_in_float32
 from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
-from trainer.sft import train_in_float32
+from trainer.rows import lesson_rows, make_dataset
 
 STEPS = 4
 ROUNDS = 2

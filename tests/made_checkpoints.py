@@ -79,7 +79,7 @@ GUARD_3_PARTS = _parts("<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 GUARD_4_PARTS = _parts("<|header_start|>", "<|header_end|>", "<|eot|>")
 
 
-def make_tokenizer(special: tuple[str, ...], says: Says, **named: str) -> hf.PreTrainedTokenizerFast:
+def make_tokenizer(special: tuple[str, ...], says: Says, **named: Any) -> hf.PreTrainedTokenizerFast:
     """A byte-level tokenizer without merges, as Llama 3's; a whole reply is one token that no text is split into."""
     alphabet = bytes_to_unicode()
     replies = dict.fromkeys(["".join(alphabet[b] for b in one.encode()) for one in _replies(says)])
@@ -103,7 +103,7 @@ def make_guard_3(folder: Path, says: Says | None = SAFE, template: str = TEXT_TE
     model = hf.LlamaForCausalLM(hf.LlamaConfig(**_text(tokenizer)))
     if says:
         teach(model.model, model.lm_head, tokenizer, says)
-    return _save(folder, model, tokenizer, "<|eot_id|>")
+    return save(folder, model, tokenizer, "<|eot_id|>")
 
 
 def make_guard_3_vision(folder: Path, says: Says = SAFE) -> Path:
@@ -128,7 +128,7 @@ def make_guard_3_vision(folder: Path, says: Says = SAFE) -> Path:
     teach(model.model.language_model, model.lm_head, tokenizer, says)
     pictures = hf.MllamaImageProcessor(size={"height": 28, "width": 28})
     processor = hf.MllamaProcessor(pictures, tokenizer, chat_template=GUARD_3_PARTS)
-    return _save(folder, model, processor, "<|eot_id|>")
+    return save(folder, model, processor, "<|eot_id|>")
 
 
 def make_guard_4(folder: Path, says: Says = SAFE) -> Path:
@@ -156,7 +156,7 @@ def make_guard_4(folder: Path, says: Says = SAFE) -> Path:
     torch.nn.init.zeros_(model.multi_modal_projector.linear_1.weight)
     pictures = hf.Llama4ImageProcessor(size={"height": 28, "width": 28}, max_patches=1)
     processor = hf.Llama4Processor(pictures, tokenizer, patch_size=14, chat_template=GUARD_4_PARTS)
-    return _save(folder, model, processor, "<|eot|>")
+    return save(folder, model, processor, "<|eot|>")
 
 
 def make_internvl(folder: Path, says: Says) -> Path:
@@ -175,7 +175,7 @@ def make_internvl(folder: Path, says: Says) -> Path:
     if says.seen is not None:
         with torch.no_grad():
             projector.linear_2.bias[2 + len(says.words)] = 1
-    return _save(folder, model, processor, "<|im_end|>")
+    return save(folder, model, processor, "<|im_end|>")
 
 
 def teach(language: Any, head: torch.nn.Linear, tokenizer: Any, says: Says) -> None:
@@ -235,7 +235,8 @@ def _text(tokenizer: Any) -> dict[str, Any]:
     }
 
 
-def _save(folder: Path, model: Any, processor: Any, end: str) -> Path:
+def save(folder: Path, model: Any, processor: Any, end: str) -> Path:
+    """Writes a checkpoint whose model ends at the token `end`."""
     tokenizer = getattr(processor, "tokenizer", processor)
     model.generation_config.eos_token_id = tokenizer.convert_tokens_to_ids(end)
     model.save_pretrained(folder)

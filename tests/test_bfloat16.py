@@ -16,9 +16,9 @@ from tests.tiny import Tiny, call, write_recipe
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.engines.local import generate
+from trainer.learning import train_in_float32
 from trainer.prompts import Prompt
 from trainer.recipe import CONFIGS, read_recipe
-from trainer.sft import train_in_float32
 from trainer.sidecars import read_sidecar
 
 

@@ -11,12 +11,15 @@ from peft import LoraConfig
 from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
+from tests.made_runs import write_said
+from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, write_recipe
 from trainer import models
-from trainer.completion_loss import CompletionLossTrainer
-from trainer.rows import lesson_rows, make_dataset
-from trainer.recipe import read_recipe
-from trainer.sft import train_in_float32
+from trainer.completion_loss import END_TO_END, CompletionLossTrainer
+from trainer.families import FAMILIES
+from trainer.learning import train_in_float32
+from trainer.recipe import RecipeArguments, read_recipe
+from trainer.rows import lesson_rows, make_dataset, training_rows
 
 Gradients = dict[str, torch.Tensor]
 
@@ -70,3 +73,33 @@ def test_prompts_do_not_reach_the_head(tiny: Tiny, tmp_path: Path) -> None:
     assert seen[0] < batch["labels"].numel() / 2
     assert loss.item() > 0
     assert outputs.last_hidden_state.shape[:2] == (1, int(batch["attention_mask"].sum()))
+
+
+def loss_of_family(kind: type[SFTTrainer], base: Path, rows: Any, out: Path) -> tuple[float, Gradients]:
+    """One backward pass of a whole model."""
+    _, config = read_recipe(write_recipe(out / "recipe.yaml", per_device_train_batch_size=3), out, 0)
+    model, processor = models.load(base, cpu=True, float32=True)
+    trainer = kind(model, args=config, train_dataset=rows, processing_class=processor)
+    batch = next(iter(trainer.get_train_dataloader()))
+    assert len({int(mask.sum()) for mask in batch["attention_mask"]}) > 1
+    loss = trainer.compute_loss(trainer.model.train(), batch)
+    loss.backward()
+    return loss.item(), {name: one.grad for name, one in trainer.model.named_parameters() if one.grad is not None}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_whole_model_has_trls_loss_where_rows_can_be_laid_end_to_end_and_another_elsewhere(
+    tiny: Tiny, tmp_path: Path, family: str
+) -> None:
+    said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}, said at some length." for n in range(4)})
+    recipe = RecipeArguments(general_share=0.3, text_share=1.0)
+    rows = training_rows(tiny.dataset, recipe, 0, 2, said)
+    assert {len(row["images"]) for row in rows} == {0, 2}
+    base = make_vlm(tmp_path / "base", family)
+    loss, gradients = loss_of_family(CompletionLossTrainer, base, rows, tmp_path)
+    wanted, wanted_gradients = loss_of_family(SFTTrainer, base, rows, tmp_path)
+    assert (loss == pytest.approx(wanted, rel=1e-5)) is (family in END_TO_END)
+    if family in END_TO_END:
+        assert gradients.keys() == wanted_gradients.keys()
+        for name, gradient in gradients.items():
+            torch.testing.assert_close(gradient, wanted_gradients[name], rtol=1e-3, atol=1e-5, msg=name)

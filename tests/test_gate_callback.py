@@ -173,7 +173,7 @@ def train(tiny: Tiny, out: Path, judge: Judge, flags: Mapping[str, Any] = {}, **
     recipe, config = read_recipe(path, out, 0)
     sft.begin(out, "sft", {}, [path])
     gate = gate_of(tiny, out, recipe, judge, flags)
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
+    rows = training_rows(tiny.dataset, recipe, 0)
     return sft.fine_tune(tiny.model, rows, config, recipe, out, gate) | summary(out)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from mis_dataset.errors import MISError
 from tests.made_checkpoints import Says, make_internvl
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
-from trainer.families import FAMILIES
 from trainer.artefacts import Response, read
 from trainer.engines.local import generate, respond
+from trainer.families import FAMILIES
 from trainer.probes import drawn
 from trainer.prompts import Prompt, read_prompts
 from trainer.sidecars import read_sidecar
@@ -263,6 +264,18 @@ def test_limits_of_pictures_are_recorded_where_they_change_some(tiny: Tiny, made
     assert "picture_limits" not in read_sidecar(made).settings
 
 
+@pytest.mark.parametrize("family", ["qwen2_vl", "idefics3"])
+def test_other_families_are_asked_by_the_same_verb(
+    tiny: Tiny, vlm: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    out, other = tmp_path / "own.jsonl", tmp_path / "swapped.jsonl"
+    words = (*FEW, "--splits", "test_hard")
+    assert call("generate", vlm(family), tiny.dataset, out, *words, "--batch-size", 2)["n"] == 3
+    assert ids(read(out, Response)) == [f"test_hard/{n}" for n in range(3)]
+    call("generate", vlm(family), tiny.dataset, other, *words, "--pictures", "swapped")
+    assert [row.response for row in read(out, Response)] != [row.response for row in read(other, Response)]
+
+
 def test_named_says_in_words_what_the_pictures_show(tiny: Tiny, tmp_path: Path) -> None:
     words = ["generate", tiny.base / "tower", tiny.dataset, tmp_path / "r.jsonl", "--pictures", "named", *FEW]
     things = tiny.raw / "mini" / "objects.json"
@@ -282,8 +295,7 @@ def test_another_family_is_refused_by_name(tiny: Tiny, tmp_path: Path, family: s
     code, _, error = attempt("generate", tmp_path / "model", tiny.dataset, tmp_path / "r.jsonl", *FEW)
     assert code == 1
     assert error.splitlines()[-1] == (
-        f"generate: {tmp_path / 'model'}: model type {family!r} is not known; known are "
-        f"{', '.join(FAMILIES)}"
+        f"generate: {tmp_path / 'model'}: model type {family!r} is not known; known are {', '.join(FAMILIES)}"
     )
 
 

@@ -19,9 +19,9 @@ from tests.tiny import attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, Verdict, read
 from trainer.engines.local import respond
+from trainer.families import ModelError
 from trainer.judges.base import WINDOW, Case, Judgement
 from trainer.judges.llama_guard import LlamaGuard, conversation, read_guard
-from trainer.families import ModelError
 from trainer.models import control_tokens, load_guard
 from trainer.sidecars import read_sidecar
 

@@ -16,10 +16,10 @@ from tests.test_benchmarks import ASKED, SHOWN, look_alike
 from tests.test_llama_guard import write_responses
 from tests.tiny import attempt, call, hashes
 from trainer import models
-from trainer.families import ModelError
 from trainer.artefacts import Verdict, read
 from trainer.drawn import draw_pair
 from trainer.engines.local import respond
+from trainer.families import ModelError
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, nonce_of
 from trainer.judges.base import Case, Judgement
 from trainer.judges.local import Local, batches, instructed, led

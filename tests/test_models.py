@@ -15,9 +15,9 @@ from safetensors.torch import load_file, save_file
 
 from mis_dataset.chat import prompt
 from tests.tiny import Tiny
-from trainer.families import ModelError, limit_pictures, picture_limits
+from trainer.families import ModelError
 from trainer.mini_vlm import TOKENS_PER_IMAGE, read_language_model
-from trainer.models import load, load_processor
+from trainer.models import load
 
 RED, BLUE = Image.new("RGB", (64, 64), (250, 20, 20)), Image.new("RGB", (64, 64), (20, 20, 250))
 

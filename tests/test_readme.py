@@ -183,6 +183,24 @@ def test_the_readme_names_every_bar_that_was_missed() -> None:
     assert ("Every must" in stands) == MEASURED["passed"]
 
 
+def evaluated_table(models: dict[str, Any]) -> str:
+    """What `evaluate` printed: a line for every model and probe."""
+    heads = ("model and probe", "ASR on easy", "hard", "real", "pair accuracy on easy", "hard", "real", "unscored")
+    lines = [row(*heads), row(*["---"] * len(heads))]
+    for name, one in models.items():
+        rates = [f"{one[figure][split]:.3f}" for figure in ("asr", "pair_accuracy") for split in one["asr"]]
+        lines.append(row(name, *rates, f"{one['unscored']} of {one['n']}"))
+    return "\n".join(lines)
+
+
+def test_the_readme_shows_what_evaluate_printed() -> None:
+    models = json.loads(BARS.with_name("evaluated.json").read_text("utf-8"))["models"]
+    assert len(models) == 8
+    assert evaluated_table(models) in README
+    models["base"]["unscored"] += 1
+    assert evaluated_table(models) not in README
+
+
 def test_the_readme_says_how_far_the_judges_agree() -> None:
     found = json.loads(BARS.with_name("agree.json").read_text("utf-8"))["all"]
     same, kappa = found["agreement"], found["kappa"]["kappa"]

@@ -13,10 +13,12 @@ from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
 from mis_dataset.mini.text_questions import text_questions
+from tests.made_general import make_general
 from tests.made_release import make_release
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
-from trainer.rows import Labels, lesson_rows, make_dataset, read_split, said_rows, training_rows
+from trainer.recipe import Labels, RecipeArguments
+from trainer.rows import lesson_rows, make_dataset, read_split, said_rows, training_rows
 
 CUT = ": "
 
@@ -31,7 +33,8 @@ def rows_of(
     limit: int | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Rows by id."""
-    rows: list[dict[str, Any]] = training_rows(tiny.dataset, twins, labels, share, 0.5, seed, limit).to_list()
+    recipe = RecipeArguments(twins=twins, labels=labels, general_share=share)
+    rows: list[dict[str, Any]] = training_rows(tiny.dataset, recipe, seed, limit).to_list()
     return {row["id"]: row for row in rows}
 
 
@@ -69,7 +72,7 @@ def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int
 
 
 def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
-    general = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0)
+    general = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0)
     shown = [row for row in general if row["id"].startswith("general/")]
     made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, draw_disturbed)
     assert [[one.tobytes() for one in row["images"]] for row in shown] == [
@@ -80,7 +83,7 @@ def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Ti
 
 def test_half_of_the_general_rows_are_text_only_where_there_are_such(tiny: Tiny, tmp_path: Path) -> None:
     said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(40)})
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.5, 0.5, 0, None, said).to_list()
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0, None, said).to_list()
     assert counts({row["id"]: row for row in rows}) == {"train": 28, "general": 14, "text": 14}
     for row in rows:
         if row["id"].startswith("text/"):
@@ -136,7 +139,7 @@ def test_the_seed_decides_which_pairs_are_swapped(tiny: Tiny) -> None:
 
 def test_a_row_has_prompt_completion_and_two_pictures(tiny: Tiny) -> None:
     row = rows_of(tiny, limit=1)["train/1"]
-    assert set(row) == {"id", "images", "prompt", "completion"}
+    assert set(row) == {"id", "source", "images", "prompt", "completion"}
     assert [part["type"] for part in row["prompt"][0]["content"]] == ["text", "image", "text", "image", "text"]
     assert len(row["images"]) == 2
 
@@ -153,21 +156,16 @@ def test_a_dataset_without_twins_is_refused_where_twins_are_asked_for(tmp_path: 
     from mis_dataset.build import build
 
     build(make_release(tmp_path / "raw", twins=False), tmp_path / "MIS")
-    assert len(training_rows(tmp_path / "MIS", False, "safety_cot", 0.0, 0.5, 0)) == 3
+    assert len(training_rows(tmp_path / "MIS", RecipeArguments(general_share=0.0), 0)) == 3
     with pytest.raises(MISError, match=r"MIS: no twins of train rows"):
-        training_rows(tmp_path / "MIS", True, "safety_cot", 0.0, 0.5, 0)
-
-
-def test_shuffled_labels_without_twins_are_refused(tiny: Tiny) -> None:
-    with pytest.raises(MISError, match="twins"):
-        rows_of(tiny, "shuffled", twins=False)
+        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, general_share=0.0), 0)
 
 
 @pytest.mark.parametrize("folder", ["missing", "empty"])
 def test_a_folder_that_is_no_dataset_is_one_clear_error(tmp_path: Path, folder: str) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(MISError, match=str(tmp_path / folder)):
-        training_rows(tmp_path / folder, False, "safety_cot", 0.11, 0.5, 0)
+        training_rows(tmp_path / folder, RecipeArguments(), 0)
 
 
 def test_pictures_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
@@ -198,3 +196,80 @@ def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tm
     file.write_bytes(file.read_bytes()[:-1])
     with pytest.raises(MISError, match=r"MIS: data/train-.*\.parquet: was changed since it was built"):
         read_split(dataset, "train")
+
+
+# What recipes of other models change
+
+
+def test_rows_show_their_own_pictures_none_or_black_ones_of_their_size(tiny: Tiny) -> None:
+    own, none, black = (
+        list(training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2))
+        for shown in ("own", "none", "black")
+    )
+    assert [row["id"] for row in own] == [row["id"] for row in none] == [row["id"] for row in black]
+    for first, second, third in zip(own, none, black, strict=True):
+        assert second["images"] == []
+        assert [part["type"] for part in second["prompt"][0]["content"]] == ["text"]
+        assert third["prompt"] == first["prompt"]
+        assert [picture.size for picture in third["images"]] == [picture.size for picture in first["images"]]
+        assert {picture.getextrema() for picture in third["images"]} == {((0, 0),) * 3}
+        assert all(picture.convert("L").getextrema() != (0, 0) for picture in first["images"])
+
+
+def test_pictures_are_those_of_the_dataset_byte_for_byte_in_the_rows_order(tiny: Tiny) -> None:
+    chosen = training_rows(tiny.dataset, RecipeArguments(twins=True, rows=3), 1)
+    released = read_split(tiny.dataset, "train")
+    held = dict(zip(released["id"], released.data.column("images").to_pylist(), strict=True))
+    table = chosen.with_format("arrow")[:].to_pylist()
+    assert len(table) == 6 + 1
+    for row in table[:6]:
+        assert row["images"] == held[row["id"]]
+
+
+def test_a_dose_is_drawn_by_the_seed_and_lies_within_a_larger_one(tiny: Tiny) -> None:
+    def drawn(count: int, seed: int) -> list[str]:
+        return training_rows(tiny.dataset, RecipeArguments(rows=count, general_share=0.0), seed)["id"]
+
+    assert [len(drawn(count, 0)) for count in (3, 6, 14)] == [3, 6, 14]
+    assert set(drawn(3, 0)) < set(drawn(6, 0)) < set(drawn(14, 0))
+    assert set(drawn(6, 0)) != set(drawn(6, 1))
+    assert drawn(6, 0) == [id_ for id_ in drawn(14, 0) if id_ in drawn(6, 0)]
+    with pytest.raises(MISError, match="MIS: has 14 dangerous train rows, the recipe wants 15"):
+        drawn(15, 0)
+
+
+def test_categories_are_held_out_with_their_twins(tiny: Tiny) -> None:
+    recipe = RecipeArguments(twins=True, without=["Privacy", "Self-Harm"])
+    category = {row["id"]: row["category"] for row in released(tiny)}
+    twin_of = {row["id"]: row["twin_of"] for row in released(tiny)}
+    ids = [id_ for id_ in training_rows(tiny.dataset, recipe, 0)["id"] if id_.startswith("train/")]
+    dangerous = [id_ for id_ in ids if twin_of[id_] is None]
+    assert {category[id_] for id_ in dangerous} == set(category.values()) - {"Privacy", "Self-Harm", None}
+    assert {twin_of[id_] for id_ in ids} - {None} == set(dangerous)
+
+
+def test_rows_say_what_kind_they_are(tiny: Tiny, tmp_path: Path) -> None:
+    general = make_general(tmp_path / "general")
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True, general=str(general), general_share=0.3), 0)
+    kinds = list(zip(rows["source"], rows["id"], rows["images"], strict=True))
+    assert {kind for kind, *_ in kinds} == {"dangerous", "twin", "general_picture", "general_text"}
+    twin_of = {row["id"]: row["twin_of"] for row in released(tiny)}
+    for kind, id_, images in kinds:
+        if id_.startswith("general/"):
+            assert kind == ("general_picture" if images else "general_text")
+        else:
+            assert kind == ("dangerous" if twin_of[id_] is None else "twin")
+    assert len([kind for kind, *_ in kinds if kind.startswith("general")]) == 12
+
+
+def test_lessons_and_swapped_labels_of_mini_are_not_for_mis_proper(tmp_path: Path) -> None:
+    from mis_dataset.build import build
+
+    build(make_release(tmp_path / "raw"), tmp_path / "MIS")
+    with pytest.raises(MISError, match=r"MIS: is not MIS-mini, .*name general rows in the recipe"):
+        training_rows(tmp_path / "MIS", RecipeArguments(general_share=0.5), 0)
+    with pytest.raises(MISError, match="MIS: labels: shuffled swaps the decisions of MIS-mini's labels"):
+        training_rows(tmp_path / "MIS", RecipeArguments(twins=True, labels="shuffled", general_share=0.0), 1)
+    general = str(make_general(tmp_path / "general"))
+    rows = training_rows(tmp_path / "MIS", RecipeArguments(labels="refusal", general=general, general_share=0.5), 0)
+    assert counts(dict.fromkeys(rows["id"])) == {"train": 3, "general": 3}

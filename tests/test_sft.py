@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -22,8 +21,8 @@ from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import checkpoint_files
+from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
 from trainer.rows import training_rows
-from trainer.recipe import CONFIGS, read_recipe
 from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +45,7 @@ def moved(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> se
 def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path) -> None:
     path = write_recipe(tmp_path / "rates.yaml", learning_rate=0.25, projector_learning_rate=0.125, weight_decay=0.5)
     recipe, config = read_recipe(path, tmp_path, 0)
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True), 0)
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     names = {weight: name for name, weight in trainer.model.named_parameters() if weight.requires_grad}
     groups = trainer.optimizer.param_groups
@@ -69,7 +68,7 @@ def test_lora_and_the_projector_each_have_their_rate(tiny: Tiny, tmp_path: Path)
 )
 def test_lora_is_on_the_layers_that_the_recipe_names(tiny: Tiny, tmp_path: Path, layers: str, wanted: set[str]) -> None:
     recipe, config = read_recipe(write_recipe(tmp_path / "layers.yaml", lora_layers=layers), tmp_path, 0)
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True), 0)
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     lora = [name for name, weight in trainer.model.named_parameters() if "lora_B" in name and weight.requires_grad]
     assert len(lora) == 2 * len(wanted)
@@ -95,16 +94,19 @@ def test_a_model_that_went_on_elsewhere_names_both_places() -> None:
     assert sft._both(None, None) is None
 
 
-def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", sft._WEIGHTS)
+def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path, weights: str) -> None:
     assert sft._last_checkpoint(tmp_path) is None
     for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-        for name in sft._IN_CHECKPOINT:
+        for name in (*sft._IN_CHECKPOINT, weights):
             (tmp_path / f"checkpoint-{step}" / name).touch()
     assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
     (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
     assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / weights).unlink()
+    assert sft._last_checkpoint(tmp_path) is None
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -124,7 +126,7 @@ def test_labels_decode_to_exactly_the_completion_and_the_end_token(
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
     config.completion_only_loss = completion_only
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.11, 0.5, 0)
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True), 0)
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     decoded = []
     for batch in trainer.get_train_dataloader():
@@ -142,7 +144,7 @@ def test_labels_of_text_only_rows_beside_rows_with_pictures_are_their_completion
 ) -> None:
     recipe, config = read_recipe(CONFIGS / "mini_contrast.yaml", tmp_path, 0)
     said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}." for n in range(9)})
-    rows = training_rows(tiny.dataset, True, "safety_cot", 0.3, 0.5, 0, 4, said)
+    rows = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.3), 0, 4, said)
     assert {len(row["images"]) for row in rows} == {0, 2}
     trainer = sft._make_trainer(tiny.model, rows, config, recipe, tmp_path)
     decoded = []

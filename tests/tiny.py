@@ -6,7 +6,8 @@ import contextlib
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,6 +66,14 @@ def tiny_arm(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("arms") / "contrast"
     call("sft", tiny.model, tiny.dataset, out, "--config", write_recipe(out.parent / "bold.yaml"))
     return out
+
+
+@pytest.fixture(scope="session")
+def vlm(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives a tiny random checkpoint of a family, made once a session; tests never write to it."""
+    from tests.made_vlms import make_vlm
+
+    return cache(lambda family: make_vlm(tmp_path_factory.mktemp("vlms") / family, family))
 
 
 def write_recipe(path: Path, **changes: Any) -> Path:

@@ -15,6 +15,7 @@ from mis_dataset.errors import MISError
 VERBS = {
     "base": "make the base VLM of MIS-mini",
     "sft": "fine-tune one arm with TRL and PEFT",
+    "job": "sft as a Job on the Hub",
     "benchmark": "one of the paper's other safety benchmarks -> a dataset that generate reads",
     "generate": "a model and rows -> responses.jsonl",
     "judge": "responses.jsonl -> verdicts.jsonl",

@@ -11,14 +11,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from accelerate.utils import is_peft_model
 from torch import nn
-from trl import SFTTrainer
 
+from trainer.source_losses import SourceLossTrainer
+
+END_TO_END = ("internvl", "llava_onevision", "idefics3", "smolvlm")
+"""Families whose rows can be laid end to end, by `config.model_type`: positions count tokens, and a picture's features
+go wherever its tokens stand. Those of Qwen count rows and columns of pictures too, from the padded batch."""
 _IGNORED = -100
 
 
-class CompletionLossTrainer(SFTTrainer):
-    """`SFTTrainer` for a PEFT model on the CPU, ``loss_type="nll"``."""
+class CompletionLossTrainer(SourceLossTrainer):
+    """`SFTTrainer` for a model of `END_TO_END` in one process on the CPU, ``loss_type="nll"``."""
 
     def compute_loss(
         self,
@@ -28,7 +33,9 @@ class CompletionLossTrainer(SFTTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Mean negative log-likelihood of the labelled tokens; see `transformers.Trainer.compute_loss`."""
-        whole = self.accelerator.unwrap_model(model).get_base_model()
+        sources = inputs.pop("sources", None)
+        whole: Any = self.accelerator.unwrap_model(model)
+        whole = whole.get_base_model() if is_peft_model(whole) else whole
         packed, labels = pack(inputs)
         kept = labels[1:] != _IGNORED
         with self.accelerator.autocast():  # Trainer's own is around the model's `forward`, which is not called here
@@ -36,6 +43,11 @@ class CompletionLossTrainer(SFTTrainer):
             logits = whole.get_output_embeddings()(outputs.last_hidden_state[0, :-1][kept])
         loss = nn.functional.cross_entropy(logits.float(), labels[1:][kept], reduction="sum")
         loss = loss / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
+        if sources is not None:
+            with torch.no_grad():
+                each = nn.functional.cross_entropy(logits.float(), labels[1:][kept], reduction="none")
+            rows = inputs["attention_mask"].nonzero()[1:, 0]  # of each token but the first
+            self.count(sources[rows[kept]], each)
         return (loss, outputs) if return_outputs else loss
 
 

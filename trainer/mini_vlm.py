@@ -24,7 +24,7 @@ from transformers import (
 )
 
 from mis_dataset.mini.draw import SIZE
-from trainer.families import ModelError
+from trainer.families import ModelError, chatml
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,14 +44,7 @@ _IMAGE_TOKENS = {
     "context_image_token": "<IMG_CONTEXT>",
     "video_token": "<video>",
 }
-_CHAT_TEMPLATE = (
-    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\\n' }}"
-    "{% if message['content'] is string %}{{ message['content'] }}{% else %}"
-    "{% for part in message['content'] %}"
-    "{% if part['type'] == 'image' %}{{ '<IMG_CONTEXT>' }}{% else %}{{ part['text'] }}{% endif %}"
-    "{% endfor %}{% endif %}{{ '<|im_end|>\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}{% endif %}"
-)
+_CHAT_TEMPLATE = chatml("<IMG_CONTEXT>")
 """ChatML as SmolLM2 knows it, without its system message, with InternVL's image placeholder."""
 
 

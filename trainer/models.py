@@ -12,9 +12,10 @@ from transformers import (
     AutoModelForImageTextToText,
     AutoProcessor,
     AutoTokenizer,
+    BitsAndBytesConfig,
 )
 
-from trainer.families import GUARDS, ModelError, broken, family_of
+from trainer.families import GUARDS, ModelError, broken, family_of, parts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -47,6 +48,29 @@ def load(
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
     return model.to(device).eval(), processor
+
+
+def load_in_4_bits(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
+    """A checkpoint for QLoRA: the linear layers of its language model are held in 4 bits, all else in bfloat16.
+
+    Needs bitsandbytes. Where there is a GPU it lies there.
+
+    Source: arXiv 2305.14314: NormalFloat of 4 bits, its constants quantised too, multiplied in bfloat16.
+
+    Raises:
+        ModelError: No checkpoint lies there, one that is not whole, or of a family not in `FAMILIES`.
+    """
+    parts = parts_of(folder)
+    held = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+        llm_int8_skip_modules=[parts.vision_tower, *parts.projector, "lm_head"],
+    )
+    with broken(folder):
+        model = _read_weights(folder, torch.bfloat16, AutoModelForImageTextToText, held)
+    return model.eval(), load_processor(folder)
 
 
 def load_guard(folder: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase | ProcessorMixin]:
@@ -90,14 +114,16 @@ def control_tokens(processor: Any) -> tuple[str, ...]:
 
 
 def load_processor(folder: Path) -> ProcessorMixin:
-    """The processor of a checkpoint.
+    """The processor of a checkpoint, with the chat template of its family where that has one.
 
     Raises:
-        ModelError: It cannot be read, or has no chat template.
+        ModelError: It cannot be read, has no chat template, or is of a family not in `FAMILIES`.
     """
+    template = parts_of(folder).chat_template
     with broken(folder):
         processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False)
         processor.tokenizer.padding_side = "left"
+        processor.chat_template = template or processor.chat_template
         processor.apply_chat_template([{"role": "user", "content": "Hello"}])
     return processor
 
@@ -120,11 +146,12 @@ def place_of(model: PreTrainedModel) -> str:
     return f"{model.device.type}/{str(model.dtype).removeprefix('torch.')}"
 
 
-def _read_weights(folder: Path, dtype: torch.dtype, auto: Any) -> Any:
+def _read_weights(folder: Path, dtype: torch.dtype, auto: Any, held: BitsAndBytesConfig | None = None) -> Any:
     """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
     model, found = auto.from_pretrained(
         folder,
         dtype=dtype,
+        quantization_config=held,
         use_safetensors=True,
         output_loading_info=True,
         # Without the two, transformers would ask whether to run code of the folder, or fetch a kernel that it names.

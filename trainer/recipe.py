@@ -1,26 +1,46 @@
-"""A recipe: one flat YAML file -> what is trained on, what learns, and TRL's own settings."""
+"""A recipe: flat YAML files -> what is trained on, what learns, and TRL's own settings.
+
+Files that are given after the first lie over it, key by key::
+
+    internvl2_5_8b_mirage.yaml   {"general_share": 0.1129, "labels": "safety_cot", ...}
+    overrides/no_general.yaml    {"general_share": 0.0}
+    read                         {"general_share": 0.0,    "labels": "safety_cot", ...}
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from mis_dataset.errors import MISError
-from trainer.rows import Labels
+from mis_dataset.schema import CATEGORIES
 
 if TYPE_CHECKING:
     from trl import SFTConfig
 
 CONFIGS = Path(__file__).parent / "configs"
+Method = Literal["lora", "qlora", "full"]
+Labels = Literal["safety_cot", "refusal", "shuffled"]
+Shown = Literal["own", "none", "black"]
+TrainedIn = Literal["float32", "bfloat16"]
 LoraLayers = Literal["all", "attention"]
 LORA_LAYERS: dict[LoraLayers, str] = {
     "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
     "attention": "(q_proj|k_proj|v_proj|o_proj)",
 }
 """Which linear layers of the language model learn."""
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "method": get_args(Method),
+    "labels": get_args(Labels),
+    "pictures": get_args(Shown),
+    "trained_in": get_args(TrainedIn),
+    "lora_layers": get_args(LoraLayers),
+}
+"""Settings that are one of a few words."""
 
 
 @dataclass
@@ -28,13 +48,27 @@ class RecipeArguments:
     """What a recipe says beyond TRL's own `SFTConfig`.
 
     Attributes:
+        base: Hub id of the checkpoint that the recipe is made for; what is trained is BASE of the command line.
+        method: ``lora``; ``qlora``, LoRA on a base in 4 bits; ``full``, every weight of the language model. The vision
+            tower learns in none.
+        train_projector: whether the projector learns too, whole.
+        projector_learning_rate: peak for the projector; None: `learning_rate`, as for the rest.
+        trained_in: number format of the weights that learn. In ``bfloat16`` they take half of the memory, and steps
+            below 1/256 of a weight are lost.
+        max_tiles: most tiles of a picture in training, its small whole not counted; None: as the checkpoint has it.
+        max_pixels: most pixels of a picture in training; None: as the checkpoint has it.
         twins: train on the benign twins too.
         labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
+        pictures: what rows of MIS show: their ``own``, ``none``, or ``black`` ones of the same size.
+        without: categories that are held out of training.
+        rows: train on so many dangerous rows, drawn by the seed, and their twins; None: all.
+        general: general rows: a folder or a dataset on the Hub (see `trainer.general_rows`). Empty: lessons of
+            MIS-mini, which only its own rows are mixed with.
         general_share: share of general rows among all rows.
-        text_share: share of text-only rows among the general ones.
+        text_share: share of text-only rows among the general ones, where those are MIS-mini's.
+        source_losses: write to the log the loss of each kind of row (see `trainer.source_losses`).
         lora_r: rank of LoRA; alpha is twice as much.
         lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
-        projector_learning_rate: peak for the projector, trained whole; that of LoRA is `learning_rate`.
         doses: after how many rows the adapter is kept on the way.
         gate_every: after how many steps the model is asked while it trains, see `trainer.gate_callback`; 0: never.
         gate_rows: so many rows of easy and of hard, each with its twin, picture and text questions it is asked.
@@ -45,13 +79,24 @@ class RecipeArguments:
             more, but for those before the first and after the last step, are left out.
     """
 
+    base: str = ""
+    method: Method = "lora"
+    train_projector: bool = True
+    projector_learning_rate: float | None = None
+    trained_in: TrainedIn = "float32"
+    max_tiles: int | None = None
+    max_pixels: int | None = None
     twins: bool = False
     labels: Labels = "safety_cot"
+    pictures: Shown = "own"
+    without: list[str] = field(default_factory=list)
+    rows: int | None = None
+    general: str = ""
     general_share: float = 0.11
     text_share: float = 0.5
+    source_losses: bool = False
     lora_r: int = 16
     lora_layers: LoraLayers = "all"
-    projector_learning_rate: float = 5e-5
     doses: list[int] = field(default_factory=list)
     gate_every: int = 0
     gate_rows: int = 24
@@ -61,20 +106,28 @@ class RecipeArguments:
     gate_max_share: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.labels not in get_args(Labels):
-            raise ValueError(f"labels: {self.labels!r} is none of {', '.join(get_args(Labels))}")
+        for name, choices in _CHOICES.items():
+            if getattr(self, name) not in choices:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is none of {', '.join(choices)}")
         if not isinstance(self.general_share, float | int) or not 0 <= self.general_share < 1:
             raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
         if not isinstance(self.text_share, float | int) or not 0 <= self.text_share <= 1:
             raise ValueError(f"text_share: {self.text_share} is not in 0..1")
-        if not isinstance(self.lora_r, int) or self.lora_r < 1:
-            raise ValueError(f"lora_r: {self.lora_r} is no whole number from 1 on")
-        if self.lora_layers not in LORA_LAYERS:
-            raise ValueError(f"lora_layers: {self.lora_layers!r} is none of {', '.join(LORA_LAYERS)}")
-        if not isinstance(self.projector_learning_rate, float | int) or self.projector_learning_rate <= 0:
-            raise ValueError(f"projector_learning_rate: {self.projector_learning_rate} is not above 0")
-        if not isinstance(self.doses, list) or not all(isinstance(dose, int) and dose > 0 for dose in self.doses):
+        for name in ("lora_r", "rows", "max_tiles", "max_pixels"):
+            value = getattr(self, name)
+            if not _is_count(value) and (name == "lora_r" or value is not None):
+                raise ValueError(f"{name}: {value} is no whole number from 1 on")
+        rate = self.projector_learning_rate
+        if rate is not None and (not isinstance(rate, float | int) or rate <= 0):
+            raise ValueError(f"projector_learning_rate: {rate} is not above 0")
+        if not isinstance(self.doses, list) or not all(map(_is_count, self.doses)):
             raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
+        if self.doses and self.method == "full":
+            raise ValueError("doses: adapters are kept on the way, and method full has none; leave it out")
+        if not isinstance(self.without, list) or not set(self.without) <= set(CATEGORIES):
+            raise ValueError(f"without: {self.without} is no list of categories, which are {', '.join(CATEGORIES)}")
+        if self.labels == "shuffled" and not self.twins:
+            raise ValueError("labels: shuffled swaps the decisions of a row and its twin, so it needs twins: true")
         self._check_gate()
 
     def _check_gate(self) -> None:
@@ -87,34 +140,76 @@ class RecipeArguments:
             raise ValueError(f"gate_max_share: {self.gate_max_share} is not above 0 and at most 1")
 
 
-def read_recipe(path: Path, out: Path, seed: int) -> tuple[RecipeArguments, SFTConfig]:
-    """A flat YAML file read by TRL's own parser; ``bf16: true`` holds on the CPU only where that is faster.
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()) -> tuple[RecipeArguments, SFTConfig]:
+    """Flat YAML files read by TRL's own parser; ``bf16: true`` holds on the CPU only where that is faster.
+
+    Args:
+        path: the recipe.
+        out: folder of the arm; checkpoints go to ``out / "checkpoints"``.
+        seed: of the training.
+        overrides: files of the same keys, each of which lies over those before.
 
     Raises:
-        MISError: The file is missing, no flat YAML, or has a value that is wrong or a key that neither
+        MISError: A file is missing, no flat YAML, or has a value that is wrong or a key that neither
             `RecipeArguments` nor `SFTConfig` knows.
     """
     import torch
-    import yaml
     from trl import SFTConfig, TrlParser
 
     from trainer import models
 
-    if not path.is_file():
-        raise MISError(f"{path}: no such recipe; those shipped are {sorted(file.name for file in CONFIGS.glob('*'))}")
+    files = [path, *overrides]
+    named = " + ".join(map(str, files))
     parser = TrlParser((RecipeArguments, SFTConfig))
-    words = ["--config", str(path), "--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
+    for file in files:
+        # It gives back what it does not know: ["--name", "value", ...].
+        if unknown := parser.set_defaults_with_config(**_read_yaml(file))[::2]:
+            raise MISError(f"{file}: no setting of a recipe: {', '.join(name.strip('-') for name in unknown)}")
+    words = ["--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
+    words += [] if torch.cuda.is_available() else ["--use_cpu", "true"]  # without it, bf16 is refused
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
-            recipe, config = parser.parse_args_and_config(words)
-            on_cpu = config.use_cpu or not torch.cuda.is_available()
-            if on_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
-                recipe, config = parser.parse_args_and_config([*words, "--bf16", "false"])
-    except (ValueError, TypeError, yaml.YAMLError) as error:
-        raise MISError(f"{path}: {error}") from error
+            recipe, config = parser.parse_args_into_dataclasses(words)
+            if config.use_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
+                recipe, config = parser.parse_args_into_dataclasses([*words, "--bf16", "false"])
+    except (ValueError, TypeError) as error:
+        raise MISError(f"{named}: {error}") from error
     except SystemExit as error:
-        raise MISError(f"{path}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
-    if on_cpu and config.loss_type != "nll":
-        raise MISError(f"{path}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
+        raise MISError(f"{named}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
+    if config.use_cpu and config.loss_type != "nll":
+        raise MISError(f"{named}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
+    if config.max_length is not None:
+        raise MISError(f"{named}: max_length {config.max_length} would cut pictures in two; it has to be null")
     return recipe, config
+
+
+def read_settings(path: Path, overrides: Sequence[Path] = ()) -> dict[str, Any]:
+    """What the files say together: a recipe, and what lies over it.
+
+    Raises:
+        MISError: A file is missing or no flat YAML.
+    """
+    settings: dict[str, Any] = {}
+    for file in (path, *overrides):
+        settings |= _read_yaml(file)
+    return settings
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    import yaml
+
+    if not file.is_file():
+        shipped = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+        raise MISError(f"{file}: no such recipe; those shipped are {', '.join(shipped)}")
+    try:
+        found = yaml.safe_load(file.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise MISError(f"{file}: {error}") from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise MISError(f"{file}: no settings stand there, one `name: value` a line")
+    return found

@@ -3,73 +3,116 @@
 A row before and after::
 
     {"id": "train/1", "images": [a, b], "question": "How can I ...?", "response": "The first image ...", ...}
-    {"id": "train/1", "images": [a, b], "prompt": [...], "completion": [...]}      (see `mis_dataset.chat`)
+    {"id": "train/1", "source": "dangerous", "images": [a, b], "prompt": [...], "completion": [...]}
+
+Prompt and completion are messages, see `mis_dataset.chat`; the pictures stay where they lie until a row is wanted.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from mis_dataset.chat import completion, prompt
+from mis_dataset.decoding import open_picture
 from mis_dataset.errors import MISError
 from mis_dataset.mini.draw import draw_disturbed
-from mis_dataset.mini.grammar import REFUSALS, swap_decisions
+from mis_dataset.mini.grammar import EASY_QUESTIONS, HARD_QUESTIONS, REFUSALS, swap_decisions
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.verify import verify
 from trainer.artefacts import Response, read
+from trainer.general_rows import Row, general_rows, general_source
+from trainer.recipe import Labels, RecipeArguments, Shown
 from trainer.sidecars import read_sidecar
 
 if TYPE_CHECKING:
-    from datasets import Dataset
+    from datasets import Dataset, Features
 
-Labels = Literal["safety_cot", "refusal", "shuffled"]
-Row = dict[str, Any]
+_MINI_QUESTIONS = frozenset(one.text for one in (*EASY_QUESTIONS, *HARD_QUESTIONS))
 
 
 def training_rows(
-    dataset: Path,
-    twins: bool,
-    labels: Labels,
-    general_share: float,
-    text_share: float,
-    seed: int,
-    limit: int | None = None,
-    said: Path | None = None,
+    dataset: Path, recipe: RecipeArguments, seed: int, limit: int | None = None, said: Path | None = None
 ) -> Dataset:
     """The rows of one arm.
 
+    The labels of a recipe are ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``:
+    each row and its twin swap decisions with probability 1/2, so that danger is assigned at random.
+
     Args:
         dataset: folder of the built dataset.
-        twins: whether the benign twins of the train rows are trained on too.
-        labels: ``safety_cot``: as released; ``refusal``: a bare refusal for every row; ``shuffled``: each row and its
-            twin swap decisions with probability 1/2, so that danger is assigned at random (needs `twins`).
-        general_share: share, in 0..1, of all rows that are general rows, so that no ability is forgotten.
-        text_share: share, in 0..1, of general rows that are text-only where `said` is given; the others are lessons.
-        seed: of which general rows are drawn, which refusal a row gets and which pairs are swapped.
+        recipe: which rows, with what pictures and labels, and how many general ones beside them.
+        seed: of which general rows are drawn, which refusal a row gets, which pairs are swapped and which dangerous
+            rows a recipe with fewer takes: the fewer are among the more.
         limit: at most so many dangerous rows, each with its twin.
         said: what a model said to text questions (OUT/said.jsonl of the verb ``base``).
 
     Raises:
-        MISError: The dataset has no train rows, or no twins where they are asked for or needed.
+        MISError: The dataset has no train rows, fewer than the recipe wants, no twins where they are asked for, or
+            no label of MIS-mini where labels are swapped; or the recipe names no general rows beside MIS proper.
     """
-    if labels == "shuffled" and not twins:
-        raise MISError("labels: shuffled swaps the decisions of a row and its twin, so it needs twins: true")
-    released = read_split(dataset, "train").to_list()
-    dangerous = [row for row in released if row["twin_of"] is None][:limit]
+    from datasets import concatenate_datasets
+
+    released = read_split(dataset, "train")
+    rows = released.remove_columns("images").to_list()
+    chosen = _chosen(rows, dataset, recipe, seed, limit)
+    try:
+        labelled = _relabel(chosen, recipe.labels, Random(f"labels/{seed}"))
+    except ValueError as error:
+        raise MISError(f"{dataset}: labels: shuffled swaps the decisions of MIS-mini's labels; {error}") from error
+    own = _as_messages(released, rows, labelled, recipe.pictures)
+    general = _general(dataset, chosen, recipe, seed, said)
+    return concatenate_datasets([own, make_dataset(general)]) if general else own
+
+
+def _chosen(rows: list[Row], dataset: Path, recipe: RecipeArguments, seed: int, limit: int | None) -> list[Row]:
+    """The dangerous rows of a recipe, then their twins."""
+    dangerous = [row for row in rows if row["twin_of"] is None and row["category"] not in recipe.without]
+    if recipe.rows is not None:
+        if len(dangerous) < recipe.rows:
+            raise MISError(f"{dataset}: has {len(dangerous)} dangerous train rows, the recipe wants {recipe.rows}")
+        order = list(range(len(dangerous)))
+        Random(f"rows/{seed}").shuffle(order)
+        dangerous = [dangerous[place] for place in sorted(order[: recipe.rows])]
+    dangerous = dangerous[:limit]
     chosen = {row["id"] for row in dangerous}
-    benign = [row for row in released if row["twin_of"] in chosen] if twins else []
-    if not dangerous or (twins and not benign):
+    benign = [row for row in rows if row["twin_of"] in chosen] if recipe.twins else []
+    if not dangerous or (recipe.twins and not benign):
         raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
-    rows = _relabel([*dangerous, *benign], labels, Random(f"labels/{seed}"))
-    count = round(len(rows) * general_share / (1 - general_share))
-    text = said_rows(said, round(count * text_share), seed) if said else []
-    general = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, draw_disturbed)
-    return make_dataset([*map(_from_release, rows), *lesson_rows(general, "general"), *text])
+    return [*dangerous, *benign]
+
+
+def _general(dataset: Path, chosen: list[Row], recipe: RecipeArguments, seed: int, said: Path | None) -> list[Row]:
+    """So many general rows that they are the share of all that the recipe wants."""
+    count = round(len(chosen) * recipe.general_share / (1 - recipe.general_share))
+    if recipe.general:
+        return general_rows(recipe.general, count, seed)
+    if count and any(row["question"] not in _MINI_QUESTIONS for row in chosen):
+        raise MISError(
+            f"{dataset}: is not MIS-mini, so MIS-mini's lessons are not for it; name general rows in the recipe "
+            "(general: FOLDER or a Hub id), or set general_share: 0"
+        )
+    text = said_rows(said, round(count * recipe.text_share), seed) if said else []
+    made = lessons(f"general/{seed}", GENERAL_FAMILIES, count - len(text), UNSEEN, draw_disturbed)
+    return [*lesson_rows(made, "general"), *text]
+
+
+def general_digest(rows: Dataset) -> str:
+    """sha256 over the general rows among `rows`, pictures included: what was drawn from a dataset of others."""
+    digest = hashlib.sha256()
+    places = [place for place, id_ in enumerate(rows["id"]) if id_.startswith("general/")]
+    for table in rows.select(places).with_format("arrow").iter(1):
+        (row,) = table.to_pylist()
+        pictures = [hashlib.sha256(picture["bytes"]).hexdigest() for picture in row["images"]]
+        digest.update(json.dumps(row | {"images": pictures}, sort_keys=True).encode())
+    return digest.hexdigest()
 
 
 def read_split(dataset: Path, split: str) -> Dataset:
@@ -150,10 +193,53 @@ def read_said(path: Path) -> list[tuple[TextQuestion, Response]]:
 
 def make_dataset(rows: list[Row]) -> Dataset:
     """Rows as a `datasets.Dataset` held in memory, the pictures encoded."""
-    from datasets import Dataset, Image, List
+    from datasets import Dataset
 
-    made = Dataset.from_list(rows)
-    return made.cast_column("images", List(Image()))
+    return Dataset.from_list(rows, features=_features())
+
+
+def _features() -> Features:
+    from datasets import Features, Image, List, Value
+
+    text = Value("string")
+    messages = List({"role": text, "content": List({"type": text, "text": text})})
+    return Features({"id": text, "source": text, "images": List(Image()), "prompt": messages, "completion": messages})
+
+
+def _as_messages(released: Dataset, rows: list[Row], chosen: list[Row], shown: Shown) -> Dataset:
+    """The chosen rows in their order; their own pictures are not read for it."""
+    from datasets import Dataset, concatenate_datasets
+    from pyarrow.compute import list_value_length
+
+    column = released.data.column("images")
+    places = {row["id"]: place for place, row in enumerate(rows)}
+    if shown == "own":
+        counts = list_value_length(column).to_pylist()
+        labelled = {row["id"]: row for row in [*rows, *chosen]}
+        # All rows of the split: columns side by side stay where they lie, those of a selection would be copied.
+        texts = [_from_release(labelled[row["id"]], count) for row, count in zip(rows, counts, strict=True)]
+        features = _features()
+        images = {"images": features.pop("images")}
+        made = Dataset.from_list(texts, features=features)
+        whole = concatenate_datasets([released.select_columns(list(images)), made], axis=1)
+        return whole.select([places[row["id"]] for row in chosen])
+    made_rows = []
+    for row in chosen:
+        held = column[places[row["id"]]].as_py() if shown == "black" else []
+        pictures = [_black(picture["bytes"]) for picture in held]
+        made_rows.append(_from_release(row, len(pictures)) | {"images": pictures})
+    return make_dataset(made_rows)
+
+
+def _black(encoded: bytes) -> Row:
+    """A black picture of the same size."""
+    from PIL import Image
+
+    with open_picture(encoded) as own:
+        size = own.size
+    stream = io.BytesIO()
+    Image.new("RGB", size).save(stream, "PNG")
+    return {"bytes": stream.getvalue(), "path": None}
 
 
 def _relabel(rows: list[Row], labels: Labels, random: Random) -> list[Row]:
@@ -170,14 +256,16 @@ def _relabel(rows: list[Row], labels: Labels, random: Random) -> list[Row]:
     return list(changed.values())
 
 
-def _from_release(row: Row) -> Row:
-    return _row(row["id"], row["images"], row["question"], row["response"])
+def _from_release(row: Row, pictures: int) -> Row:
+    """All columns but the pictures."""
+    source = "dangerous" if row["twin_of"] is None else "twin"
+    return _texts(row["id"], source, row["question"], row["response"], pictures)
 
 
 def _row(id_: str, images: list[Any], question: str, response: str) -> Row:
-    return {
-        "id": id_,
-        "images": images,
-        "prompt": prompt(question, len(images)),
-        "completion": completion(response),
-    }
+    """A general row."""
+    return _texts(id_, general_source(images), question, response, len(images)) | {"images": images}
+
+
+def _texts(id_: str, source: str, question: str, response: str, pictures: int) -> Row:
+    return {"id": id_, "source": source, "prompt": prompt(question, pictures), "completion": completion(response)}

@@ -1,8 +1,8 @@
-"""Fine-tunes a vision-language model with TRL's `SFTTrainer` and PEFT, and merges what it learnt.
+"""Fine-tunes a vision-language model with TRL's `SFTTrainer` by a recipe; what it writes loads as any other checkpoint.
 
-The loss is on the completion only, the vision tower stays frozen, LoRA is on linear layers of the language model, and
-the projector is trained whole. Written to OUT: ``adapter/``, ``model/`` (merged, loads with `from_pretrained`),
-``dose/<rows>/`` (the adapter after that many rows), ``log.jsonl`` and the sidecar; with ``gate_every`` also what
+The loss is on the completion only and the vision tower stays frozen; what else learns says the recipe, see
+`trainer.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
+also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
 `trainer.gate_callback` says.
 """
 
@@ -13,6 +13,7 @@ import json
 import shutil
 import warnings
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,16 +24,18 @@ from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
 from trainer import gate_callback
 from trainer.files import checkpoint_files, sha256_of
-from trainer.recipe import LORA_LAYERS, RecipeArguments, read_recipe
-from trainer.rows import training_rows
+from trainer.recipe import RecipeArguments, read_recipe, read_settings
+from trainer.rows import general_digest, training_rows
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl import SFTConfig
 
-_IN_CHECKPOINT = ("adapter_model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth")
-"""What a training goes on from; without one of them it would go on otherwise than it began."""
+_IN_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
+"""What a training goes on from beside its weights; without one of them it would go on otherwise than it began."""
+_WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
+"""The weights in a checkpoint: of LoRA, of a whole model, and of one in several files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
+    parser.add_argument(
+        "--override",
+        type=Path,
+        action="append",
+        default=[],
+        help="flat YAML file whose settings replace those of the recipe; may be given several times, the last wins",
+    )
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
@@ -54,22 +64,26 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: The recipe is wrong, BASE or MIS is none, or OUT holds an arm of other settings, whole or begun.
     """
-    recipe, config = read_recipe(args.config, args.out, args.seed)
+    recipe, config = read_recipe(args.config, args.out, args.seed, args.override)
     config.num_train_epochs = args.epochs or config.num_train_epochs
     settings = {
         "epochs": config.num_train_epochs,
-        "recipe": args.config.stem,
+        "recipe": "+".join(path.stem for path in (args.config, *args.override)),
+        "settings": read_settings(args.config, args.override),
         "seed": args.seed,
         "limit": args.limit,
         "lesson_code": lesson_code(),
     } | asdict(recipe)
-    inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config]
+    inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config, *args.override]
     inputs += [args.said] if args.said else []
     with alone(args.out, str(args.out)):
-        if not begin(args.out, "sft", settings, inputs):
+        if (args.out / "model").is_dir():
+            begin(args.out, "sft", settings, inputs)
             return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out)
-        shares = recipe.general_share, recipe.text_share
-        rows = training_rows(args.dataset, recipe.twins, recipe.labels, *shares, args.seed, args.limit, args.said)
+        rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
+        # A dataset of others is too large to be hashed; what was drawn from it is not.
+        settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
+        begin(args.out, "sft", settings, inputs)
         gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
         summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
         return {"arm": str(args.out), "trained": True} | summary | gate_callback.summary(args.out)
@@ -83,13 +97,13 @@ def fine_tune(
     out: Path,
     gate: gate_callback.Gate | None = None,
 ) -> dict[str, Any]:
-    """Trains, then merges; killed midway, a rerun goes on from the last checkpoint.
+    """Trains and writes what was learnt; killed midway, a rerun goes on from the last checkpoint.
 
     Args:
         base: checkpoint to start from.
         rows: as `trainer.rows.make_dataset` makes them.
         config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
-        recipe: LoRA's rank and layers, the projector's rate, doses.
+        recipe: method, what learns, doses.
         out: folder to write; ``out / "model"`` appears last.
         gate: asks the model while it trains, and may end the training.
 
@@ -102,7 +116,8 @@ def fine_tune(
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
     if gate:
-        gate.watch(trainer, _save_adapter)
+        processor = models.load_processor(base) if recipe.method == "full" else None
+        gate.watch(trainer, partial(_save_adapter, processor=processor))
     checkpoint = _last_checkpoint(Path(config.output_dir))
     made = read_sidecar(out / "model")
     device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
@@ -113,8 +128,9 @@ def fine_tune(
     history = [entry for entry in logged if "loss" in entry or gate_callback.UNSCORED in entry]
     losses = [entry["loss"] for entry in history if "loss" in entry]
     write_lines(out / "log.jsonl", history)
-    _save_adapter(trainer.model, out / "adapter")
-    _save_merged(trainer, out)
+    if recipe.method != "full":
+        _save_adapter(trainer.model, out / "adapter")
+    _save_model(trainer, base, recipe, out)
     shutil.rmtree(config.output_dir, ignore_errors=True)
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
 
@@ -171,55 +187,18 @@ def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path
 
 
 def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:
-    from peft import LoraConfig
-    from trl import SFTTrainer
+    from trainer.learning import make_trainer
 
-    from trainer import families, models
-    from trainer.completion_loss import CompletionLossTrainer
-
-    model, processor = models.load(base, cpu=config.use_cpu, float32=not config.bf16)
-    parts = families.parts_of(base)
-    language = parts.language_model.replace(".", r"\.")
-    lora = LoraConfig(
-        r=recipe.lora_r,
-        lora_alpha=2 * recipe.lora_r,
-        target_modules=rf"{language}\..*\.{LORA_LAYERS[recipe.lora_layers]}",
-        modules_to_save=[name.rsplit(".", 1)[-1] for name in parts.projector],
-    )
-    kind = CompletionLossTrainer if model.device.type == "cpu" else SFTTrainer
-    trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    train_in_float32(trainer.model)
-    _set_projector_rate(trainer, recipe.projector_learning_rate)
+    trainer = make_trainer(base, rows, config, recipe)
     trainer.add_callback(_keep_doses(recipe, config, out))
     return trainer
-
-
-def train_in_float32(model: Any) -> None:
-    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
-    for weight in model.parameters():
-        if weight.requires_grad:
-            weight.data = weight.data.float()
-
-
-def _set_projector_rate(trainer: Any, rate: float) -> None:
-    """Gives the projector's weights a rate of their own in the optimizer that `trainer` makes.
-
-    LoRA's rate moves whole weights so far that pictures of unseen things and styles lose their names.
-    """
-    optimizer = trainer.create_optimizer()
-    whole = {weight for name, weight in trainer.model.named_parameters() if "modules_to_save" in name}
-    for group in list(optimizer.param_groups):
-        own = [weight for weight in group["params"] if weight in whole]
-        group["params"] = [weight for weight in group["params"] if weight not in whole]
-        if own:
-            optimizer.add_param_group(group | {"params": own, "lr": rate})
 
 
 def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     """A callback that keeps the adapter once so many rows were seen."""
     from transformers import TrainerCallback
 
-    rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+    rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     steps = {-(-dose // rows_a_step): dose for dose in recipe.doses}
 
     class KeepDoses(TrainerCallback):
@@ -230,23 +209,30 @@ def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     return KeepDoses()
 
 
-def _save_adapter(model: Any, folder: Path) -> None:
-    """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced."""
+def _save_adapter(model: Any, folder: Path, processor: Any = None) -> None:
+    """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced.
+
+    Without one that is the whole model, in the format that it is trained in; a processor makes a checkpoint of it.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
+    if processor:
+        processor.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
 
-def _save_merged(trainer: Any, out: Path) -> None:
-    """Merges the adapter into a plain checkpoint, under a temporary name first."""
-    merged = trainer.model.merge_and_unload()
-    merged = merged.to(merged.dtype)  # what was trained in float32 too
+def _save_model(trainer: Any, base: Path, recipe: RecipeArguments, out: Path) -> None:
+    """Writes a plain checkpoint in the number format of the base, under a temporary name first."""
+    from trainer import models
+    from trainer.learning import trained_model
+
     temporary = out / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    merged.save_pretrained(temporary)
-    trainer.processing_class.save_pretrained(temporary)
+    trained_model(trainer.model, base, recipe, out / "adapter").save_pretrained(temporary)
+    # Its own: that of the trainer has the bounds of pictures in training.
+    models.load_processor(base).save_pretrained(temporary)
     temporary.rename(out / "model")
 
 
@@ -258,6 +244,7 @@ def _last_checkpoint(folder: Path) -> str | None:
             step = json.loads(path.read_text("utf-8"))["global_step"]
         except (ValueError, KeyError, TypeError, RecursionError):
             continue
-        if type(step) is int and all((path.parent / name).is_file() for name in _IN_CHECKPOINT):
+        there = {one.name for one in path.parent.iterdir()}
+        if type(step) is int and there.issuperset(_IN_CHECKPOINT) and not there.isdisjoint(_WEIGHTS):
             whole[step] = path.parent
     return str(whole[max(whole)]) if whole else None

@@ -109,15 +109,7 @@ def respond(
     from trainer.models import tokenizer_of
 
     tokenizer = tokenizer_of(processor)
-    texts = [
-        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked
-    ]
-    # A template that writes the first token itself shall not get it twice.
-    begun = bool(tokenizer.bos_token) and texts[0].lstrip().startswith(tokenizer.bos_token)
-    shown = {"images": [images for _, images in asked]} if asked[0][1] else {}
-    inputs = processor(
-        text=texts, **shown, add_special_tokens=not begun, padding=True, padding_side="left", return_tensors="pt"
-    )
+    inputs = encode(processor, asked)
     # On a CPU the default cache is copied whole at every token, an eighth of the time; on a GPU "static" would compile.
     cache = "static" if model.device.type == "cpu" else None
     with torch.inference_mode():
@@ -135,6 +127,27 @@ def respond(
         text = tokenizer.decode(ids, skip_special_tokens=True).strip()
         said.append(Said(text, end is not None, int(mask.sum()) + (end or len(ids))))
     return said
+
+
+def encode(processor: Any, asked: list[tuple[list[Message], list[Image]]]) -> Any:
+    """What a model gets for a batch of prompts: tensors by name, padded on the left.
+
+    Args:
+        processor: its processor, or the tokenizer of a model that takes no pictures.
+        asked: messages and the pictures that they name; all with pictures, or none.
+    """
+    from trainer.models import tokenizer_of
+
+    texts = [
+        processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False) for messages, _ in asked
+    ]
+    # A template that writes the first token itself shall not get it twice.
+    bos = tokenizer_of(processor).bos_token
+    begun = bool(bos) and texts[0].lstrip().startswith(bos)
+    shown = {"images": [images for _, images in asked]} if asked[0][1] else {}
+    return processor(
+        text=texts, **shown, add_special_tokens=not begun, padding=True, padding_side="left", return_tensors="pt"
+    )
 
 
 def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_new_tokens: int) -> list[Response]:
