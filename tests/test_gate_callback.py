@@ -245,6 +245,18 @@ def test_the_best_checkpoint_is_that_of_its_step(tiny: Tiny, tmp_path: Path) -> 
     assert json.loads((out / "gate.json").read_text())["best"]["pair_accuracy"] == 1
 
 
+@pytest.mark.slow
+def test_the_best_checkpoint_of_a_whole_model_loads_by_itself(tiny: Tiny, tmp_path: Path) -> None:
+    changes = {"method": "full", "doses": [], "learning_rate": 1e-3, "gate_patience": 9}
+    recipe = write_recipe(tmp_path / "full.yaml", **GATED | changes)
+    found = call(*words(tiny, tmp_path / "arm", recipe))
+    folders = (tiny.model, tmp_path / "arm" / "best", tmp_path / "arm" / "model")
+    heads = [models.load(one, cpu=True, float32=True)[0].lm_head.weight for one in folders]
+    assert found["gate"]["best"] in (3, 6, 8)
+    assert not torch.equal(heads[0], heads[1])
+    assert torch.equal(heads[1], heads[2]) is (found["gate"]["best"] == 8)
+
+
 def test_a_training_that_collapses_is_stopped_with_a_reason(tiny: Tiny, tmp_path: Path) -> None:
     found = train(tiny, tmp_path / "arm", Told(HELPS, REFUSES), save_steps=6, num_train_epochs=4)
     assert found["steps"] == 6  # of 16

@@ -80,7 +80,8 @@ def refusing() -> list[dict[str, Any]]:
 
 
 def row_of(id_: str, images: list[Any], question: str, response: str) -> dict[str, Any]:
-    return {"id": id_, "images": images, "prompt": prompt(question, len(images)), "completion": completion(response)}
+    said = {"prompt": prompt(question, len(images)), "completion": completion(response)}
+    return {"id": id_, "source": "made", "images": images, **said}
 
 
 def train(tiny: Tiny, base: Path, out: Path, **changes: Any) -> tuple[int, dict[str, Any], list[Evaluation]]:
