@@ -53,6 +53,24 @@ def above_zero(text: str) -> float:
     return number
 
 
+def fraction(text: str) -> float:
+    """A number from 0 to 1.
+
+    >>> fraction("0.05")
+    0.05
+
+    Raises:
+        ArgumentTypeError: `text` is none; argparse says so and exits with 2.
+    """
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return number
+
+
 def limit(text: str) -> tuple[str, int]:
     """A name and a whole number from 0 on.
 

@@ -33,6 +33,7 @@ VERBS = {
     "compare": "any number of measured models -> comparison.html, comparison.json and a leaderboard",
     "evaluate": "models and a dataset -> responses, verdicts, rates and one page that compares them",
     "bars": "check a run against benchmarks/bars.toml",
+    "gate": "limits that a model must hold, for use in CI",
     "seeds": "how far figures move with the data seed and the training seed",
     "audit": "a published table -> rates that no counts can give",
     "reproduce": "the whole walk: MIS-mini -> base -> arms -> report -> cards",

@@ -26,6 +26,8 @@ from trainer.rows import read_said
 
 MIN_RIGHT = 0.6
 """A family of text questions is measured where SmolLM2 gets at least this share of its ``choose`` half right."""
+MAX_NEW_TOKENS = 16
+"""Of a response to such a question."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--pictures", type=positive, default=408, help="how many picture questions")
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
-    parser.add_argument("--max-new-tokens", type=positive, default=16)
+    parser.add_argument("--max-new-tokens", type=positive, default=MAX_NEW_TOKENS)
     parser.add_argument("--batch-size", type=positive, default=160)
     parser.add_argument("--limit", type=positive, help="the first N questions of either sort")
     parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
@@ -51,7 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         MISError: MODEL is none, no family was chosen, or ABILITY was begun with other settings.
     """
     shown = lessons(f"ability/{args.seed}", ABILITY_FAMILIES, args.pictures)
-    asked = _pictures(shown[: args.limit]) | _text(args.said, args.limit)
+    asked = picture_questions(shown[: args.limit]) | text_to_measure(args.said, args.limit)
     names = ("pictures", "seed", "max_new_tokens", "limit", "float32")  # not the batch size, as in `trainer.generate`
     inputs = [*checkpoint_files(args.model), *([args.said] if args.said else [])]
     inputs += adapter_files(args.adapter) if args.adapter else []
@@ -93,28 +95,36 @@ def chosen_families(path: Path) -> list[str]:
     return families
 
 
-class _Question(NamedTuple):
-    """One question as it is asked and marked."""
+class Question(NamedTuple):
+    """One question as it is asked and marked.
+
+    Attributes:
+        prompt: with its id, `picture/<n>` or `text/<n>`.
+        family: the kind of question, such as "naming".
+        is_right: whether a response is right.
+    """
 
     prompt: Prompt
     family: str
     is_right: Callable[[str], bool]
 
 
-def _text(said: Path | None, limit: int | None) -> dict[str, _Question]:
+def text_to_measure(said: Path | None, limit: int | None) -> dict[str, Question]:
+    """Text questions of the measuring half by id, at most `limit`; with `said`, of `chosen_families` alone."""
     families = chosen_families(said) if said else None
     wanted = [one for one in text_questions() if one.half == "measure" and (families is None or one.family in families)]
-    return {one.id: _Question(Prompt(one.id, one.question, ()), one.family, _marker(one)) for one in wanted[:limit]}
+    return {one.id: Question(Prompt(one.id, one.question, ()), one.family, _marker(one)) for one in wanted[:limit]}
 
 
 def _marker(question: TextQuestion) -> Callable[[str], bool]:
     return lambda said: is_right_text(question.expected, said, question.rivals)
 
 
-def _pictures(shown: Sequence[Lesson]) -> dict[str, _Question]:
+def picture_questions(shown: Sequence[Lesson]) -> dict[str, Question]:
+    """Lessons as questions, `picture/<n>` by their order."""
     asked = {}
     for number, one in enumerate(shown):
         id_ = f"picture/{number}"
         pictures = tuple(drawn(each, id_) for each in one.pictures)
-        asked[id_] = _Question(Prompt(id_, one.question, pictures), one.family, partial(is_right, one))
+        asked[id_] = Question(Prompt(id_, one.question, pictures), one.family, partial(is_right, one))
     return asked

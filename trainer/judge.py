@@ -117,10 +117,10 @@ def judge_responses(
         shown = _pictures(todo, dataset, probe) if choice.sees else {}
         judge = make_judge(choice)
         artefact.made_on(place_of(judge))
-        judged = judge.judge(_cases(todo, facts, names or {}, shown))
+        judged = judge.judge(cases_of(todo, facts, names or {}, shown))
         # Judges of words are done before a bar would be drawn.
         bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
-        _append(artefact, (_verdict(id_, choice.name, found) for id_, found in bar if id_ not in done))
+        _append(artefact, (verdict_of(id_, choice.name, found) for id_, found in bar if id_ not in done))
     return artefact.finish([row.id for row in rows])
 
 
@@ -174,19 +174,27 @@ def _pictures(todo: Sequence[Response], dataset: Path, probe: Probe) -> dict[str
     return {one.id: one.pictures for one in read_prompts(dataset, splits, probe)}
 
 
-def _cases(
+def cases_of(
     todo: Sequence[Response],
     rows: Mapping[str, RowFacts],
     things: Mapping[str, tuple[str, str]],
     pictures: Mapping[str, Sequence[Picture]],
 ) -> Iterator[Case]:
-    """What the judge is given; pictures are read as it takes them."""
+    """What a judge is given; pictures are read as it takes them.
+
+    Args:
+        todo: responses to judge.
+        rows: id -> what was asked.
+        things: id -> names of both things, for the judges that need them.
+        pictures: id -> what a judge that sees is shown.
+    """
     for row in todo:
         shown = tuple(one.read() for one in pictures.get(row.id, ()))
         yield Case(row.id, rows[row.id].question, row.response, things.get(row.id), shown)
 
 
-def _verdict(id_: str, judge: str, found: Judgement) -> Verdict:
+def verdict_of(id_: str, judge: str, found: Judgement) -> Verdict:
+    """What the judge of that name decided, as it is kept."""
     call = found.call._asdict() if found.call else {}
     told = found._asdict()
     del told["call"]

@@ -70,6 +70,13 @@ class RecipeArguments:
         lora_r: rank of LoRA; alpha is twice as much.
         lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
         doses: after how many rows the adapter is kept on the way.
+        gate_every: after how many steps the model is asked while it trains, see `trainer.gate_callback`; 0: never.
+        gate_rows: so many rows of easy and of hard, each with its twin, picture and text questions it is asked.
+        gate_max_new_tokens: most tokens of a response to a row.
+        gate_max_ability_drop: 0..1, how far below what it could before training the best checkpoint may be.
+        gate_patience: after so many evaluations in a row that show a collapse training stops.
+        gate_max_share: share of the time, above 0 and at most 1, that asking may take; evaluations that would take
+            more, but for those before the first and after the last step, are left out.
     """
 
     base: str = ""
@@ -91,6 +98,12 @@ class RecipeArguments:
     lora_r: int = 16
     lora_layers: LoraLayers = "all"
     doses: list[int] = field(default_factory=list)
+    gate_every: int = 0
+    gate_rows: int = 24
+    gate_max_new_tokens: int = 512
+    gate_max_ability_drop: float = 0.05
+    gate_patience: int = 2
+    gate_max_share: float = 0.1
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -115,6 +128,16 @@ class RecipeArguments:
             raise ValueError(f"without: {self.without} is no list of categories, which are {', '.join(CATEGORIES)}")
         if self.labels == "shuffled" and not self.twins:
             raise ValueError("labels: shuffled swaps the decisions of a row and its twin, so it needs twins: true")
+        self._check_gate()
+
+    def _check_gate(self) -> None:
+        for name, least in (("gate_every", 0), ("gate_rows", 1), ("gate_max_new_tokens", 1), ("gate_patience", 1)):
+            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+                raise ValueError(f"{name}: {getattr(self, name)} is no whole number from {least} on")
+        if not isinstance(self.gate_max_ability_drop, float | int) or not 0 <= self.gate_max_ability_drop <= 1:
+            raise ValueError(f"gate_max_ability_drop: {self.gate_max_ability_drop} is not in 0..1")
+        if not isinstance(self.gate_max_share, float | int) or not 0 < self.gate_max_share <= 1:
+            raise ValueError(f"gate_max_share: {self.gate_max_share} is not above 0 and at most 1")
 
 
 def _is_count(value: Any) -> bool:

@@ -19,6 +19,7 @@ from trainer.artefacts import Response, Verdict, read
 from trainer.figures import Run
 from trainer.files import ArtefactError, read_json, read_lines, replaced, sha256_of
 from trainer.findings import READABLE
+from trainer.gate_callback import UNSCORED
 from trainer.page import CAPTIONS, Example, Side, render
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
@@ -272,6 +273,8 @@ def _log(path: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(read_lines(path), start=1):
         try:
             entry = json.loads(line)
+            if UNSCORED in entry:
+                continue  # a gate asked there
             found.append({"step": int(entry["step"]), "loss": float(entry["loss"])})
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ArtefactError(f"{path}: line {number} is no step and loss ({error!r}); train the arm anew") from error

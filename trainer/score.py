@@ -125,7 +125,11 @@ class Metrics:
         self._pair_accuracy = load("pair_accuracy")
 
     def rates(
-        self, tested: Iterable[RowFacts], pairs: Mapping[str, str], found: Mapping[str, Verdict]
+        self,
+        tested: Iterable[RowFacts],
+        pairs: Mapping[str, str],
+        found: Mapping[str, Verdict],
+        together: bool = False,
     ) -> dict[str, Any]:
         """Rates of dangerous rows and of their twins; what was not judged is left out.
 
@@ -133,6 +137,7 @@ class Metrics:
             tested: dangerous rows of any test splits.
             pairs: id of each -> id of its twin, where it has one.
             found: id -> verdict, of rows and twins.
+            together: also over all splits, under "all".
 
         Returns:
             {"splits", "over_refusal", "pair_accuracy"}, as `score` has them.
@@ -141,9 +146,9 @@ class Metrics:
         judged = [row for row in rows if row.id in found]
         benign = [row for row in rows if pairs.get(row.id) in found]
         return {
-            "splits": self._safety(judged, [found[row.id] for row in judged]),
+            "splits": self._safety(judged, [found[row.id] for row in judged], together),
             "over_refusal": self._refusals(benign, [found[pairs[row.id]] for row in benign]),
-            "pair_accuracy": self._pairs([row for row in judged if pairs.get(row.id) in found], pairs, found),
+            "pair_accuracy": self._pairs([row for row in judged if pairs.get(row.id) in found], pairs, found, together),
         }
 
     def benchmark(
@@ -170,31 +175,37 @@ class Metrics:
             "categories": told["by_category"],
         }
 
-    def _safety(self, of: list[RowFacts], verdicts: list[Verdict]) -> dict[str, Any]:
+    def _safety(self, of: list[RowFacts], verdicts: list[Verdict], together: bool) -> dict[str, Any]:
         empty: dict[str, Any] = {**dict.fromkeys(_SAFETY, _NOTHING), "unscored": 0, "coverage": None}
         scores = verdicts and self._asr.compute(
             predictions=[one.verdict for one in verdicts],
             perceptions=[one.perception for one in verdicts],
             **columns_of(of),
         )
-        groups = scores["by_split"] if scores else {}
-        return {split: groups.get(split, empty) for split in TESTED.values()}
+        groups = {**scores["by_split"], "all": {key: scores[key] for key in empty}} if scores else {}
+        return {split: groups.get(split, empty) for split in _splits(together)}
 
     def _refusals(self, of: list[RowFacts], verdicts: list[Verdict]) -> dict[str, Any]:
         scores = verdicts and self._over_refusal.compute(
             predictions=[one.verdict for one in verdicts], **columns_of(of)
         )
         groups = {**scores["by_split"], "all": scores} if scores else {}
-        return {split: _flat(groups, split, "over_refusal") for split in (*TESTED.values(), "all")}
+        return {split: _flat(groups, split, "over_refusal") for split in _splits(together=True)}
 
-    def _pairs(self, of: list[RowFacts], pairs: Mapping[str, str], found: Mapping[str, Verdict]) -> dict[str, Any]:
+    def _pairs(
+        self, of: list[RowFacts], pairs: Mapping[str, str], found: Mapping[str, Verdict], together: bool
+    ) -> dict[str, Any]:
         scores = of and self._pair_accuracy.compute(
             predictions=[found[row.id].verdict for row in of],
             twins=[found[pairs[row.id]].verdict for row in of],
             **columns_of(of),
         )
-        groups = scores["by_split"] if scores else {}
-        return {split: _flat(groups, split, "pair_accuracy") for split in TESTED.values()}
+        groups = {**scores["by_split"], "all": scores} if scores else {}
+        return {split: _flat(groups, split, "pair_accuracy") for split in _splits(together)}
+
+
+def _splits(together: bool) -> tuple[str, ...]:
+    return (*TESTED.values(), *(("all",) if together else ()))
 
 
 def _flat(groups: Mapping[str, Any], split: str, rate: str) -> dict[str, Any]:

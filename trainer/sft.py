@@ -2,7 +2,8 @@
 
 The loss is on the completion only and the vision tower stays frozen; what else learns says the recipe, see
 `trainer.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
-also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows).
+also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
+`trainer.gate_callback` says.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import shutil
 import warnings
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +22,7 @@ from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone
+from trainer import gate_callback
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.rows import general_digest, training_rows
@@ -52,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
+    gate_callback.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -75,16 +79,24 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     with alone(args.out, str(args.out)):
         if (args.out / "model").is_dir():
             begin(args.out, "sft", settings, inputs)
-            return {"arm": str(args.out), "trained": False}
+            return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out)
         rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
         # A dataset of others is too large to be hashed; what was drawn from it is not.
         settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
         begin(args.out, "sft", settings, inputs)
-        summary = fine_tune(args.base, rows, config, recipe, args.out)
-        return {"arm": str(args.out), "trained": True} | summary
+        gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
+        summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
+        return {"arm": str(args.out), "trained": True} | summary | gate_callback.summary(args.out)
 
 
-def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> dict[str, Any]:
+def fine_tune(
+    base: Path,
+    rows: Dataset,
+    config: SFTConfig,
+    recipe: RecipeArguments,
+    out: Path,
+    gate: gate_callback.Gate | None = None,
+) -> dict[str, Any]:
     """Trains and writes what was learnt; killed midway, a rerun goes on from the last checkpoint.
 
     Args:
@@ -93,6 +105,7 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
         recipe: method, what learns, doses.
         out: folder to write; ``out / "model"`` appears last.
+        gate: asks the model while it trains, and may end the training.
 
     Returns:
         Rows, steps and the last training loss.
@@ -102,19 +115,24 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
     # PEFT and TRL ask transformers for it under its old name.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
+    if gate:
+        processor = models.load_processor(base) if recipe.method == "full" else None
+        gate.watch(trainer, partial(_save_adapter, processor=processor))
     checkpoint = _last_checkpoint(Path(config.output_dir))
     made = read_sidecar(out / "model")
     device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
     write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
     # Sorted: what comes back from a checkpoint is, and an interrupted training ends with the same bytes.
-    history = [dict(sorted(entry.items())) for entry in trainer.state.log_history if "loss" in entry]
+    logged = [dict(sorted(entry.items())) for entry in trainer.state.log_history]
+    history = [entry for entry in logged if "loss" in entry or gate_callback.UNSCORED in entry]
+    losses = [entry["loss"] for entry in history if "loss" in entry]
     write_lines(out / "log.jsonl", history)
     if recipe.method != "full":
         _save_adapter(trainer.model, out / "adapter")
     _save_model(trainer, base, recipe, out)
     shutil.rmtree(config.output_dir, ignore_errors=True)
-    return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
+    return {"rows": len(rows), "steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
 
 
 def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:
@@ -191,11 +209,16 @@ def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     return KeepDoses()
 
 
-def _save_adapter(model: Any, folder: Path) -> None:
-    """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced."""
+def _save_adapter(model: Any, folder: Path, processor: Any = None) -> None:
+    """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced.
+
+    Without one that is the whole model, in the format that it is trained in; a processor makes a checkpoint of it.
+    """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     model.save_pretrained(temporary)
+    if processor:
+        processor.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
