@@ -1,4 +1,4 @@
-"""A step on a model of shapes counts what the same step on a real model takes, by torch's counters and its allocator."""
+"""A step on a model of shapes takes what the same step on a real one takes, by torch's counters and its allocator."""
 
 from __future__ import annotations
 
@@ -80,7 +80,9 @@ def train_by_hand(model: Any, batch: Batch, halved: bool) -> torch.Tensor:
 
 def most_allocated(events: Iterable[Any]) -> int:
     """Most bytes that were allocated at once, by the allocator's own record."""
-    sizes = [event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()) if event.name() == "[memory]"]
+    sizes = [
+        event.nbytes() for event in sorted(events, key=lambda event: event.start_ns()) if event.name() == "[memory]"
+    ]
     held = [0]
     for size in sizes:
         held.append(held[-1] + size)

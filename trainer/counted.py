@@ -1,24 +1,25 @@
 """What one training step takes, counted by torch itself while a model without weights is trained for one step.
 
-Weights, and all that is computed with them, are shapes (`FakeTensorMode`): nothing is stored and nothing is multiplied.
-Token ids, grids, positions and pixels are real, as models decide by them. `MemTracker` counts the bytes of all storages that live,
-`FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
+Weights, and all that is computed with them, are shapes (`FakeTensorMode`): nothing is stored and nothing multiplied.
+Token ids, grids, positions and pixels are real, as models decide by them. `MemTracker` counts the bytes of all storages
+that live, `FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
 import torch
+from peft import get_peft_model
 from PIL import Image
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.distributed._tools.mem_tracker import MemTracker
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
-from peft import get_peft_model
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
 from trainer.families import Part, broken, family_of, part_of, training_limits
@@ -87,8 +88,9 @@ class _Tracker(MemTracker):
     """
 
     def _pre_fw_hook(self, *_: Any) -> None: ...
-
-    _post_fw_hook = _pre_bw_hook = _post_bw_hook = _pre_fw_hook
+    def _post_fw_hook(self, *_: Any) -> None: ...
+    def _pre_bw_hook(self, *_: Any) -> None: ...
+    def _post_bw_hook(self, *_: Any) -> None: ...
 
 
 class Step(NamedTuple):
@@ -147,7 +149,11 @@ def parameters_by_part(model: nn.Module, family: str) -> dict[str, int]:
 def choose_trained(model: Any, recipe: RecipeArguments) -> Any:
     """The model as a training makes it: frozen but for what learns, and PEFT's around it where there is LoRA."""
     lora = choose(model, model.config.model_type, recipe)
-    return model if lora is None else get_peft_model(model, lora, autocast_adapter_dtype=False)
+    if lora is None:
+        return model
+    with warnings.catch_warnings():  # PEFT asks transformers for it under its old name
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return get_peft_model(model, lora, autocast_adapter_dtype=False)
 
 
 def take_shape(model: nn.Module, dtype: torch.dtype) -> None:
@@ -263,7 +269,7 @@ def count_flops(model: Any, batch: Batch, halved: bool) -> int:
     """
     with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
         loss_of(model, batch, halved).backward()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def loss_of(model: Any, batch: Batch, halved: bool) -> torch.Tensor:
@@ -292,4 +298,4 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def _total(tracker: MemTracker, moment: str) -> int:
-    return sum(found["Total"] for found in tracker.get_tracker_snapshot(moment).values())
+    return int(sum(found["Total"] for found in tracker.get_tracker_snapshot(moment).values()))
