@@ -32,12 +32,12 @@ _CROPS: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": True}}
 """What the processor of a family tells its image processor. Source: transformers 5.23, ``InternVLProcessor``."""
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+def _attention(heads: Any, keys: Any, values: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(heads, keys, values))
 
 
-def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
+def _attention_backward(gradient: Any, heads: Any, keys: Any, values: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, heads, keys, values))
 
 
 ON_CPU = {

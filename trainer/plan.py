@@ -139,8 +139,8 @@ def steps_of(rows: int, config: SFTConfig, gpus: int) -> int:
     if config.max_steps > 0:
         return int(config.max_steps)
     batches = math.ceil(rows / (config.per_device_train_batch_size * gpus))
-    epochs: float = config.num_train_epochs
-    return math.ceil(epochs * math.ceil(batches / config.gradient_accumulation_steps))
+    steps: int = math.ceil(config.num_train_epochs * math.ceil(batches / config.gradient_accumulation_steps))
+    return steps
 
 
 def count(
