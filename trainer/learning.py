@@ -18,6 +18,7 @@ from transformers import AutoConfig
 from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -25,13 +26,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
-    from trainer.recipe import RecipeArguments
-
-LORA_LAYERS: dict[str, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -55,8 +50,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    if recipe.trained_in == "float32":
-        train_in_float32(trainer.model)
+    train_in(trainer.model, _FORMATS[recipe.trained_in])
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
@@ -97,11 +91,11 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     return models.load_in_4_bits(base)
 
 
-def train_in_float32(model: Any) -> None:
-    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
+def train_in(model: Any, dtype: torch.dtype) -> None:
+    """Keeps what is trained in one number format, whatever that of the checkpoint is; steps of 5e-5 want float32."""
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
 def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) -> None:
