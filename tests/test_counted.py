@@ -1,4 +1,4 @@
-"""A step on a model of shapes counts what the same step on a real model takes, by torch's counters and its allocator."""
+"""A step on a model of shapes takes what the same step on a real one takes, by torch's counters and its allocator."""
 
 from __future__ import annotations
 

@@ -1,12 +1,13 @@
 """What one training step takes, counted by torch itself while a model without weights is trained for one step.
 
-Weights, and all that is computed with them, are shapes (`FakeTensorMode`): nothing is stored and nothing is multiplied.
-Token ids, grids, positions and pixels are real, as models decide by them. `MemTracker` counts the bytes of all storages that live,
-`FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
+Weights, and all that is computed with them, are shapes (`FakeTensorMode`): nothing is stored and nothing multiplied.
+Token ids, grids, positions and pixels are real, as models decide by them. `MemTracker` counts the bytes of all storages
+that live, `FlopCounterMode` the operations. The same step on a real model counts the same (tests/test_counted.py).
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -31,12 +32,12 @@ _CROPS: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": True}}
 """What the processor of a family tells its image processor. Source: transformers 5.23, ``InternVLProcessor``."""
 
 
-def _attention(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_flop_count(query, key, value))
+def _attention(heads: Any, keys: Any, values: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_flop_count(heads, keys, values))
 
 
-def _attention_backward(gradient: Any, query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return int(sdpa_backward_flop_count(gradient, query, key, value))
+def _attention_backward(gradient: Any, heads: Any, keys: Any, values: Any, *_: Any, **__: Any) -> int:
+    return int(sdpa_backward_flop_count(gradient, heads, keys, values))
 
 
 ON_CPU = {
@@ -87,8 +88,9 @@ class _Tracker(MemTracker):
     """
 
     def _pre_fw_hook(self, *_: Any) -> None: ...
-
-    _post_fw_hook = _pre_bw_hook = _post_bw_hook = _pre_fw_hook
+    def _post_fw_hook(self, *_: Any) -> None: ...
+    def _pre_bw_hook(self, *_: Any) -> None: ...
+    def _post_bw_hook(self, *_: Any) -> None: ...
 
 
 class Step(NamedTuple):
@@ -147,7 +149,11 @@ def parameters_by_part(model: nn.Module, family: str) -> dict[str, int]:
 def choose_trained(model: Any, recipe: RecipeArguments) -> Any:
     """The model as a training makes it: frozen but for what learns, and PEFT's around it where there is LoRA."""
     lora = choose(model, model.config.model_type, recipe)
-    return model if lora is None else get_peft_model(model, lora, autocast_adapter_dtype=False)
+    if lora is None:
+        return model
+    with warnings.catch_warnings():  # PEFT asks transformers for it under its old name
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        return get_peft_model(model, lora, autocast_adapter_dtype=False)
 
 
 def take_shape(model: nn.Module, dtype: torch.dtype) -> None:
@@ -263,7 +269,7 @@ def count_flops(model: Any, batch: Batch, halved: bool) -> int:
     """
     with FlopCounterMode(display=False, custom_mapping=ON_CPU) as counter:
         loss_of(model, batch, halved).backward()
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def loss_of(model: Any, batch: Batch, halved: bool) -> torch.Tensor:
@@ -292,4 +298,4 @@ def _bytes(tensors: Iterable[torch.Tensor]) -> int:
 
 
 def _total(tracker: MemTracker, moment: str) -> int:
-    return sum(found["Total"] for found in tracker.get_tracker_snapshot(moment).values())
+    return int(sum(found["Total"] for found in tracker.get_tracker_snapshot(moment).values()))

@@ -1,10 +1,8 @@
 """What a training will cost, from its recipe and the model's configuration alone: no weights, no dataset, no GPU.
 
-Counted by torch, see `trainer.counted`: parameters, bytes of weights, gradients, optimizer and activations on one GPU,
-operations of a step. From these, by rule: what each of several GPUs holds where they share the model (`_fsdp2`,
-`_zero3`), and 4-bit weights and 8-bit optimizers. Assumed: which part of its peak a GPU reaches (`UTILISATION`), and that
-pictures and text are as large as `SIDE` and ``--tokens`` say. Not in the hours: decoding that the GPU waits for, saving,
-and the gate.
+Counted by torch, see `trainer.counted`: parameters, bytes on one GPU, operations of a step. From these, by rule, see
+`trainer.ways`: what each of several GPUs holds, and hours. Assumed, and told: which part of its peak a GPU reaches, and
+how large pictures and texts are. Not in the hours: decoding that the GPU waits for, saving, and the gate.
 """
 
 from __future__ import annotations
@@ -13,12 +11,13 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError, UsageError
-from trainer.gpus import GPUS, Gpu, gpu_of
+from trainer.gpus import GPUS, gpu_of
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe, read_settings
+from trainer.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 
 MODELS = CONFIGS / "models"
 """Configurations of the paper's models, by their ids on the Hub."""
-UTILISATION = (0.25, 0.45)
-"""Part of its peak that a GPU reaches in a training, recomputed operations counted. Ours, an assumption."""
 SIDE = 1024
 """Pixels of a picture of MIS. Source: the default of Stable Diffusion 3.5, which drew them; the paper does not say."""
 TRAIN_ROWS = 3927
@@ -37,93 +34,6 @@ TEXT = 512
 """Tokens of question and response with their template. Ours, an upper estimate for labels of 100 to 300 words."""
 HEADROOM = 2 * 10**9
 """Bytes of a GPU that CUDA, NCCL and gaps between tensors take. Ours, an assumption."""
-LIVE = 10**9
-"""Weights that ZeRO-3 keeps gathered at most. Source: DeepSpeed's default of ``stage3_max_live_parameters``."""
-NF4 = 4.127 / 8
-"""Bytes of a weight in 4 bits, its constants quantised too. Source: QLoRA (arXiv 2305.14314), section 3."""
-_FLOAT = 4
-_ADAMW = {"adamw_torch": 1.0, "adamw_torch_fused": 1.0} | dict.fromkeys(
-    ("adamw_8bit", "adamw_bnb_8bit", "paged_adamw_8bit"), 0.25
-)
-"""Optimizers of ``optim`` that are AdamW -> their bytes in parts of torch's, which keeps two float32 a weight."""
-
-
-class Numbers(NamedTuple):
-    """How many weights lie where.
-
-    Attributes:
-        parts: projector, vision tower and language model -> weights.
-        weights: all of them while training, adapters too.
-        trained: those that learn.
-        block: of the largest layer, which sharding gathers as one.
-        block_trained: most that learn in one layer.
-        root: outside all layers: embeddings, head, projector.
-        root_trained: those of them that learn.
-        quantised: those that ``qlora`` keeps in 4 bits.
-        widest: of the largest of these matrices.
-    """
-
-    parts: dict[str, int]
-    weights: int
-    trained: int
-    block: int
-    block_trained: int
-    root: int
-    root_trained: int
-    quantised: int
-    widest: int
-
-
-class Counted(NamedTuple):
-    """One step of one GPU.
-
-    Attributes:
-        numbers: of weights.
-        whole: where each GPU holds the whole model.
-        sharded: on weights that come in the format they are multiplied in.
-        flops: of the step.
-        frozen: bytes of a weight that does not learn, where it is kept.
-        width: bytes of a number in the format that is multiplied.
-        row: tokens of a row: all, those of one picture, those with labels.
-    """
-
-    numbers: Numbers
-    whole: Step
-    sharded: Step
-    flops: int
-    frozen: int
-    width: int
-    row: dict[str, int]
-
-
-class Memory(NamedTuple):
-    """Bytes on one GPU.
-
-    Attributes:
-        weights: kept all the time.
-        gradients: kept all the time.
-        optimizer: kept all the time.
-        activations: most at any moment.
-        gathered: copies of what other GPUs keep or get: layers, gradients.
-    """
-
-    weights: float
-    gradients: float
-    optimizer: float
-    activations: float
-    gathered: float
-
-
-class Way(NamedTuple):
-    """One way to share a model.
-
-    Attributes:
-        memory: of each GPU.
-        sent: bytes that each GPU gets from the others in a step.
-    """
-
-    memory: Memory
-    sent: float
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -158,13 +68,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         MISError: The recipe is wrong, or names a model, an optimizer or a GPU that is not known.
     """
     gpu = gpu_of(args.gpu)
+    if args.tokens < 4:
+        raise UsageError(f"--tokens {args.tokens}: a question and a response have at least 4")
     recipe, config = read_recipe(args.config, Path("plan"), 0, args.override)
     folder = args.model or model_folder(recipe.base, args.config)
-    if config.optim not in _ADAMW:
-        raise MISError(f"{args.config}: optim {config.optim} cannot be planned; known are {', '.join(_ADAMW)}")
+    if config.optim not in ADAMW:
+        raise MISError(f"{args.config}: optim {config.optim.value} cannot be planned; known are {', '.join(ADAMW)}")
     # What the files say: `read_recipe` takes bfloat16 back on a CPU, and a plan is for a GPU.
     halved = bool(read_settings(args.config, args.override).get("bf16", True))
-    counted = count(folder, recipe, config, halved, args.tokens, args.side)
+    counted = count(folder, recipe, config, halved, args.tokens, args.side, args.gpus > 1)
     rows = rows_of(recipe, args.rows)
     steps = steps_of(rows, config, args.gpus)
     flops = counted.flops * config.gradient_accumulation_steps * args.gpus
@@ -225,27 +137,15 @@ def rows_of(recipe: RecipeArguments, dangerous: int | None = None) -> int:
 def steps_of(rows: int, config: SFTConfig, gpus: int) -> int:
     """Optimizer steps of the training, as transformers counts them."""
     if config.max_steps > 0:
-        return config.max_steps
+        return int(config.max_steps)
     batches = math.ceil(rows / (config.per_device_train_batch_size * gpus))
-    return math.ceil(config.num_train_epochs * math.ceil(batches / config.gradient_accumulation_steps))
+    steps: int = math.ceil(config.num_train_epochs * math.ceil(batches / config.gradient_accumulation_steps))
+    return steps
 
 
-def hours(gpu: Gpu, gpus: int, flops: float, sent: float, steps: int) -> tuple[float, float]:
-    """Least and most hours: computing hides what is sent, or waits for it.
-
-    Args:
-        gpu: of the training.
-        gpus: how many.
-        flops: of a step, of all GPUs.
-        sent: bytes that each GPU gets from the others in a step.
-        steps: of the training.
-    """
-    slow, fast = (flops / (gpus * gpu.flops * part) for part in UTILISATION)
-    sending = sent / gpu.link
-    return round(steps * max(fast, sending) / 3600, 3), round(steps * (slow + sending) / 3600, 3)
-
-
-def count(folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool, text: int, side: int) -> Counted:
+def count(
+    folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool, text: int, side: int, shared: bool
+) -> Counted:
     """Trains a model of shapes for one step, once whole and once as sharding hands it over.
 
     Raises:
@@ -261,7 +161,9 @@ def count(folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool
     narrow = torch.bfloat16 if halved else torch.float32
     kept = torch.bfloat16 if halved and recipe.trained_in == "bfloat16" else torch.float32
     # As trainer.learning loads it: what learns whole has one number format, the frozen parts too.
-    formats = dict.fromkeys([(kept if recipe.method == "full" else narrow, kept), (narrow, narrow)])
+    formats = [(kept if recipe.method == "full" else narrow, kept)]
+    if shared and (narrow, narrow) not in formats:
+        formats.append((narrow, narrow))
     steps: list[Step] = []
     flops = 0
     for frozen, trained in formats:
@@ -275,7 +177,7 @@ def count(folder: Path, recipe: RecipeArguments, config: SFTConfig, halved: bool
             steps.append(counted.count_step(model, batch, halved, bool(config.activation_checkpointing)))
             flops = flops or counted.count_flops(model, batch, halved)
     row = {"tokens": batch.tokens, "picture": batch.picture, "labels": batch.labels}
-    return Counted(numbers, steps[0], steps[-1], flops, next(iter(formats))[0].itemsize, narrow.itemsize, row)
+    return Counted(numbers, steps[0], steps[-1], flops, formats[0][0].itemsize, narrow.itemsize, row)
 
 
 def _numbers(model: Any, by_part: dict[str, int], language_model: str) -> Numbers:
@@ -306,68 +208,6 @@ def _numbers(model: Any, by_part: dict[str, int], language_model: str) -> Number
 
 def _size(module: Any, trained: bool = False) -> int:
     return sum(weight.numel() for weight in module.parameters() if weight.requires_grad or not trained)
-
-
-def ways_of(counted: Counted, recipe: RecipeArguments, config: SFTConfig, gpus: int) -> dict[str, Way]:
-    """How the GPUs can share the model, by name.
-
-    One GPU shares nothing. Weights of 4 bits are not sharded either: ``qlora`` is for GPUs that each hold them all.
-    """
-    part, n = _ADAMW[config.optim], counted.numbers
-    others = (gpus - 1) / gpus
-    ways = {"none": Way(_whole(counted, recipe, gpus, part), 2 * others * counted.whole.gradients)}
-    if gpus > 1 and recipe.method != "qlora":
-        # Every forward and backward pass gathers all weights, every backward pass sends the gradients.
-        sent = others * config.gradient_accumulation_steps * counted.width * (2 * n.weights + n.trained)
-        ways["fsdp2"] = Way(_fsdp2(counted, gpus, part), sent)
-        ways["zero3"] = Way(_zero3(counted, gpus, part), sent)
-    return ways
-
-
-def _whole(counted: Counted, recipe: RecipeArguments, gpus: int, part: float) -> Memory:
-    """Each GPU has all; several send gradients in buckets, which are copies (torch's DDP as accelerate sets it up).
-
-    Of weights in 4 bits one matrix at a time becomes one of bfloat16.
-    """
-    n, step, in_4_bits = counted.numbers, counted.whole, recipe.method == "qlora"
-    return Memory(
-        weights=step.weights - (n.quantised * (counted.width - NF4) if in_4_bits else 0),
-        gradients=step.gradients,
-        optimizer=step.optimizer * part,
-        activations=step.activations + (n.widest * counted.width if in_4_bits else 0),
-        gathered=step.gradients if gpus > 1 else 0,
-    )
-
-
-def _fsdp2(counted: Counted, gpus: int, part: float) -> Memory:
-    """Equal shares, of what is trained in float32; gathered: what is in no layer, and two layers, one of them ahead.
-
-    Source: accelerate 1.15, which makes weights that are trained float32 whatever they were.
-    """
-    n = counted.numbers
-    return Memory(
-        weights=(counted.frozen * (n.weights - n.trained) + _FLOAT * n.trained) / gpus,
-        gradients=_FLOAT * n.trained / gpus,
-        optimizer=2 * _FLOAT * n.trained * part / gpus,
-        activations=counted.sharded.activations,
-        gathered=counted.width * (n.root + n.root_trained + 2 * (n.block + n.block_trained)),
-    )
-
-
-def _zero3(counted: Counted, gpus: int, part: float) -> Memory:
-    """Equal shares, of what is trained also a copy in float32; gathered: up to `LIVE` weights.
-
-    Source: ZeRO (arXiv 1910.02054), section 3.1: Adam in mixed precision.
-    """
-    n = counted.numbers
-    live = min(n.weights, max(LIVE, n.root + n.block))
-    return Memory(
-        weights=(counted.width * n.weights + _FLOAT * n.trained) / gpus,
-        gradients=counted.width * n.trained / gpus,
-        optimizer=2 * _FLOAT * n.trained * part / gpus,
-        activations=counted.sharded.activations,
-        gathered=counted.width * (live + n.block_trained),
-    )
 
 
 def _rounded(memory: Memory) -> dict[str, int]:
