@@ -55,6 +55,7 @@ def planned(
         return counted.count_step(model, batch, halved, checkpointed), counted.count_flops(model, batch, halved)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_model_of_shapes_counts_as_a_real_one_of_every_family(vlms: Path, family: str) -> None:
     model, batch = real(vlms / family, LORA)

@@ -27,7 +27,7 @@ from trainer.learning import choose
 from trainer.recipe import RecipeArguments
 
 PICTURES = 2
-"""A row."""
+"""Of a row of MIS."""
 _CROPS: dict[str, dict[str, Any]] = {"internvl": {"crop_to_patches": True}}
 """What the processor of a family tells its image processor. Source: transformers 5.23, ``InternVLProcessor``."""
 
@@ -48,15 +48,7 @@ ON_CPU = {
 
 All positions are counted, those too that a causal mask hides.
 """
-
-
 _BY_INDEX = (torch.ops.aten.index.Tensor, torch.ops.aten.index_put.default, torch.ops.aten.index_put_.default)
-
-
-def _places(index: torch.Tensor | None) -> list[torch.Tensor | None]:
-    """A mask as the places that it picks: how many they are decides a shape, and only what is real knows it."""
-    picks = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
-    return [*index.nonzero(as_tuple=True)] if index is not None and picks else [index]
 
 
 class Shapes(FakeTensorMode):
@@ -79,6 +71,12 @@ class Shapes(FakeTensorMode):
         if isinstance(made, torch.Tensor) and not made.is_floating_point():
             return func(*args, **kwargs)
         return made
+
+
+def _places(index: torch.Tensor | None) -> list[torch.Tensor | None]:
+    """A mask as the places that it picks: how many they are decides a shape, and only what is real knows it."""
+    picks = index is not None and index.dtype == torch.bool and not isinstance(index, FakeTensor)
+    return [*index.nonzero(as_tuple=True)] if index is not None and picks else [index]
 
 
 class _Tracker(MemTracker):

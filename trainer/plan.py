@@ -159,9 +159,9 @@ def count(
     family, rows = family_of(folder), config.per_device_train_batch_size
     shown = counted.seen(folder, rows, side, recipe)
     narrow = torch.bfloat16 if halved else torch.float32
-    kept = torch.bfloat16 if halved and recipe.trained_in == "bfloat16" else torch.float32
-    # As trainer.learning loads it: what learns whole has one number format, the frozen parts too.
-    formats = [(kept if recipe.method == "full" else narrow, kept)]
+    kept = torch.bfloat16 if recipe.trained_in == "bfloat16" else torch.float32
+    # As trainer.learning loads it: a model that learns whole in float32 is float32 where it is frozen too.
+    formats = [(kept if recipe.method == "full" and kept == torch.float32 else narrow, kept)]
     if shared and (narrow, narrow) not in formats:
         formats.append((narrow, narrow))
     steps: list[Step] = []
