@@ -66,6 +66,7 @@ def fences(markdown: str, language: str) -> list[str]:
 
 
 README = (ROOT / "README.md").read_text("utf-8")
+TRAINING = (ROOT / "docs" / "training.md").read_text("utf-8")
 
 
 # The tree of the README
@@ -334,7 +335,7 @@ def command_problem(words: list[str]) -> str | None:
         paths = [word.split("@")[0] for word in words if word.split("/")[0] in ROOMS]
         return next((f"no {path}" for path in paths if not (ROOT / path).exists()), None)
     if words[1:2] != ["-m"] or words[2] not in ROOMS:
-        return None if words[0] in ("cd", "git") else f"unknown command {words[0]}"
+        return None if words[0] in ("cd", "git", "hf") else f"unknown command {words[0]}"
     try:
         parser(words[2]).parse_args(words[3:])
     except SystemExit as end:
@@ -342,7 +343,7 @@ def command_problem(words: list[str]) -> str | None:
     return None
 
 
-@pytest.mark.parametrize("words", commands(README), ids=" ".join)
+@pytest.mark.parametrize("words", commands(README + TRAINING), ids=" ".join)
 def test_every_command_of_the_readme_parses(words: list[str]) -> None:
     assert command_problem(words) is None
 
@@ -363,7 +364,7 @@ def test_every_verb_stands_in_the_readme(room: str) -> None:
     assert verbs(parser(room)) - shown == set()
 
 
-@pytest.mark.parametrize("block", fences(README, "python"))
+@pytest.mark.parametrize("block", fences(README + TRAINING, "python"))
 def test_the_python_of_the_readme_compiles(block: str) -> None:
     ast.parse(block)
 
