@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig
 from transformers import AutoConfig
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 
-from trainer import families, models
+from trainer import families, models, sharing
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
 from trainer.source_losses import SourceLossTrainer
@@ -66,12 +67,15 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    if recipe.trained_in == "float32":
+    # DeepSpeed keeps float32 beside weights in bfloat16 by itself.
+    if recipe.trained_in == "float32" and not trainer.is_deepspeed_enabled:
         train_in_float32(trainer.model)
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
         trainer.tell_sources()
+    if sharing.is_sharded(trainer):
+        sharing.share(trainer)
     return trainer
 
 
@@ -109,18 +113,33 @@ def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) ->
             optimizer.add_param_group(group | {"params": own, "lr": rate})
 
 
-def trained_model(model: Any, base: Path, recipe: RecipeArguments, adapter: Path) -> PreTrainedModel:
+def trained_model(
+    model: Any, weights: dict[str, torch.Tensor] | None, base: Path, recipe: RecipeArguments, adapter: Path
+) -> PreTrainedModel:
     """A plain model of what was trained, in the number format of the base.
 
     Args:
         model: as the trainer leaves it; an adapter in it is merged.
+        weights: all of a model that was sharded, see `trainer.sharing.whole_weights`; None: `model` holds them.
         base: what was started from.
         recipe: its method.
-        adapter: folder of the adapter, for ``qlora``: it is merged into the base as that was before it had 4 bits.
+        adapter: folder of the adapter, which is merged into the base as that was: before it had 4 bits with ``qlora``,
+            and whole where it was sharded.
     """
-    if recipe.method == "qlora":
-        model, _ = models.load(base, adapter, cpu=True)
-    plain = model if recipe.method == "full" else model.merge_and_unload()
+    if weights is not None:
+        unset_hf_deepspeed_config()  # which else would shard what is read
+    if recipe.method == "full":
+        plain = model if weights is None else _with_weights(base, weights)
+    else:
+        if recipe.method == "qlora" or weights is not None:
+            model, _ = models.load(base, adapter, cpu=True)
+        plain = model.merge_and_unload()
     dtype = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype if recipe.method == "full" else plain.dtype
     plain.config.use_cache = True  # which the Trainer turns off
     return plain.to(dtype)  # what was trained in float32 too
+
+
+def _with_weights(base: Path, weights: dict[str, torch.Tensor]) -> PreTrainedModel:
+    model, _ = models.load(base, cpu=True)
+    model.load_state_dict(weights)
+    return model
