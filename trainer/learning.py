@@ -64,7 +64,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
             modules_to_save=families.modules_to_save(model) if recipe.train_projector else None,
         )
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
-    spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
+    spare = config.use_cpu and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     # DeepSpeed keeps float32 beside weights in bfloat16 by itself.
@@ -83,7 +83,7 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     if recipe.method != "qlora":
         # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
         whole = recipe.method == "full" and recipe.trained_in == "float32"
-        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
+        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16, place=False)
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
@@ -132,7 +132,8 @@ def trained_model(
         plain = model if weights is None else _with_weights(base, weights)
     else:
         if recipe.method == "qlora" or weights is not None:
-            model, _ = models.load(base, adapter, cpu=True)
+            float32 = weights is not None and model.dtype == torch.float32
+            model, _ = models.load(base, adapter, cpu=True, float32=float32)
         plain = model.merge_and_unload()
     dtype = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype if recipe.method == "full" else plain.dtype
     plain.config.use_cache = True  # which the Trainer turns off
@@ -140,6 +141,6 @@ def trained_model(
 
 
 def _with_weights(base: Path, weights: dict[str, torch.Tensor]) -> PreTrainedModel:
-    model, _ = models.load(base, cpu=True)
+    model, _ = models.load(base, cpu=True, float32=True)
     model.load_state_dict(weights)
     return model

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def load(
-    folder: Path, adapter: Path | None = None, *, cpu: bool = False, float32: bool = False
+    folder: Path, adapter: Path | None = None, *, cpu: bool = False, float32: bool = False, place: bool = True
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A checkpoint, ready to be asked.
 
@@ -31,6 +31,7 @@ def load(
         adapter: a PEFT adapter to put on top.
         cpu: on the CPU also where there is a GPU.
         float32: in float32 also where the device has units for bfloat16, see `has_bfloat16_units`.
+        place: put it on the device; else it stays in main memory, and who shares it between GPUs cuts it first.
 
     Raises:
         ModelError: No checkpoint or adapter lies there, one that is not whole, or of a family not in `FAMILIES`.
@@ -47,7 +48,7 @@ def load(
         with broken(adapter), warnings.catch_warnings():
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
-    return model.to(device).eval(), processor
+    return (model.to(device) if place else model).eval(), processor
 
 
 def load_in_4_bits(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
