@@ -19,6 +19,8 @@ from typing import Any
 import torch
 from PIL import Image
 from torch import nn
+from torch.distributed.fsdp import FSDPModule
+from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mis_dataset.chat import completion, prompt
@@ -42,6 +44,7 @@ def share(trainer: Any) -> None:
     trainer.data_collator = BlankRows(trainer.data_collator)
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers(trainer.model)
+        trainer.add_callback(GatherHead())
 
 
 def layers(model: nn.Module) -> list[str]:
@@ -59,6 +62,23 @@ def whole_weights(trainer: Any) -> dict[str, torch.Tensor] | None:
         return None
     weights: dict[str, torch.Tensor] | None = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     return weights or {}
+
+
+class GatherHead(TrainerCallback):
+    """Gathers the language-model head before each forward pass, so that its gradient is that of all processes' rows.
+
+    TRL 1.16 multiplies with the head's weight without calling the head, so FSDP2 does not notice. It gathers the weight
+    by itself (`full_tensor` in ``_fused_forward`` of ``trl/trainer/utils.py``), and then the gradient of each part of it
+    comes from the rows of one process alone.
+    """
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """See `transformers.TrainerCallback.on_train_begin`."""
+        model = kwargs["model"]
+        head = model.get_output_embeddings()
+        # A head that shares its weight with the embedding is gathered with that.
+        if isinstance(head, FSDPModule):
+            model.register_forward_pre_hook(lambda *_: head.unshard())
 
 
 class BlankRows:
