@@ -67,6 +67,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     spare = config.use_cpu and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    # Qwen2.5-VL and Qwen3-VL say False, as their own loss cannot be told how many tokens a step has. TRL's can; without
+    # this it would be a mean of means, and a row of a short micro-batch would count for more.
+    trainer.model_accepts_loss_kwargs = True
     # DeepSpeed keeps float32 beside weights in bfloat16 by itself.
     if recipe.trained_in == "float32" and not trainer.is_deepspeed_enabled:
         train_in_float32(trainer.model)
