@@ -15,10 +15,12 @@ import torch
 from peft import LoraConfig
 from transformers import AutoConfig
 from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.utils import is_flash_attn_2_available
 
 from trainer import families, models, sharing
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.shares import sharded_by
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -46,7 +48,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
     Raises:
         ModelError: No checkpoint lies there, its family is not known or has no such bound of pictures, or the method
-            is ``qlora`` and bitsandbytes or a GPU is missing.
+            is ``qlora`` and bitsandbytes or a GPU is missing, or the model would be sharded.
     """
     family = families.family_of(base)
     model, processor = _load(base, config, recipe)
@@ -86,12 +88,26 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     if recipe.method != "qlora":
         # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
         whole = recipe.method == "full" and recipe.trained_in == "float32"
-        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16, place=False)
+        float32 = whole or not config.bf16
+        return models.load(base, cpu=config.use_cpu, float32=float32, place=False, attention=attention(config))
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
         raise ModelError("method qlora needs a GPU; take method lora on the CPU")
+    if sharded_by():
+        raise ModelError("method qlora does not share a model between processes; launch it with ddp.yaml or on one GPU")
     return models.load_in_4_bits(base)
+
+
+def attention(config: SFTConfig) -> models.Attention:
+    """How attention is computed: by FlashAttention where its package is there, on a GPU in bfloat16, else by torch.
+
+    torch has kernels of its own, so without the package little is lost and nothing is said.
+
+    Args:
+        config: TRL's settings.
+    """
+    return "flash_attention_2" if config.bf16 and not config.use_cpu and is_flash_attn_2_available() else "sdpa"
 
 
 def train_in_float32(model: Any) -> None:

@@ -9,7 +9,6 @@ started by `accelerate launch`, see ``trainer/configs/accelerate``; the first of
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import warnings
 from contextlib import nullcontext
@@ -26,7 +25,7 @@ from trainer.checkpoints import last_checkpoint, remove_broken
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.rows import general_digest, training_rows
-from trainer.shares import launched
+from trainer.shares import launched, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
@@ -133,14 +132,6 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         _save_model(trainer.model, weights, base, recipe, out)
         shutil.rmtree(begun, ignore_errors=True)
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
-
-
-def sharded_by() -> str | None:
-    """What cuts the model into shards, by the environment that `accelerate launch` sets; None: each process has all."""
-    for name, found in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
-        if os.environ.get(found) == "true":
-            return name
-    return None
 
 
 def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:
