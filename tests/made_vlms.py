@@ -116,7 +116,7 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
-    """Features of several layers of the tower are put into as many layers of the language model, of which it has one more; the head is tied."""
+    """Features of two layers of the tower go into the first two of three layers of the language model; a tied head."""
     processor = hf.Qwen3VLProcessor(*_qwen_parts(16, hf.Qwen3VLVideoProcessor), chat_template=QWEN_TEMPLATE)
     vision: dict[str, Any] = {"depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16}
     vision |= {"out_hidden_size": 32, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}

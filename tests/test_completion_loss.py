@@ -17,7 +17,7 @@ from tests.tiny import Tiny, write_recipe
 from trainer import models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import FAMILIES
-from trainer.learning import train_in_float32
+from trainer.learning import train_in
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.rows import lesson_rows, make_dataset, training_rows
 
@@ -34,7 +34,7 @@ def loss_and_gradients(
     lora = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     rows = make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson"))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    train_in_float32(trainer.model)
+    train_in(trainer.model, torch.float32)
     batch = next(iter(trainer.get_train_dataloader()))
     tokens = (batch["labels"] != -100).sum() if counted else None
     loss = trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=tokens)

@@ -20,6 +20,7 @@ from transformers.utils import is_flash_attn_2_available
 from trainer import families, models, sharing
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.shares import sharded_by
 from trainer.source_losses import SourceLossTrainer
 
@@ -28,13 +29,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
-    from trainer.recipe import RecipeArguments
-
-LORA_LAYERS: dict[str, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -72,9 +67,8 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     # Qwen2.5-VL and Qwen3-VL say False, as their own loss cannot be told how many tokens a step has. TRL's can; without
     # this it would be a mean of means, and a row of a short micro-batch would count for more.
     trainer.model_accepts_loss_kwargs = True
-    # DeepSpeed keeps float32 beside weights in bfloat16 by itself.
-    if recipe.trained_in == "float32" and not trainer.is_deepspeed_enabled:
-        train_in_float32(trainer.model)
+    if not trainer.is_deepspeed_enabled:  # which keeps float32 beside weights in bfloat16 by itself
+        train_in(trainer.model, _FORMATS[recipe.trained_in])
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
@@ -110,11 +104,11 @@ def attention(config: SFTConfig) -> models.Attention:
     return "flash_attention_2" if config.bf16 and not config.use_cpu and is_flash_attn_2_available() else "sdpa"
 
 
-def train_in_float32(model: Any) -> None:
-    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
+def train_in(model: Any, dtype: torch.dtype) -> None:
+    """Keeps what is trained in one number format, whatever that of the checkpoint is; steps of 5e-5 want float32."""
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
 def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) -> None:

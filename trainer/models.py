@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 Attention = Literal["sdpa", "flash_attention_2"]
 """torch's own kernels, or those of the package flash-attn, which wants a GPU and 16 bits."""
 
+
 def load(
     folder: Path,
     adapter: Path | None = None,

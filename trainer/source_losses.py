@@ -23,6 +23,7 @@ _KEY = "sources"
 class SourceLossTrainer(SFTTrainer):
     """`SFTTrainer` that logs a loss for each of `SOURCES` once `tell_sources` was called."""
 
+    data_collator: Any
     _told: torch.Tensor | None = None
 
     def tell_sources(self) -> None:
