@@ -2,8 +2,8 @@
 
 Several commands are run one after the other, with + between them, as most of the time goes into starting.
 
-accelerate takes FSDP for processes of kind MULTI_GPU alone. Told that these are such, it does what it does on GPUs, with
-gloo instead of NCCL.
+accelerate takes FSDP for processes of kind MULTI_GPU alone. Told that these are such, it does what it does on GPUs,
+with gloo instead of NCCL.
 """
 
 from __future__ import annotations
@@ -27,6 +27,6 @@ def begin_as_gpus(state: PartialState, *args: Any, **words: Any) -> None:
 
 
 if __name__ == "__main__":
-    PartialState.__init__ = begin_as_gpus  # type: ignore[method-assign]
+    PartialState.__init__ = begin_as_gpus
     commands = " ".join(sys.argv[1:]).split(" + ")
     sys.exit(max(main(command.split()) for command in commands))

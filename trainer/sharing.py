@@ -1,4 +1,4 @@
-"""A model that several processes hold in shards, by FSDP2 or ZeRO-3: what a training needs for it, and gathers after it.
+"""A model that several processes hold in shards, by FSDP2 or ZeRO-3: what its training needs, and how it is gathered.
 
 Processes that share a model meet in every layer, so each has to run every layer in every step. A batch without pictures
 would run no vision tower, and the others would wait for it; it gets a blank row, which has a picture and no label::
@@ -68,7 +68,7 @@ class GatherHead(TrainerCallback):
     """Gathers the language-model head before each forward pass, so that its gradient is that of all processes' rows.
 
     TRL 1.16 multiplies with the head's weight without calling the head, so FSDP2 does not notice. It gathers the weight
-    by itself (`full_tensor` in ``_fused_forward`` of ``trl/trainer/utils.py``), and then the gradient of each part of it
+    by itself (`full_tensor` in ``_fused_forward`` of ``trl/trainer/utils.py``), and then the gradient of each part
     comes from the rows of one process alone.
     """
 
@@ -85,13 +85,14 @@ class BlankRows:
     """A collator whose batches have at least one picture; a class, so that worker processes can have it.
 
     Args:
-        collate: the collator that makes batches, of rows as `trainer.rows` makes them.
+        collate: the collator that makes batches.
     """
 
     def __init__(self, collate: Callable[[list[dict[str, Any]]], Any]) -> None:
         self._collate = collate
 
     def __call__(self, rows: list[dict[str, Any]]) -> Any:
+        """A batch of rows as `trainer.rows` makes them, and of a blank one where none has a picture."""
         if any(row["images"] for row in rows):
             return self._collate(rows)
         picture = Image.new("RGB", (_SIDE, _SIDE))
