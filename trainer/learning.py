@@ -73,7 +73,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
         trainer.tell_sources()
-    if sharing.is_sharded(trainer):
+    if config.world_size > 1:
         sharing.share(trainer)
     return trainer
 

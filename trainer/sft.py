@@ -64,6 +64,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     share = launched()
     if share.of > 1:
         end_with_launcher()  # a rerun would else have company
+    if share.number:
+        _be_quiet()
     recipe, config = read_recipe(args.config, args.out, args.seed, args.override)
     config.num_train_epochs = args.epochs or config.num_train_epochs
     settings = {
@@ -94,6 +96,15 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         return {"arm": str(args.out), "trained": True} | summary if first else {}
 
 
+def _be_quiet() -> None:
+    """Leaves bars of progress to the first process."""
+    from datasets import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()
+
+
 def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> dict[str, Any]:
     """Trains and writes what was learnt; killed midway, a rerun goes on from the last checkpoint.
 
@@ -122,8 +133,7 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
         write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
-    # Sorted: what comes back from a checkpoint is, and an interrupted training ends with the same bytes.
-    history = [dict(sorted(entry.items())) for entry in trainer.state.log_history if "loss" in entry]
+    history = _told(trainer.state.log_history)
     weights = sharing.whole_weights(trainer)
     if first:
         write_lines(out / "log.jsonl", history)
@@ -132,6 +142,16 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         _save_model(trainer.model, weights, base, recipe, out)
         shutil.rmtree(begun, ignore_errors=True)
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": history[-1]["loss"] if history else None}
+
+
+def _told(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What goes into the log: the same bytes after an interruption as without.
+
+    Sorted, as what comes back from a checkpoint is; and without the tokens that TRL counts from each start anew.
+    """
+    return [
+        {name: entry[name] for name in sorted(entry) if name != "num_tokens"} for entry in history if "loss" in entry
+    ]
 
 
 def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:

@@ -1,7 +1,8 @@
-"""A model that several processes hold in shards, by FSDP2 or ZeRO-3: what its training needs, and how it is gathered.
+"""A model that several processes train: what its training needs, and how it is gathered where each holds a shard.
 
-Processes that share a model meet in every layer, so each has to run every layer in every step. A batch without pictures
-would run no vision tower, and the others would wait for it; it gets a blank row, which has a picture and no label::
+With FSDP2 and ZeRO-3 processes meet in every layer, with DDP in every weight that learns, so each has to run all of the
+model in every step. A batch without pictures would run no vision tower and no projector, and the others would wait for
+it; it gets a blank row, which has a picture and no label::
 
     rows   [{"id": "general/7", "images": [], ...}]
     batch  {"labels": [[-100, 12, 7]]}                          before
@@ -36,7 +37,7 @@ def is_sharded(trainer: Any) -> bool:
 
 
 def share(trainer: Any) -> None:
-    """Prepares a trainer, before it trains, for a model in shards.
+    """Prepares a trainer of one of several processes, before it trains.
 
     Args:
         trainer: a `transformers.Trainer`.
