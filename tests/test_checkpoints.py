@@ -1,4 +1,4 @@
-"""Which checkpoint a training goes on from: whole ones alone, of one process or several, of a model in shards or not."""
+"""Which checkpoint a training goes on from: whole ones alone, of one process or several, in shards or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import torch
 from trainer.checkpoints import last_checkpoint, remove_broken
 
 PLAIN = ("scheduler.pt", "optimizer.pt", "model.safetensors")
+ADAPTER = ("scheduler.pt", "optimizer.pt", "adapter_model.safetensors")
+FILES = ("scheduler.pt", "optimizer.pt", "model.safetensors.index.json")
 FSDP = ("scheduler.pt", "optimizer_0/.metadata", "pytorch_model_fsdp_0/.metadata")
 ZERO = ("scheduler.pt", "latest")
 
@@ -40,7 +42,7 @@ def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path, s
     assert last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
 
 
-@pytest.mark.parametrize("names", [PLAIN, (*PLAIN[:2], "adapter_model.safetensors"), (*PLAIN[:2], "model.safetensors.index.json"), FSDP, ZERO])  # fmt: skip
+@pytest.mark.parametrize("names", [PLAIN, ADAPTER, FILES, FSDP, ZERO])
 def test_a_checkpoint_without_one_of_its_files_is_passed_over(tmp_path: Path, names: tuple[str, ...]) -> None:
     write_checkpoint(tmp_path, 2, 2, names)
     later = write_checkpoint(tmp_path, 4, 2, names)

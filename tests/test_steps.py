@@ -1,4 +1,4 @@
-"""What only saves memory or time changes no loss and no gradient: accumulation, recomputing, chunks; and what is absent."""
+"""What only saves memory or time changes no loss and no gradient: accumulation, recomputing, chunks."""
 
 from __future__ import annotations
 
@@ -100,7 +100,9 @@ def test_the_loss_in_chunks_is_that_of_the_model_itself(
     assert_alike(found[0], found[1])
 
 
-def test_liger_is_left_out_where_it_cannot_run(tiny: Tiny, vlm: Callable[[str], Path], general: Path, tmp_path: Path) -> None:  # fmt: skip
+def test_liger_is_left_out_where_it_cannot_run(
+    tiny: Tiny, vlm: Callable[[str], Path], general: Path, tmp_path: Path
+) -> None:
     trainer = made(tiny, vlm("internvl"), general, tmp_path, use_liger_kernel=True)
     assert trainer.args.use_liger_kernel is False
     assert stepped(trainer)[0] > 0
