@@ -69,7 +69,7 @@ def assert_alike(one: Path, two: Path, base: Path) -> None:
     before, wanted, found = (load_file(folder / "model.safetensors") for folder in (base, one / "model", two / "model"))
     assert wanted.keys() == found.keys() == before.keys()
     moved = {name for name in before if not torch.equal(before[name], wanted[name])}
-    assert len(moved) > 10
+    assert len(moved) > 8
     for name, weight in wanted.items():
         assert weight.dtype == found[name].dtype
         largest = float((weight - before[name]).abs().max())

@@ -153,9 +153,14 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return any(torch.cpu.get_capabilities().get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
-def place_of(model: PreTrainedModel) -> str:
-    """Device and number format of the weights, such as ``cpu/float32``: what results depend on beside the input."""
-    return f"{model.device.type}/{str(model.dtype).removeprefix('torch.')}"
+def place_of(model: PreTrainedModel, device: torch.device | None = None) -> str:
+    """Device and number format of the weights, such as ``cpu/float32``: what results depend on beside the input.
+
+    Args:
+        model: whose weights.
+        device: where they will be; None: where they are.
+    """
+    return f"{(device or model.device).type}/{str(model.dtype).removeprefix('torch.')}"
 
 
 def _read_weights(

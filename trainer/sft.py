@@ -130,7 +130,7 @@ def fine_tune(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArgume
         checkpoint = last_checkpoint(begun, config.world_size)
     if first:
         made = read_sidecar(out / "model")
-        device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
+        device = _both(made.device if checkpoint else None, models.place_of(trainer.model, config.device))
         write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
     history = _told(trainer.state.log_history)

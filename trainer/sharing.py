@@ -45,6 +45,9 @@ def share(trainer: Any) -> None:
     trainer.data_collator = BlankRows(trainer.data_collator)
     if trainer.is_fsdp_enabled:
         trainer.accelerator.state.fsdp_plugin.transformer_cls_names_to_wrap = layers(trainer.model)
+        # torch saves settings of the optimizer weight by weight, and a group without weights comes back without them.
+        groups = trainer.create_optimizer().param_groups
+        groups[:] = [group for group in groups if group["params"]]
         trainer.add_callback(GatherHead())
 
 
