@@ -196,7 +196,7 @@ def test_qlora_needs_bitsandbytes_and_a_gpu(tiny: Tiny, tmp_path: Path, monkeypa
 
 def test_an_adapter_of_qlora_is_merged_into_the_base_as_it_was(tiny: Tiny, tiny_arm: Path) -> None:
     recipe = RecipeArguments(method="qlora")
-    merged = trained_model(None, tiny.model, recipe, tiny_arm / "adapter").state_dict()
+    merged = trained_model(None, None, tiny.model, recipe, tiny_arm / "adapter").state_dict()
     wanted, base = (models.load(folder, cpu=True)[0].state_dict() for folder in (tiny_arm / "model", tiny.model))
     assert {name for name in wanted if not torch.equal(base[name], wanted[name])}
     for name in wanted:

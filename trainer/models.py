@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from transformers import (
@@ -21,9 +21,18 @@ from trainer.families import GUARDS, ModelError, broken, family_of, parts_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
 
+Attention = Literal["sdpa", "flash_attention_2"]
+"""torch's own kernels, or those of the package flash-attn, which wants a GPU and 16 bits."""
+
 
 def load(
-    folder: Path, adapter: Path | None = None, *, cpu: bool = False, float32: bool = False
+    folder: Path,
+    adapter: Path | None = None,
+    *,
+    cpu: bool = False,
+    float32: bool = False,
+    place: bool = True,
+    attention: Attention = "sdpa",
 ) -> tuple[PreTrainedModel, ProcessorMixin]:
     """A checkpoint, ready to be asked.
 
@@ -32,6 +41,8 @@ def load(
         adapter: a PEFT adapter to put on top.
         cpu: on the CPU also where there is a GPU.
         float32: in float32 also where the device has units for bfloat16, see `has_bfloat16_units`.
+        place: put it on the device; else it stays in main memory, and who shares it between GPUs cuts it first.
+        attention: what computes it.
 
     Raises:
         ModelError: No checkpoint or adapter lies there, one that is not whole, or of a family not in `FAMILIES`.
@@ -40,7 +51,8 @@ def load(
     device = torch.device("cuda" if torch.cuda.is_available() and not cpu else "cpu")
     halved = has_bfloat16_units(device) and not float32
     with broken(folder):
-        model = _read_weights(folder, torch.bfloat16 if halved else torch.float32, AutoModelForImageTextToText)
+        dtype = torch.bfloat16 if halved else torch.float32
+        model = _read_weights(folder, dtype, AutoModelForImageTextToText, attention=attention)
     processor = load_processor(folder)
     if adapter is not None:
         from peft import PeftModel
@@ -48,7 +60,7 @@ def load(
         with broken(adapter), warnings.catch_warnings():
             warnings.filterwarnings("error", ".*missing adapter keys")  # PEFT would leave them random
             model = PeftModel.from_pretrained(model, adapter)
-    return model.to(device).eval(), processor
+    return (model.to(device) if place else model).eval(), processor
 
 
 def load_in_4_bits(folder: Path) -> tuple[PreTrainedModel, ProcessorMixin]:
@@ -147,12 +159,23 @@ def has_bfloat16_units(device: torch.device) -> bool:
     return any(torch.cpu.get_capabilities().get(unit) for unit in ("amx_bf16", "avx512_bf16"))
 
 
-def place_of(model: PreTrainedModel) -> str:
-    """Device and number format of the weights, such as ``cpu/float32``: what results depend on beside the input."""
-    return f"{model.device.type}/{str(model.dtype).removeprefix('torch.')}"
+def place_of(model: PreTrainedModel, device: torch.device | None = None) -> str:
+    """Device and number format of the weights, such as ``cpu/float32``: what results depend on beside the input.
+
+    Args:
+        model: whose weights.
+        device: where they will be; None: where they are.
+    """
+    return f"{(device or model.device).type}/{str(model.dtype).removeprefix('torch.')}"
 
 
-def _read_weights(folder: Path, dtype: torch.dtype, auto: Any, held: BitsAndBytesConfig | None = None) -> Any:
+def _read_weights(
+    folder: Path,
+    dtype: torch.dtype,
+    auto: Any,
+    held: BitsAndBytesConfig | None = None,
+    attention: Attention = "sdpa",
+) -> Any:
     """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
     model, found = auto.from_pretrained(
         folder,
@@ -162,7 +185,7 @@ def _read_weights(folder: Path, dtype: torch.dtype, auto: Any, held: BitsAndByte
         output_loading_info=True,
         # Without the two, transformers would ask whether to run code of the folder, or fetch a kernel that it names.
         trust_remote_code=False,
-        attn_implementation="sdpa",
+        attn_implementation=attention,
     )
     for fault in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if found[fault]:

@@ -13,6 +13,7 @@ import contextlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -145,7 +146,10 @@ def _is_count(value: Any) -> bool:
 
 
 def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()) -> tuple[RecipeArguments, SFTConfig]:
-    """Flat YAML files read by TRL's own parser; ``bf16: true`` holds on the CPU only where that is faster.
+    """Flat YAML files read by TRL's own parser.
+
+    What only makes training faster holds only where it can: ``bf16: true`` on a CPU that multiplies it in hardware, and
+    ``use_liger_kernel: true`` on a GPU, where the package liger-kernel is there.
 
     Args:
         path: the recipe.
@@ -176,7 +180,10 @@ def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
         with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
             recipe, config = parser.parse_args_into_dataclasses(words)
             if config.use_cpu and config.bf16 and not models.has_bfloat16_units(torch.device("cpu")):
-                recipe, config = parser.parse_args_into_dataclasses([*words, "--bf16", "false"])
+                words += ["--bf16", "false"]
+            if config.use_liger_kernel and (config.use_cpu or find_spec("liger_kernel") is None):
+                words += ["--use_liger_kernel", "false"]
+            recipe, config = parser.parse_args_into_dataclasses(words)
     except (ValueError, TypeError) as error:
         raise MISError(f"{named}: {error}") from error
     except SystemExit as error:
@@ -205,6 +212,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
 
     if not file.is_file():
         shipped = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
+        shipped = [name for name in shipped if not name.startswith("accelerate/")]
         raise MISError(f"{file}: no such recipe; those shipped are {', '.join(shipped)}")
     try:
         found = yaml.safe_load(file.read_text("utf-8"))

@@ -3,15 +3,16 @@
 The loss is on the completion only and the vision tower stays frozen; what else learns says the recipe, see
 `trainer.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
 also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
-`trainer.gate_callback` says.
+`trainer.gate_callback` says. Several processes train one model where it is started by `accelerate launch`, see
+``trainer/configs/accelerate``; the first of them writes and speaks for all.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import shutil
 import warnings
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -21,21 +22,18 @@ from mis_dataset.arguments import above_zero, positive, seed
 from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
-from mis_dataset.processes import alone
+from mis_dataset.processes import alone, end_with_launcher
 from trainer import gate_callback
+from trainer.checkpoints import last_checkpoint, remove_broken
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.rows import general_digest, training_rows
+from trainer.shares import launched, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset
     from trl import SFTConfig
-
-_IN_CHECKPOINT = ("optimizer.pt", "scheduler.pt", "rng_state.pth")
-"""What a training goes on from beside its weights; without one of them it would go on otherwise than it began."""
-_WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
-"""The weights in a checkpoint: of LoRA, of a whole model, and of one in several files."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,9 +59,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Trains one arm, or finds it trained.
 
+    Returns:
+        Nothing where another process speaks for all.
+
     Raises:
         MISError: The recipe is wrong, BASE or MIS is none, or OUT holds an arm of other settings, whole or begun.
     """
+    share = launched()
+    if share.of > 1:
+        end_with_launcher()  # a rerun would else have company
+    if share.number:
+        _be_quiet()
     recipe, config = read_recipe(args.config, args.out, args.seed, args.override)
     config.num_train_epochs = args.epochs or config.num_train_epochs
     settings = {
@@ -73,20 +79,36 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "seed": args.seed,
         "limit": args.limit,
         "lesson_code": lesson_code(),
+        "processes": share.of,
+        "sharded_by": sharded_by(),
     } | asdict(recipe)
     inputs = [*checkpoint_files(args.base), args.dataset / "MANIFEST.json", args.config, *args.override]
     inputs += [args.said] if args.said else []
-    with alone(args.out, str(args.out)):
+    first = not share.number
+    with alone(args.out, str(args.out)) if first else nullcontext():
         if (args.out / "model").is_dir():
-            begin(args.out, "sft", settings, inputs)
-            return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out)
-        rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
-        # A dataset of others is too large to be hashed; what was drawn from it is not.
-        settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
-        begin(args.out, "sft", settings, inputs)
+            if first:
+                begin(args.out, "sft", settings, inputs)
+            return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out) if first else {}
+        with config.main_process_first(desc="reading rows"):  # what it makes of Parquet is kept for the others
+            rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
+            if first:
+                # A dataset of others is too large to be hashed; what was drawn from it is not.
+                settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
+                begin(args.out, "sft", settings, inputs)
         gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
         summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
-        return {"arm": str(args.out), "trained": True} | summary | gate_callback.summary(args.out)
+        told = {"arm": str(args.out), "trained": True} | summary
+        return told | gate_callback.summary(args.out) if first else {}
+
+
+def _be_quiet() -> None:
+    """Leaves bars of progress to the first process."""
+    from datasets import disable_progress_bars
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bars()
+    disable_progress_bar()
 
 
 def fine_tune(
@@ -110,29 +132,43 @@ def fine_tune(
     Returns:
         Rows, steps and the last training loss.
     """
-    from trainer import models
+    from trainer import models, sharing
 
     # PEFT and TRL ask transformers for it under its old name.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
     trainer = _make_trainer(base, rows, config, recipe, out)
     if gate:
         processor = models.load_processor(base) if recipe.method == "full" else None
-        gate.watch(trainer, partial(_save_adapter, processor=processor))
-    checkpoint = _last_checkpoint(Path(config.output_dir))
-    made = read_sidecar(out / "model")
-    device = _both(made.device if checkpoint else None, models.place_of(trainer.model))
-    write_sidecar(out / "model", replace(made, device=device or made.device))
+        gate.watch(trainer, partial(_save_adapter, weights=None, processor=processor))
+    first, begun = trainer.is_world_process_zero(), Path(config.output_dir)
+    with config.main_process_first(desc="looking for a checkpoint"):
+        if first:
+            remove_broken(begun, config.world_size)
+        checkpoint = last_checkpoint(begun, config.world_size)
+    if first:
+        made = read_sidecar(out / "model")
+        device = _both(made.device if checkpoint else None, models.place_of(trainer.model, config.device))
+        write_sidecar(out / "model", replace(made, device=device or made.device))
     trainer.train(resume_from_checkpoint=checkpoint)
-    # Sorted: what comes back from a checkpoint is, and an interrupted training ends with the same bytes.
-    logged = [dict(sorted(entry.items())) for entry in trainer.state.log_history]
-    history = [entry for entry in logged if "loss" in entry or gate_callback.UNSCORED in entry]
+    history = _told(trainer.state.log_history)
+    weights = sharing.whole_weights(trainer)
+    if first:
+        write_lines(out / "log.jsonl", history)
+        if recipe.method != "full":
+            _save_adapter(trainer.model, out / "adapter", weights)
+        _save_model(trainer.model, weights, base, recipe, out)
+        shutil.rmtree(begun, ignore_errors=True)
     losses = [entry["loss"] for entry in history if "loss" in entry]
-    write_lines(out / "log.jsonl", history)
-    if recipe.method != "full":
-        _save_adapter(trainer.model, out / "adapter")
-    _save_model(trainer, base, recipe, out)
-    shutil.rmtree(config.output_dir, ignore_errors=True)
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+
+
+def _told(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What goes into the log: the same bytes after an interruption as without.
+
+    Sorted, as what comes back from a checkpoint is; and without the tokens that TRL counts from each start anew.
+    """
+    kept = [entry for entry in history if "loss" in entry or gate_callback.UNSCORED in entry]
+    return [{name: entry[name] for name in sorted(entry) if name != "num_tokens"} for entry in kept]
 
 
 def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) -> bool:
@@ -190,13 +226,15 @@ def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeAr
     from trainer.learning import make_trainer
 
     trainer = make_trainer(base, rows, config, recipe)
-    trainer.add_callback(_keep_doses(recipe, config, out))
+    trainer.add_callback(_keep_doses(trainer, recipe, config, out))
     return trainer
 
 
-def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
+def _keep_doses(trainer: Any, recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     """A callback that keeps the adapter once so many rows were seen."""
     from transformers import TrainerCallback
+
+    from trainer.sharing import whole_weights
 
     rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     steps = {-(-dose // rows_a_step): dose for dose in recipe.doses}
@@ -204,47 +242,35 @@ def _keep_doses(recipe: RecipeArguments, config: SFTConfig, out: Path) -> Any:
     class KeepDoses(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step in steps:
-                _save_adapter(kwargs["model"], out / "dose" / str(steps[state.global_step]))
+                weights = whole_weights(trainer)
+                if state.is_world_process_zero:
+                    _save_adapter(trainer.model, out / "dose" / str(steps[state.global_step]), weights)
 
     return KeepDoses()
 
 
-def _save_adapter(model: Any, folder: Path, processor: Any = None) -> None:
+def _save_adapter(model: Any, folder: Path, weights: dict[str, Any] | None, processor: Any = None) -> None:
     """Saves the adapter, under a temporary name first; what an attempt before this one left is replaced.
 
     Without one that is the whole model, in the format that it is trained in; a processor makes a checkpoint of it.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary)
+    model.save_pretrained(temporary, state_dict=weights)
     if processor:
         processor.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
     temporary.rename(folder)
 
 
-def _save_model(trainer: Any, base: Path, recipe: RecipeArguments, out: Path) -> None:
+def _save_model(model: Any, weights: dict[str, Any] | None, base: Path, recipe: RecipeArguments, out: Path) -> None:
     """Writes a plain checkpoint in the number format of the base, under a temporary name first."""
     from trainer import models
     from trainer.learning import trained_model
 
     temporary = out / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)
-    trained_model(trainer.model, base, recipe, out / "adapter").save_pretrained(temporary)
+    trained_model(model, weights, base, recipe, out / "adapter").save_pretrained(temporary)
     # Its own: that of the trainer has the bounds of pictures in training.
     models.load_processor(base).save_pretrained(temporary)
     temporary.rename(out / "model")
-
-
-def _last_checkpoint(folder: Path) -> str | None:
-    """The last whole checkpoint: the Trainer writes ``trainer_state.json`` last, and a kill may cut that short."""
-    whole = {}
-    for path in folder.glob("checkpoint-*/trainer_state.json"):
-        try:
-            step = json.loads(path.read_text("utf-8"))["global_step"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue
-        there = {one.name for one in path.parent.iterdir()}
-        if type(step) is int and there.issuperset(_IN_CHECKPOINT) and not there.isdisjoint(_WEIGHTS):
-            whole[step] = path.parent
-    return str(whole[max(whole)]) if whole else None

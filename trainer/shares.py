@@ -12,7 +12,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mis_dataset.errors import UsageError
 from trainer.artefacts import Artefact, Response, open_artefact, part_path
@@ -55,6 +55,13 @@ def launched() -> Share:
     if not all(one.isdecimal() for one in found) or not int(found[0]) < int(found[1]):
         raise UsageError(f"{', '.join(names)} are {', '.join(found)}: not what a launcher sets; unset them")
     return Share(*map(int, found))
+
+
+def sharded_by() -> Literal["fsdp", "deepspeed"] | None:
+    """What cuts a model into shards, by the environment that `accelerate launch` sets; None: each process has all."""
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        return "fsdp"
+    return "deepspeed" if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" else None
 
 
 class Shared:

@@ -9,11 +9,15 @@ tokens of such rows since the line before; a kind that did not come up is left o
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import is_peft_model
 from torch import nn
 from trl import SFTTrainer
+
+from trainer import models
 
 SOURCES = ("dangerous", "twin", "general_picture", "general_text")
 """Kinds of rows, see `trainer.rows`."""
@@ -53,6 +57,18 @@ class SourceLossTrainer(SFTTrainer):
         rows = sources[:, None].expand_as(seen[0].label_mask)[seen[0].label_mask]
         self.count(rows, -seen[0].log_probs[seen[0].label_mask])
         return loss
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        """Goes on from the weights of a checkpoint.
+
+        transformers 5.23 saves a whole model under the names of released checkpoints, reads it under those of the
+        model, and only warns that none fits: the training would go on from the base. So it is read as any checkpoint.
+        """
+        if is_peft_model(self.model) or self.is_fsdp_enabled or self.is_deepspeed_enabled:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+            return
+        saved, _ = models.load(Path(resume_from_checkpoint), float32=True, place=False)
+        self.model.load_state_dict(saved.state_dict())
 
     def count(self, sources: torch.Tensor, losses: torch.Tensor) -> None:
         """Adds labelled tokens to what the next line of the log says.
