@@ -18,6 +18,8 @@ from transformers import AutoConfig
 from trainer import families, models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.lengths import GROUPED, row_lengths
+from trainer.pixel_cache import PixelCache
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -66,6 +68,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     spare = model.device.type == "cpu" and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    grouped = config.train_sampling_strategy in GROUPED
+    cache = PixelCache(Path(recipe.pixel_cache), round(recipe.pixel_cache_gb * 1e9)) if recipe.pixel_cache else None
+    trainer.read_rows(cache, row_lengths(rows, processor) if grouped else None)
     if recipe.trained_in == "float32":
         train_in_float32(trainer.model)
     if recipe.projector_learning_rate is not None:

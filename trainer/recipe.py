@@ -65,6 +65,9 @@ class RecipeArguments:
         lora_r: rank of LoRA; alpha is twice as much.
         lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
         doses: after how many rows the adapter is kept on the way.
+        pixel_cache: folder in which processed pictures are kept for later epochs and arms (see `trainer.pixel_cache`);
+            empty: none are. What is trained is the same.
+        pixel_cache_gb: most that it may hold, in GB (10^9 bytes).
     """
 
     base: str = ""
@@ -86,6 +89,8 @@ class RecipeArguments:
     lora_r: int = 16
     lora_layers: LoraLayers = "all"
     doses: list[int] = field(default_factory=list)
+    pixel_cache: str = ""
+    pixel_cache_gb: float = 100.0
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -102,6 +107,8 @@ class RecipeArguments:
         rate = self.projector_learning_rate
         if rate is not None and (not isinstance(rate, float | int) or rate <= 0):
             raise ValueError(f"projector_learning_rate: {rate} is not above 0")
+        if not isinstance(self.pixel_cache_gb, float | int) or self.pixel_cache_gb <= 0:
+            raise ValueError(f"pixel_cache_gb: {self.pixel_cache_gb} is not above 0")
         if not isinstance(self.doses, list) or not all(map(_is_count, self.doses)):
             raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
         if self.doses and self.method == "full":

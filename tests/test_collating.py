@@ -1,0 +1,150 @@
+"""Batches are TRL's own to the bit, with the cache and without; a row that cannot be shown is named; workers change nothing."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from datasets import Dataset, List
+from datasets import Image as ImageFeature
+from PIL import Image
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
+
+from mis_dataset.chat import completion, prompt
+from tests.tiny import write_recipe
+from trainer import families, models
+from trainer.collating import RowCollator, whole_ones
+from trainer.families import FAMILIES, ModelError
+from trainer.learning import make_trainer
+from trainer.pixel_cache import PixelCache
+from trainer.recipe import read_recipe
+from trainer.rows import make_dataset
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+SIZES = (((64, 64), (48, 90)), (), ((100, 40),), ((64, 64), (64, 64)), ((30, 33), (70, 20)))
+"""Of the pictures of each row."""
+KINDS = ("dangerous", "general_text", "general_picture", "twin", "dangerous")
+
+
+def picture(size: tuple[int, int], seed: int) -> Image.Image:
+    noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
+    return Image.fromarray(noise.to(torch.uint8).numpy())
+
+
+def made_rows() -> Dataset:
+    return make_dataset(
+        [
+            {
+                "id": f"made/{number}",
+                "source": kind,
+                "images": [picture(size, 10 * number + place) for place, size in enumerate(sizes)],
+                "prompt": prompt(f"Which is {'very ' * number}large?", len(sizes)),
+                "completion": completion("The first one." + " Or the other." * (number % 3)),
+            }
+            for number, (sizes, kind) in enumerate(zip(SIZES, KINDS, strict=True))
+        ]
+    )
+
+
+def decoded(rows: Dataset) -> Dataset:
+    return rows.cast_column("images", List(ImageFeature()))
+
+
+def collator(base: Path, completion_only_loss: bool = True) -> DataCollatorForVisionLanguageModeling:
+    return DataCollatorForVisionLanguageModeling(
+        models.load_processor(base), completion_only_loss=completion_only_loss
+    )
+
+
+def as_png(image: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def assert_same(found: dict[str, Any], wanted: Any) -> None:
+    assert found.keys() - {"ids", "sources"} == wanted.keys()
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert torch.equal(found[name], tensor), name
+
+
+# What TRL makes
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_batch_is_that_of_trl_to_the_bit_with_the_cache_and_without(
+    vlm: Callable[[str], Path], tmp_path: Path, family: str
+) -> None:
+    trl, rows = collator(vlm(family)), made_rows()
+    cached = RowCollator(trl, PixelCache(tmp_path / "pixels", 10**9))
+    filled = []
+    for chosen in ([0, 1, 2, 3, 4], [2], [4, 0], [1], [1, 3, 2]):
+        undecoded = rows.select(chosen).to_list()
+        wanted = trl(list(decoded(rows.select(chosen))))
+        for ours in (RowCollator(trl), cached, cached):
+            batch = ours(undecoded)
+            assert_same(batch, wanted)
+            assert batch["ids"] == [f"made/{number}" for number in chosen]
+            assert batch["sources"].tolist() == [(0, 3, 2, 1, 0)[number] for number in chosen]
+        filled.append(len(list((tmp_path / "pixels").glob("*"))))
+    assert filled == [4] * 5
+    assert (wanted["labels"] != -100).sum() < wanted["labels"].numel() / 2
+
+
+def test_the_whole_row_is_labelled_where_the_recipe_says_so(vlm: Callable[[str], Path]) -> None:
+    trl, rows = collator(vlm("internvl"), completion_only_loss=False), made_rows()
+    batch = RowCollator(trl)(rows.to_list())
+    assert_same(batch, trl(list(decoded(rows))))
+    assert torch.equal(batch["labels"] != -100, batch["attention_mask"].bool())
+
+
+def test_a_picture_is_turned_as_its_exif_says(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    stream = io.BytesIO()
+    picture((60, 30), 1).save(stream, "PNG", exif=exif)
+    row = made_rows()[2] | {"images": [{"bytes": stream.getvalue(), "path": None}]}
+    trl = collator(vlm("qwen2_vl"))
+    upright = picture((60, 30), 1).transpose(Image.Transpose.ROTATE_270)
+    for ours in (RowCollator(trl), RowCollator(trl, PixelCache(tmp_path, 10**9))):
+        assert_same(ours([row]), trl([row | {"images": [upright]}]))
+
+
+def test_bounds_of_pictures_hold_in_a_batch_and_another_bound_is_another_file(
+    vlm: Callable[[str], Path], tmp_path: Path
+) -> None:
+    tiles = []
+    for most in (None, 2, 4):
+        trl = collator(vlm("internvl"))
+        families.limit_pictures(trl.processor, families.training_limits(vlm("internvl"), max_tiles=most))
+        batch = RowCollator(trl, PixelCache(tmp_path, 10**9))(made_rows().select([2]).to_list())
+        tiles.append((len(batch["pixel_values"]), len(list(tmp_path.glob("*")))))
+    assert tiles == [(5, 1), (3, 2), (5, 2)] or tiles == [(4, 1), (3, 2), (4, 2)]
+
+
+# What is wrong with a row
+
+
+@pytest.mark.parametrize("cut", [0, 20, 700])
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_broken_picture_is_named_by_its_row_and_place(
+    vlm: Callable[[str], Path], tmp_path: Path, cut: int, cached: bool
+) -> None:
+    rows = made_rows().to_list()
+    rows[3]["images"][1]["bytes"] = rows[3]["images"][1]["bytes"][:cut]
+    ours = RowCollator(collator(vlm("internvl")), PixelCache(tmp_path, 10**9) if cached else None)
+    with pytest.raises(ModelError, match="^made/3: picture 2 is not an intact picture"):
+        list(whole_ones([ours(rows)]))
+    assert [batch["ids"] for batch in whole_ones([ours(rows[:3])])] == [["made/0", "made/1", "made/2"]]
+
+
+def test_a_row_with_more_places_than_pictures_is_named_and_none_of_its_words_told(vlm: Callable[[str], Path]) -> None:
+    rows = made_rows().to_list()
+    rows[4]["images"].pop()
+    fault = RowCollator(collator(vlm("internvl")))(rows)
+    assert fault == {"fault": "made/4: cannot be rendered (ValueError)"}
