@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from datasets import Dataset, List
-from datasets import Image as ImageFeature
+from datasets import Dataset
 from PIL import Image
 from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
-from mis_dataset.chat import completion, prompt
+from tests.made_rows import decoded, made_rows, picture
 from tests.tiny import write_recipe
 from trainer import families, models
 from trainer.collating import RowCollator, whole_ones
@@ -25,45 +24,10 @@ from trainer.recipe import read_recipe
 from trainer.rows import make_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-SIZES = (((64, 64), (48, 90)), (), ((100, 40),), ((64, 64), (64, 64)), ((30, 33), (70, 20)))
-"""Of the pictures of each row."""
-KINDS = ("dangerous", "general_text", "general_picture", "twin", "dangerous")
-
-
-def picture(size: tuple[int, int], seed: int) -> Image.Image:
-    noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
-    return Image.fromarray(noise.to(torch.uint8).numpy())
-
-
-def made_rows() -> Dataset:
-    return make_dataset(
-        [
-            {
-                "id": f"made/{number}",
-                "source": kind,
-                "images": [picture(size, 10 * number + place) for place, size in enumerate(sizes)],
-                "prompt": prompt(f"Which is {'very ' * number}large?", len(sizes)),
-                "completion": completion("The first one." + " Or the other." * (number % 3)),
-            }
-            for number, (sizes, kind) in enumerate(zip(SIZES, KINDS, strict=True))
-        ]
-    )
-
-
-def decoded(rows: Dataset) -> Dataset:
-    return rows.cast_column("images", List(ImageFeature()))
-
-
 def collator(base: Path, completion_only_loss: bool = True) -> DataCollatorForVisionLanguageModeling:
     return DataCollatorForVisionLanguageModeling(
         models.load_processor(base), completion_only_loss=completion_only_loss
     )
-
-
-def as_png(image: Image.Image) -> bytes:
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return stream.getvalue()
 
 
 def assert_same(found: dict[str, Any], wanted: Any) -> None:
@@ -139,8 +103,8 @@ def test_a_broken_picture_is_named_by_its_row_and_place(
     rows[3]["images"][1]["bytes"] = rows[3]["images"][1]["bytes"][:cut]
     ours = RowCollator(collator(vlm("internvl")), PixelCache(tmp_path, 10**9) if cached else None)
     with pytest.raises(ModelError, match="^made/3: picture 2 is not an intact picture"):
-        list(whole_ones([ours(rows)]))
-    assert [batch["ids"] for batch in whole_ones([ours(rows[:3])])] == [["made/0", "made/1", "made/2"]]
+        list(whole_ones(iter([ours(rows)])))
+    assert [batch["ids"] for batch in whole_ones(iter([ours(rows[:3])]))] == [["made/0", "made/1", "made/2"]]
 
 
 def test_a_row_with_more_places_than_pictures_is_named_and_none_of_its_words_told(vlm: Callable[[str], Path]) -> None:
@@ -148,3 +112,60 @@ def test_a_row_with_more_places_than_pictures_is_named_and_none_of_its_words_tol
     rows[4]["images"].pop()
     fault = RowCollator(collator(vlm("internvl")))(rows)
     assert fault == {"fault": "made/4: cannot be rendered (ValueError)"}
+
+
+# In a training
+
+
+def trained(base: Path, folder: Path, rows: Dataset, **changes: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
+    """Weights and losses of two epochs."""
+    config = write_recipe(folder / "recipe.yaml", doses=[], per_device_train_batch_size=2, save_strategy="no", **changes)
+    recipe, settings = read_recipe(config, folder, 0)
+    made = make_trainer(base, rows, settings, recipe)
+    made.train()
+    losses = [entry["loss"] for entry in made.state.log_history if "loss" in entry]
+    return {name: weight.detach().clone() for name, weight in made.model.named_parameters()}, losses
+
+
+def test_workers_and_the_cache_change_no_bit_of_what_is_trained(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    base, rows, pixels = vlm("internvl"), made_rows(), str(tmp_path / "pixels")
+    wanted, losses = trained(base, tmp_path, rows)
+    assert len(losses) == 6
+    for changes in (
+        {"dataloader_num_workers": 1},
+        {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "pixel_cache": pixels},
+        {"dataloader_num_workers": 2, "pixel_cache": pixels},
+        {"pixel_cache": pixels},
+    ):
+        weights, found = trained(base, tmp_path, rows, **changes)
+        assert found == losses, changes
+        assert all(torch.equal(weights[name], weight) for name, weight in wanted.items()), changes
+    assert len(list((tmp_path / "pixels").iterdir())) == 4
+    other, _ = trained(base, tmp_path, rows.select([0, 1, 2, 4]))
+    assert any(not torch.equal(other[name], weight) for name, weight in wanted.items())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_picture_ends_a_training_by_one_line(vlm: Callable[[str], Path], tmp_path: Path, workers: int) -> None:
+    held = made_rows().to_list()
+    held[3]["images"][1]["bytes"] = held[3]["images"][1]["bytes"][:500]
+    with pytest.raises(ModelError) as found:
+        trained(vlm("internvl"), tmp_path, make_dataset(held), dataloader_num_workers=workers)
+    assert str(found.value).startswith("made/3: picture 2 is not an intact picture (")
+    assert "\n" not in str(found.value)
+
+
+def test_a_loss_that_is_no_number_ends_a_training_and_names_the_rows(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"^the loss of made/\d, made/\d is nan in step \d"):
+        trained(vlm("internvl"), tmp_path, made_rows(), learning_rate=1e30)
+
+
+def test_an_error_of_a_step_bears_the_rows_of_its_batch(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    recipe, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
+    made = make_trainer(vlm("internvl"), made_rows(), config, recipe)
+    batch = next(iter(made.get_train_dataloader()))
+    ids = batch["ids"]
+    batch["input_ids"] += 10**6
+    with pytest.raises(IndexError) as found:
+        made.training_step(made.model, batch)
+    assert found.value.__notes__ == [f"Rows of this batch: {', '.join(ids)}"]

@@ -12,7 +12,7 @@ torch would wrap an error that a worker raises in a page of traceback.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -97,7 +97,7 @@ class RowCollator:
             raise ModelError(f"{row['id']}: cannot be rendered ({type(error).__name__})") from error
 
 
-def whole_ones(batches: Iterable[Batch]) -> Iterator[Batch]:
+def whole_ones(batches: Iterator[Batch]) -> Iterator[Batch]:
     """The batches as they come.
 
     Raises:
@@ -105,6 +105,8 @@ def whole_ones(batches: Iterable[Batch]) -> Iterator[Batch]:
     """
     for batch in batches:
         if _FAULT in batch:
+            if isinstance(batches, Generator):
+                batches.close()  # ends worker processes now; left to the collection of garbage it takes 10 s
             raise ModelError(batch[_FAULT])
         yield batch
 

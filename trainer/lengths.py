@@ -41,7 +41,7 @@ def row_lengths(rows: Dataset, processor: Any) -> list[int]:
         ids = processor.tokenizer(texts, add_special_tokens=False)["input_ids"]
         for tokens, pictures in zip(ids, table.column("images"), strict=True):
             sizes = tuple(size for picture in pictures if (size := _size(picture)))
-            lengths.append(len(tokens) + shown(sizes))
+            lengths.append(len(tokens) - len(sizes) + shown(sizes))  # a place for a picture is one token
     return lengths
 
 
