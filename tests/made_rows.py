@@ -12,12 +12,18 @@ from trainer.rows import make_dataset
 
 SIZES = (((64, 64), (48, 90)), (), ((100, 40),), ((64, 64), (64, 64)), ((30, 33), (70, 20)))
 """Of the pictures of each row."""
+MODES = ("RGB", "RGB", "L", "RGB", "RGBA")
+"""Of the pictures of each row."""
 KINDS = ("dangerous", "general_text", "general_picture", "twin", "dangerous")
 
 
-def picture(size: tuple[int, int], seed: int) -> Image.Image:
+def picture(size: tuple[int, int], seed: int, mode: str = "RGB") -> Image.Image:
+    """Noise, all of it half transparent where the mode has transparency."""
     noise = torch.randint(0, 256, (size[1], size[0], 3), generator=torch.Generator().manual_seed(seed))
-    return Image.fromarray(noise.to(torch.uint8).numpy())
+    made = Image.fromarray(noise.to(torch.uint8).numpy())
+    if mode == "RGBA":
+        made.putalpha(120)
+    return made.convert(mode)
 
 
 def made_rows() -> Dataset:
@@ -26,7 +32,7 @@ def made_rows() -> Dataset:
             {
                 "id": f"made/{number}",
                 "source": kind,
-                "images": [picture(size, 10 * number + place) for place, size in enumerate(sizes)],
+                "images": [picture(size, 10 * number + place, MODES[number]) for place, size in enumerate(sizes)],
                 "prompt": prompt(f"Which is {'very ' * number}large?", len(sizes)),
                 "completion": completion("The first one." + " Or the other." * (number % 3)),
             }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.made_rows import made_rows
-from trainer import models
 from trainer.families import ModelError
-from trainer.pixel_cache import CachedPictures, PixelCache, decode, open_lazily
+from trainer.pixel_cache import PixelCache
 
 MADE = {"pixel_values": torch.arange(12.0).reshape(3, 4)[:, ::2], "num_patches": torch.tensor([3]), "rows": [[2, 0]]}
 KEY, OTHER = "0a", "0b"
@@ -63,18 +60,3 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(ModelError, match="pixels: cannot be written .*; name another folder in pixel_cache"):
         PixelCache(tmp_path / "file" / "pixels", 10**6).put(KEY, MADE)
-
-
-def test_pictures_that_are_kept_are_not_decoded_and_others_are(vlm: Callable[[str], Path], tmp_path: Path) -> None:
-    whole = models.load_processor(vlm("internvl")).image_processor
-    encoded = [picture["bytes"] for picture in made_rows()[0]["images"]]
-    cached = CachedPictures(whole, PixelCache(tmp_path, 10**9))
-    first = cached([[open_lazily(one) for one in encoded]], return_tensors="pt")
-    again = [open_lazily(one) for one in encoded]
-    assert torch.equal(cached([again], return_tensors="pt")["pixel_values"], first["pixel_values"])
-    # Pillow has the bytes of one that was not decoded still before it.
-    assert [picture.fp is not None for picture in again] == [True, True]
-    assert torch.equal(whole([[decode(one) for one in encoded]], return_tensors="pt")["pixel_values"], first["pixel_values"])
-    turned = cached([[open_lazily(one) for one in encoded[::-1]]], return_tensors="pt")
-    assert not torch.equal(turned["pixel_values"], first["pixel_values"])
-    assert len(list(tmp_path.iterdir())) == 2

@@ -22,10 +22,10 @@ from mis_dataset.decoding import UNREADABLE
 from mis_dataset.decoding import decode as look_at
 from mis_dataset.errors import MISError
 from trainer.families import ModelError
-from trainer.pixel_cache import CachedPictures, PixelCache, decode, open_lazily
+from trainer.pixel_cache import PixelCache
+from trainer.processed import Pictures, open_lazily
 
 if TYPE_CHECKING:
-    from PIL.Image import Image as Picture
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 SOURCES = ("dangerous", "twin", "general_picture", "general_text")
@@ -46,13 +46,9 @@ class RowCollator:
     """
 
     def __init__(self, collate: DataCollatorForVisionLanguageModeling, cache: PixelCache | None = None) -> None:
-        self._collate = collate
-        self._open = decode
-        if cache is not None:
-            processor = copy.copy(collate.processor)
-            processor.image_processor = CachedPictures(processor.image_processor, cache)
-            self._collate = replace(collate, processor=processor)
-            self._open = open_lazily
+        processor = copy.copy(collate.processor)
+        processor.image_processor = Pictures(processor.image_processor, cache)
+        self._collate = replace(collate, processor=processor)
 
     def __call__(self, rows: list[Row]) -> Batch:
         """One batch, or the fault of one of its rows, see `whole_ones`."""
@@ -76,7 +72,7 @@ class RowCollator:
         pictures = []
         for number, picture in enumerate(row["images"], start=1):
             try:
-                pictures.append(self._open(picture["bytes"]))
+                pictures.append(open_lazily(picture["bytes"]))
             except UNREADABLE as error:
                 raise _broken(row["id"], number, picture["bytes"]) from error
         return {"prompt": row["prompt"], "completion": row["completion"], "images": pictures}
