@@ -41,6 +41,7 @@ from peft import LoraConfig
 from PIL import Image
 from transformers import GotOcr2ImageProcessor, TrainerCallback
 from trl import SFTTrainer
+from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from benchmarks.dataset_room import picture, told, varied
 from mis_dataset.build import build
@@ -48,6 +49,7 @@ from mis_dataset.mini.draw import SIZE
 from mis_dataset.mini.write import write_release
 from tests.made_release import make_release
 from trainer import families, mini_vlm, models
+from trainer.collating import RowCollator
 from trainer.learning import LORA_LAYERS, make_trainer, train_in_float32
 from trainer.lengths import row_lengths
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
@@ -204,21 +206,22 @@ class Trained(NamedTuple):
 
 def both(made: Made, rows: Dataset, seed: int = 0) -> tuple[Trained, Trained]:
     """Ours, then theirs."""
-    ours, theirs = made.ours(rows, seed), made.theirs(rows, seed)
-    held_out = made.held_out.to_list()
-    batches = [ours.data_collator(held_out[start : start + 8]) for start in range(0, len(held_out), 8)]
     trained = []
-    for trainer in (ours, theirs):
+    for make_one in (made.ours, made.theirs):  # made when its turn comes: it seeds what decides the order of rows
+        trainer = make_one(rows, seed)
         ends = train(trainer).ends
-        trained.append(Trained(ends[-1] - ends[0], held_out_loss(trainer.model, batches)))
+        trained.append(Trained(ends[-1] - ends[0], held_out_loss(trainer.model, made)))
     return trained[0], trained[1]
 
 
 @torch.no_grad()
-def held_out_loss(model: Any, batches: Sequence[dict[str, Any]]) -> float:
+def held_out_loss(model: Any, made: Made) -> float:
     """Mean over labelled tokens, by transformers' own loss."""
+    processor = models.load_processor(made.base)
+    collate = RowCollator(DataCollatorForVisionLanguageModeling(processor, completion_only_loss=True))
     total = tokens = 0.0
-    for batch in batches:
+    for start in range(0, len(made.held_out), 8):
+        batch = collate(made.held_out.select(range(start, min(start + 8, len(made.held_out)))).to_list())
         count = int((batch["labels"][:, 1:] != -100).sum())
         shown = {name: value for name, value in batch.items() if name not in ("ids", "sources")}
         total += model.eval()(**shown).loss.item() * count
