@@ -16,6 +16,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
+from datasets import Image, List
 from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTTrainer
@@ -23,9 +25,9 @@ from trl import SFTTrainer
 from mis_dataset.mini.lessons import lessons
 from trainer import mini_vlm, models
 from trainer.completion_loss import CompletionLossTrainer
+from trainer.learning import train_in
+from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
 from trainer.rows import lesson_rows, make_dataset
-from trainer.learning import LORA_LAYERS, train_in_float32
-from trainer.recipe import CONFIGS, read_recipe
 
 STEPS = 4
 ROUNDS = 2
@@ -68,8 +70,9 @@ def _steps(kind: type[SFTTrainer], base: Path) -> list[float]:
     layers = rf".*language_model\..*\.{LORA_LAYERS[recipe.lora_layers]}"
     lora = LoraConfig(r=recipe.lora_r, target_modules=layers, modules_to_save=["multi_modal_projector"])
     rows = make_dataset(lesson_rows(lessons("bench", ("kind", "comply"), 64), "lesson"))
+    rows = rows.cast_column("images", List(Image()))  # as TRL's collator wants them
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    train_in_float32(trainer.model)
+    train_in(trainer.model, torch.float32)
     clock = _Clock()
     trainer.add_callback(clock)
     with contextlib.redirect_stdout(sys.stderr):  # where the Trainer's losses belong

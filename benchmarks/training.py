@@ -50,9 +50,9 @@ from mis_dataset.mini.write import write_release
 from tests.made_release import make_release
 from trainer import families, mini_vlm, models
 from trainer.collating import RowCollator
-from trainer.learning import LORA_LAYERS, make_trainer, train_in_float32
+from trainer.learning import make_trainer, train_in
 from trainer.lengths import row_lengths
-from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
+from trainer.recipe import CONFIGS, LORA_LAYERS, RecipeArguments, read_recipe
 from trainer.rows import training_rows
 
 BARS = Path(__file__).with_name("training_bars.toml")
@@ -127,7 +127,7 @@ class Made(NamedTuple):
         )
         shown = rows.cast_column("images", List(ImageFeature()))
         trainer = SFTTrainer(model, args=config, train_dataset=shown, processing_class=processor, peft_config=lora)
-        train_in_float32(trainer.model)
+        train_in(trainer.model, torch.float32)
         return trainer
 
 

@@ -116,12 +116,12 @@ def _qwen2_5_vl() -> tuple[Any, Any]:
 
 
 def _qwen3_vl() -> tuple[Any, Any]:
-    """Features of several layers of the tower are put into as many layers of the language model; the head is tied."""
+    """Features of two layers of the tower go into the first two of three layers of the language model; a tied head."""
     processor = hf.Qwen3VLProcessor(*_qwen_parts(16, hf.Qwen3VLVideoProcessor), chat_template=QWEN_TEMPLATE)
     vision: dict[str, Any] = {"depth": 3, "hidden_size": 32, "intermediate_size": 64, "num_heads": 2, "patch_size": 16}
     vision |= {"out_hidden_size": 32, "num_position_embeddings": 16, "deepstack_visual_indexes": [0, 1]}
     rope = {"rope_type": "default", "mrope_section": [4, 2, 2], "mrope_interleaved": True, "rope_theta": 5e6}
-    text = _text(processor.tokenizer, head_dim=16, rope_parameters=rope, tie_word_embeddings=True)
+    text = _text(processor.tokenizer, num_hidden_layers=3, head_dim=16, rope_parameters=rope, tie_word_embeddings=True)
     config = hf.Qwen3VLConfig(
         vision_config=vision, text_config=text, tie_word_embeddings=True, **_qwen_ids(processor.tokenizer)
     )

@@ -16,9 +16,9 @@ from tests.tiny import Tiny, call, write_recipe
 from trainer import models
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.engines.local import generate
+from trainer.learning import train_in
 from trainer.prompts import Prompt
 from trainer.recipe import CONFIGS, read_recipe
-from trainer.learning import train_in_float32
 from trainer.sidecars import read_sidecar
 
 
@@ -99,7 +99,7 @@ def test_what_is_trained_is_float32_where_the_checkpoint_is_bfloat16_and_so_smal
     whole = models.load(tiny.model, cpu=True, float32=True)[0].to(torch.bfloat16)
     lora = LoraConfig(r=2, target_modules=["q_proj"], modules_to_save=["multi_modal_projector"])
     model = get_peft_model(whole, lora)
-    train_in_float32(model)
+    train_in(model, torch.float32)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     assert {weight.dtype for weight in trained.values()} == {torch.float32}
     assert model.get_input_embeddings().weight.dtype == torch.bfloat16

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from peft import LoraConfig
-from trl import SFTConfig, SFTTrainer
+from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
 from tests.made_runs import write_said
@@ -18,7 +18,7 @@ from tests.tiny import Tiny, write_recipe
 from trainer import models
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import FAMILIES
-from trainer.learning import train_in_float32
+from trainer.learning import train_in
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.rows import lesson_rows, make_dataset, training_rows
 
@@ -35,7 +35,7 @@ def loss_and_gradients(
     lora = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
     rows = decoded(make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson")))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
-    train_in_float32(trainer.model)
+    train_in(trainer.model, torch.float32)
     batch = next(iter(trainer.get_train_dataloader()))
     tokens = (batch["labels"] != -100).sum() if counted else None
     loss = trainer.compute_loss(trainer.model.train(), batch, num_items_in_batch=tokens)
@@ -76,12 +76,9 @@ def test_prompts_do_not_reach_the_head(tiny: Tiny, tmp_path: Path) -> None:
     assert outputs.last_hidden_state.shape[:2] == (1, int(batch["attention_mask"].sum()))
 
 
-def loss_of_family(kind: type[SFTTrainer], tiny: Tiny, base: Path, out: Path) -> tuple[float, Gradients]:
-    """One backward pass of a whole model over rows with two pictures and with none, of different lengths."""
-    said = write_said(out / "said.jsonl", {f"text/{n}": f"It is {n}, said at some length." for n in range(4)})
-    recipe = RecipeArguments(general_share=0.3, text_share=1.0)
-    rows = decoded(training_rows(tiny.dataset, recipe, 0, 2, said))
-    config = SFTConfig(str(out / "checkpoints"), per_device_train_batch_size=3, max_length=None, use_cpu=True, bf16=False)
+def loss_of_family(kind: type[SFTTrainer], base: Path, rows: Any, out: Path) -> tuple[float, Gradients]:
+    """One backward pass of a whole model."""
+    _, config = read_recipe(write_recipe(out / "recipe.yaml", per_device_train_batch_size=3), out, 0)
     model, processor = models.load(base, cpu=True, float32=True)
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor)
     batch = next(iter(trainer.get_train_dataloader()))
@@ -95,9 +92,13 @@ def loss_of_family(kind: type[SFTTrainer], tiny: Tiny, base: Path, out: Path) ->
 def test_a_whole_model_has_trls_loss_where_rows_can_be_laid_end_to_end_and_another_elsewhere(
     tiny: Tiny, tmp_path: Path, family: str
 ) -> None:
+    said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}, said at some length." for n in range(4)})
+    recipe = RecipeArguments(general_share=0.3, text_share=1.0)
+    rows = decoded(training_rows(tiny.dataset, recipe, 0, 2, said))
+    assert {len(row["images"]) for row in rows} == {0, 2}
     base = make_vlm(tmp_path / "base", family)
-    loss, gradients = loss_of_family(CompletionLossTrainer, tiny, base, tmp_path)
-    wanted, wanted_gradients = loss_of_family(SFTTrainer, tiny, base, tmp_path)
+    loss, gradients = loss_of_family(CompletionLossTrainer, base, rows, tmp_path)
+    wanted, wanted_gradients = loss_of_family(SFTTrainer, base, rows, tmp_path)
     assert (loss == pytest.approx(wanted, rel=1e-5)) is (family in END_TO_END)
     if family in END_TO_END:
         assert gradients.keys() == wanted_gradients.keys()

@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +17,7 @@ from PIL import Image
 
 from mis_dataset.errors import MISError
 from tests.made_general import make_general, turns
+from tests.test_other import ROOT, hub
 from trainer.general_rows import general_rows
 from trainer.rows import general_digest, make_dataset
 
@@ -21,7 +28,7 @@ def text(row: dict[str, Any]) -> str:
     return "|".join("[]" if part["type"] == "image" else part["text"] for part in parts)
 
 
-def colours(row: dict[str, Any]) -> list[tuple[int, ...]]:
+def colours(row: dict[str, Any]) -> list[Any]:
     return [Image.open(io.BytesIO(one["bytes"])).convert("RGB").getpixel((0, 0)) for one in row["images"]]
 
 
@@ -60,7 +67,7 @@ def test_of_several_turns_the_last_is_the_completion(tmp_path: Path) -> None:
 def test_messages_and_questions_are_read_too(tmp_path: Path) -> None:
     content = [{"type": "text", "text": "Look: "}, {"type": "image"}, {"type": "text", "text": "what?"}]
     messages = [{"role": "user", "content": content}, {"role": "assistant", "content": "Red."}]
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"messages": messages, "images": ["pictures/red.png"]},
         {"question": "Which is which?", "answer": "First red.", "images": ["pictures/red.png", "pictures/blue.png"]},
         {"question": "Say yes.", "response": "Yes."},
@@ -126,9 +133,15 @@ def test_the_digest_of_what_was_drawn_knows_texts_and_pictures(tmp_path: Path) -
         ({"conversations": turns("Which?", "<image>")}, "what is said is empty, or shows a picture"),
         ({"conversations": turns("<image>Which?", " ")}, "what is said is empty"),
         ({"conversations": [{"from": "robot", "value": "Hm"}]}, "'robot' speaks, known are human, gpt, system"),
+        ({"conversations": [{"from": {}, "value": "Hm"}]}, "{} speaks, known are human, gpt, system"),
+        ({"conversations": ["Hm"]}, "a turn is no object"),
+        ({"messages": [{"role": "user", "content": 5}]}, "a turn is neither a text nor a list of texts and pictures"),
         ({"conversations": turns("<image>Which?", "This."), "image": ["../red.png"]}, "is no file in the dataset's"),
         ({"conversations": turns("<image>Which?", "This."), "image": [7]}, "its pictures are neither paths nor"),
-        ({"conversations": None, "question": "<image>Which?", "text": "This."}, "has none of the columns messages, conversations, or"),
+        (
+            {"conversations": None, "question": "<image>Which?", "text": "This."},
+            "has none of the columns messages, conversations, or",
+        ),
     ],
 )
 def test_a_row_that_cannot_be_trained_on_is_told_by_its_id(tmp_path: Path, row: dict[str, Any], found: str) -> None:
@@ -144,7 +157,11 @@ def test_a_row_that_cannot_be_trained_on_is_told_by_its_id(tmp_path: Path, row: 
 
 @pytest.mark.parametrize(
     ("text_", "found"),
-    [("[1, 2", "cannot be read as general rows"), ("{}", "holds no list of rows"), ("[]", "has 0 rows, the recipe draws 1")],
+    [
+        ("[1, 2", "cannot be read as general rows"),
+        ("{}", "holds no list of rows"),
+        ("[]", "has 0 rows, the recipe draws 1"),
+    ],
 )
 def test_a_file_that_holds_no_rows_is_one_clear_error(tmp_path: Path, text_: str, found: str) -> None:
     (tmp_path / "rows.json").write_text(text_)
@@ -161,3 +178,23 @@ def test_what_is_neither_a_folder_nor_a_name_on_the_hub_is_refused(name: str) ->
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MISError, match="neither Parquet, JSON Lines nor JSON files lie there"):
         general_rows(str(tmp_path), 1, 0)
+
+
+@pytest.mark.slow
+def test_a_dataset_on_the_hub_is_read_like_a_folder(tmp_path: Path) -> None:
+    from datasets import Dataset
+
+    rows = [{"question": f"Number {number}?", "answer": f"It is {number}."} for number in range(9)]
+    Dataset.from_list(rows).to_parquet(tmp_path / "train.parquet")
+    folder = general_rows(str(tmp_path), 3, 0)
+    held = {"train.parquet": (tmp_path / "train.parquet").read_bytes()}
+    server = ThreadingHTTPServer(("127.0.0.1", 0), hub({"o/good": held}))
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    code = "import json\nfrom trainer.general_rows import general_rows\nprint(json.dumps(general_rows('o/good', 3, 0)))"
+    settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
+    settings |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    command, environment = [sys.executable, "-c", code], os.environ | settings
+    ended = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, env=environment)
+    server.shutdown()
+    server.server_close()
+    assert json.loads(ended.stdout) == folder

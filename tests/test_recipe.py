@@ -11,7 +11,6 @@ from mis_dataset.errors import MISError
 from tests.tiny import write_recipe
 from trainer.recipe import CONFIGS, read_recipe, read_settings
 
-
 SHIPPED = sorted(CONFIGS.glob("*.yaml"))
 OVERRIDES = sorted((CONFIGS / "overrides").glob("*.yaml"))
 PAPER = {
@@ -51,10 +50,14 @@ def test_recipes_of_the_papers_models_have_the_papers_values(base: str, arm: str
     assert config.warmup_steps == 0.03
     assert (recipe.pictures, recipe.rows, recipe.without) == ("own", None, [])
     assert round(3927 * recipe.general_share / (1 - recipe.general_share)) == 500
-    assert config.per_device_train_batch_size * config.gradient_accumulation_steps * (8 if method == "full" else 1) == 32
+    assert (
+        config.per_device_train_batch_size * config.gradient_accumulation_steps * (8 if method == "full" else 1) == 32
+    )
 
 
-@pytest.mark.parametrize("path", [one for one in SHIPPED if not one.stem.startswith("mini_")], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [one for one in SHIPPED if not one.stem.startswith("mini_")], ids=lambda path: path.stem
+)
 def test_every_override_lies_over_every_recipe_of_the_papers_models(path: Path, tmp_path: Path) -> None:
     before, _ = read_recipe(path, tmp_path, 0)
     found = {over.stem: read_recipe(path, tmp_path, 0, [over]) for over in OVERRIDES}

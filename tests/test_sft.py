@@ -94,16 +94,19 @@ def test_a_model_that_went_on_elsewhere_names_both_places() -> None:
     assert sft._both(None, None) is None
 
 
-def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path) -> None:
+@pytest.mark.parametrize("weights", sft._WEIGHTS)
+def test_a_checkpoint_whose_state_was_cut_short_is_passed_over(tmp_path: Path, weights: str) -> None:
     assert sft._last_checkpoint(tmp_path) is None
     for step, state in {2: '{"global_step": 2}', 10: '{"global_step": 10}', 12: '{"global_st', 14: ""}.items():
         (tmp_path / f"checkpoint-{step}").mkdir()
         (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(state)
-        for name in (*sft._IN_CHECKPOINT, "adapter_model.safetensors"):
+        for name in (*sft._IN_CHECKPOINT, weights):
             (tmp_path / f"checkpoint-{step}" / name).touch()
     assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
     (tmp_path / "checkpoint-10" / "optimizer.pt").unlink()
     assert sft._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-2")
+    (tmp_path / "checkpoint-2" / weights).unlink()
+    assert sft._last_checkpoint(tmp_path) is None
 
 
 def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:

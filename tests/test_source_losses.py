@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.made_general import make_general
-from tests.tiny import Tiny, call, hashes, write_recipe
+from tests.tiny import Tiny, write_recipe
 from trainer.collating import SOURCES
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.learning import make_trainer
@@ -21,19 +21,21 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 Lines = list[dict[str, float]]
 
 
-def trained(tiny: Tiny, out: Path, **changes: object) -> tuple[Lines, dict[str, str]]:
-    """The log and the hashes of the weights of an arm."""
-    general = out.parent / "general"
-    path = write_recipe(out.with_suffix(".yaml"), general=str(general), general_share=0.3, max_steps=4, **changes)
-    call("sft", tiny.model, tiny.dataset, out, "--config", path)
-    return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()], hashes(out / "model")
+def trained(tiny: Tiny, out: Path, **changes: Any) -> tuple[Lines, dict[str, torch.Tensor]]:
+    """The log and the weights that learnt after four steps."""
+    path = write_recipe(out.with_suffix(".yaml"), doses=[], max_steps=4, save_strategy="no", **changes)
+    recipe, config = read_recipe(path, out, 0)
+    made = make_trainer(tiny.model, training_rows(tiny.dataset, recipe, 0), config, recipe)
+    made.train()
+    learnt = {name: weight for name, weight in made.model.named_parameters() if weight.requires_grad}
+    return [line for line in made.state.log_history if "loss" in line], learnt
 
 
 def test_the_log_gains_a_loss_a_kind_of_row_and_the_training_is_the_same(tiny: Tiny, tmp_path: Path) -> None:
-    make_general(tmp_path / "general")
-    plain, weights = trained(tiny, tmp_path / "plain", doses=[])
-    told, same = trained(tiny, tmp_path / "told", doses=[], source_losses=True)
-    assert same == weights
+    general = {"general": str(make_general(tmp_path / "general")), "general_share": 0.3}
+    plain, weights = trained(tiny, tmp_path / "plain", **general)
+    told, same = trained(tiny, tmp_path / "told", **general, source_losses=True)
+    assert all(torch.equal(weights[name], same[name]) for name in weights)
     names = {f"loss_{source}" for source in SOURCES}
     assert not any(names & line.keys() for line in plain)
     assert [{name: line[name] for name in line if name not in names} for line in told] == plain
@@ -44,10 +46,8 @@ def test_the_log_gains_a_loss_a_kind_of_row_and_the_training_is_the_same(tiny: T
 
 
 def test_of_one_kind_of_row_the_loss_is_the_whole_one(tiny: Tiny, tmp_path: Path) -> None:
-    changes = {"doses": [], "twins": False, "general": "", "general_share": 0.0, "source_losses": True, "max_steps": 2}
-    path = write_recipe(tmp_path / "alone.yaml", **changes)
-    call("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", path)
-    for line in map(json.loads, (tmp_path / "arm" / "log.jsonl").read_text().splitlines()):
+    lines, _ = trained(tiny, tmp_path / "alone", twins=False, general_share=0.0, source_losses=True)
+    for line in lines:
         assert line["loss_dangerous"] == pytest.approx(line["loss"], rel=1e-5)
         assert {name for name in line if name.startswith("loss_")} == {"loss_dangerous"}
 

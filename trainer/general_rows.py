@@ -22,7 +22,6 @@ from typing import Any
 
 from mis_dataset.chat import Message, completion, prompt
 from mis_dataset.errors import MISError
-from mis_dataset.other import LOAD_ERRORS, bytes_of, place_of, reason_of
 from mis_dataset.record import shown
 from trainer.files import parse_json, parse_line, read_text
 
@@ -53,6 +52,8 @@ def general_rows(source: str, count: int, seed: int) -> list[Row]:
         MISError: No such dataset, it cannot be read, has too few rows, or rows that were drawn are no conversations,
             have pictures that cannot be read, or more or fewer pictures than places for them: all of these are listed.
     """
+    from mis_dataset.other import LOAD_ERRORS, place_of, reason_of
+
     if not count:
         return []
     place = place_of(source)
@@ -115,9 +116,11 @@ def _read_json(path: Path) -> Iterator[Row]:
 
 
 def _as_row(id_: str, row: Row, folder: Path) -> Row:
+    from mis_dataset.other import bytes_of
+
     if not isinstance(row, dict):
         raise MISError(f"{id_}: is no object")
-    held = next((row[name] for name in ("images", "image") if row.get(name) is not None), [])
+    held: Any = next((row[name] for name in ("images", "image") if row.get(name) is not None), [])
     files = [{"bytes": None, "path": one} if isinstance(one, str) else one for one in _as_list(held)]
     if not all(isinstance(one, dict) and {"bytes", "path"} <= one.keys() for one in files):
         raise MISError(f"{id_}: its pictures are neither paths nor pictures of `datasets`")
@@ -164,7 +167,7 @@ def _turn(id_: str, turn: Any) -> Message:
         raise MISError(f"{id_}: a turn is no object")
     speaker = turn.get("role", turn.get("from"))
     content = turn.get("content", turn.get("value"))
-    if speaker not in _ROLES:
+    if not isinstance(speaker, str) or speaker not in _ROLES:
         raise MISError(f"{id_}: {shown(speaker)} speaks, known are {', '.join(_ROLES)}")
     if isinstance(content, str):
         return {"role": _ROLES[speaker], "content": _parts(content)}

@@ -20,6 +20,7 @@ from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
 from trainer.lengths import GROUPED, row_lengths
 from trainer.pixel_cache import PixelCache
+from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
     from trl import SFTConfig
 
-    from trainer.recipe import RecipeArguments
-
-LORA_LAYERS: dict[str, str] = {
-    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
-    "attention": "(q_proj|k_proj|v_proj|o_proj)",
-}
-"""Which linear layers of the language model learn."""
+_FORMATS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments) -> SourceLossTrainer:
@@ -71,8 +66,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     grouped = config.train_sampling_strategy in GROUPED
     cache = PixelCache(Path(recipe.pixel_cache), round(recipe.pixel_cache_gb * 1e9)) if recipe.pixel_cache else None
     trainer.read_rows(cache, row_lengths(rows, processor) if grouped else None)
-    if recipe.trained_in == "float32":
-        train_in_float32(trainer.model)
+    train_in(trainer.model, _FORMATS[recipe.trained_in])
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
@@ -82,7 +76,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
 def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTrainedModel, Any]:
     if recipe.method != "qlora":
-        return models.load(base, cpu=config.use_cpu, float32=not config.bf16)
+        # All of a model that learns whole has one number format: SmolVLM looks at its first weight, FSDP at a layer's.
+        whole = recipe.method == "full" and recipe.trained_in == "float32"
+        return models.load(base, cpu=config.use_cpu, float32=whole or not config.bf16)
     if find_spec("bitsandbytes") is None:
         raise ModelError("method qlora needs the package bitsandbytes: pip install bitsandbytes, or take method lora")
     if config.use_cpu or not torch.cuda.is_available():
@@ -90,11 +86,11 @@ def _load(base: Path, config: SFTConfig, recipe: RecipeArguments) -> tuple[PreTr
     return models.load_in_4_bits(base)
 
 
-def train_in_float32(model: Any) -> None:
-    """Keeps what is trained in float32 where the checkpoint is bfloat16, which steps of 5e-5 would not move."""
+def train_in(model: Any, dtype: torch.dtype) -> None:
+    """Keeps what is trained in one number format, whatever that of the checkpoint is; steps of 5e-5 want float32."""
     for weight in model.parameters():
         if weight.requires_grad:
-            weight.data = weight.data.float()
+            weight.data = weight.data.to(dtype)
 
 
 def _set_projector_rate(trainer: SourceLossTrainer, family: str, rate: float) -> None:

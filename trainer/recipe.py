@@ -28,6 +28,11 @@ Labels = Literal["safety_cot", "refusal", "shuffled"]
 Shown = Literal["own", "none", "black"]
 TrainedIn = Literal["float32", "bfloat16"]
 LoraLayers = Literal["all", "attention"]
+LORA_LAYERS: dict[LoraLayers, str] = {
+    "all": "(q_proj|k_proj|v_proj|o_proj|gate_proj|up_proj|down_proj)",
+    "attention": "(q_proj|k_proj|v_proj|o_proj)",
+}
+"""Which linear layers of the language model learn."""
 _CHOICES: dict[str, tuple[str, ...]] = {
     "method": get_args(Method),
     "labels": get_args(Labels),
@@ -123,9 +128,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def read_recipe(
-    path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
-) -> tuple[RecipeArguments, SFTConfig]:
+def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()) -> tuple[RecipeArguments, SFTConfig]:
     """Flat YAML files read by TRL's own parser; ``bf16: true`` holds on the CPU only where that is faster.
 
     Args:

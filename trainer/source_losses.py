@@ -25,8 +25,10 @@ from trainer.pixel_cache import PixelCache
 class SourceLossTrainer(SFTTrainer):
     """`SFTTrainer` for the rows of `trainer.rows` once `read_rows` was called, by kind once `tell_sources` was too."""
 
+    data_collator: Any
     _told: torch.Tensor | None = None
     _lengths: Dataset | None = None
+    _operations: int | None = None
 
     def read_rows(self, cache: PixelCache | None = None, lengths: Sequence[int] | None = None) -> None:
         """From now on a batch says whose it is, see `trainer.collating`.
@@ -39,6 +41,13 @@ class SourceLossTrainer(SFTTrainer):
         self.data_collator = RowCollator(self.data_collator, cache)
         if lengths is not None:
             self._lengths = Dataset.from_dict({self.args.length_column_name: lengths})
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """As `transformers.Trainer.floating_point_ops`, which counts all weights anew in every step."""
+        if self._operations is None:
+            self._operations = 6 * self.model.num_parameters(exclude_embeddings=True)
+        shown = inputs.get(getattr(self.model, "main_input_name", "input_ids"))
+        return 0 if shown is None else self._operations * shown.numel()
 
     def tell_sources(self) -> None:
         """From now on the log holds a loss for each of `SOURCES`."""
