@@ -1,4 +1,4 @@
-"""Batches are TRL's own to the bit, with the cache and without; a row that cannot be shown is named; workers change nothing."""
+"""Batches are TRL's own to the bit, with the cache and without; workers change nothing; a broken row is named."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from trainer.recipe import read_recipe
 from trainer.rows import make_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
+
+
 def collator(base: Path, completion_only_loss: bool = True) -> DataCollatorForVisionLanguageModeling:
-    return DataCollatorForVisionLanguageModeling(
-        models.load_processor(base), completion_only_loss=completion_only_loss
-    )
+    return DataCollatorForVisionLanguageModeling(models.load_processor(base), completion_only_loss=completion_only_loss)
 
 
 def assert_same(found: dict[str, Any], wanted: Any) -> None:
@@ -104,7 +104,7 @@ def test_a_broken_picture_is_named_by_its_row_and_place(
     rows = made_rows().to_list()
     rows[3]["images"][1]["bytes"] = rows[3]["images"][1]["bytes"][:cut]
     ours = RowCollator(collator(vlm("internvl")), PixelCache(tmp_path, 10**9) if cached else None)
-    with pytest.raises(ModelError, match="^made/3: picture 2 is not an intact picture"):
+    with pytest.raises(ModelError, match=r"^made/3: picture 2 is not an intact picture"):
         list(whole_ones(iter([ours(rows)])))
     assert [batch["ids"] for batch in whole_ones(iter([ours(rows[:3])]))] == [["made/0", "made/1", "made/2"]]
 
@@ -121,7 +121,9 @@ def test_a_row_with_more_places_than_pictures_is_named_and_none_of_its_words_tol
 
 def trained(base: Path, folder: Path, rows: Dataset, **changes: Any) -> tuple[dict[str, torch.Tensor], list[float]]:
     """Weights and losses of two epochs."""
-    config = write_recipe(folder / "recipe.yaml", doses=[], per_device_train_batch_size=2, save_strategy="no", **changes)
+    config = write_recipe(
+        folder / "recipe.yaml", doses=[], per_device_train_batch_size=2, save_strategy="no", **changes
+    )
     recipe, settings = read_recipe(config, folder, 0)
     made = make_trainer(base, rows, settings, recipe)
     made.train()
@@ -157,7 +159,9 @@ def test_a_broken_picture_ends_a_training_by_one_line(vlm: Callable[[str], Path]
     assert "\n" not in str(found.value)
 
 
-def test_a_loss_that_is_no_number_ends_a_training_and_names_the_rows(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+def test_a_loss_that_is_no_number_ends_a_training_and_names_the_rows(
+    vlm: Callable[[str], Path], tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match=r"^the loss of made/\d, made/\d is nan in step \d"):
         trained(vlm("internvl"), tmp_path, made_rows(), learning_rate=1e30)
 

@@ -11,8 +11,8 @@ from peft import LoraConfig
 from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
-from tests.made_runs import write_said
 from tests.made_rows import decoded
+from tests.made_runs import write_said
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, write_recipe
 from trainer import models

@@ -58,5 +58,5 @@ def test_a_full_folder_takes_no_more_and_keeps_what_it_has(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(ModelError, match="pixels: cannot be written .*; name another folder in pixel_cache"):
+    with pytest.raises(ModelError, match=r"pixels: cannot be written .*; name another folder in pixel_cache"):
         PixelCache(tmp_path / "file" / "pixels", 10**6).put(KEY, MADE)

@@ -1,4 +1,4 @@
-"""How many tokens each row of a training has, for transformers' own samplers that put rows of similar length together."""
+"""How many tokens each row of a training has: transformers' own samplers put rows of similar length together."""
 
 from __future__ import annotations
 
