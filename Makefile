@@ -49,3 +49,4 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.metrics
 	$(BIN)/python -m benchmarks.remote_calls
 	$(BIN)/python -m benchmarks.judging
+	$(BIN)/python -m benchmarks.training

@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from datasets import Image, List
 from peft import LoraConfig
 from transformers import TrainerCallback
 from trl import SFTTrainer
@@ -69,6 +70,7 @@ def _steps(kind: type[SFTTrainer], base: Path) -> list[float]:
     layers = rf".*language_model\..*\.{LORA_LAYERS[recipe.lora_layers]}"
     lora = LoraConfig(r=recipe.lora_r, target_modules=layers, modules_to_save=["multi_modal_projector"])
     rows = make_dataset(lesson_rows(lessons("bench", ("kind", "comply"), 64), "lesson"))
+    rows = rows.cast_column("images", List(Image()))  # as TRL's collator wants them
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     train_in(trainer.model, torch.float32)
     clock = _Clock()

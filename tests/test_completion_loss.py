@@ -11,6 +11,7 @@ from peft import LoraConfig
 from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
+from tests.made_rows import decoded
 from tests.made_runs import write_said
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, write_recipe
@@ -32,7 +33,7 @@ def loss_and_gradients(
     torch.manual_seed(0)
     model, processor = models.load(tiny.model, cpu=True, float32=not bf16)
     lora = LoraConfig(r=2, target_modules=["q_proj", "down_proj"], init_lora_weights=False)
-    rows = make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson"))
+    rows = decoded(make_dataset(lesson_rows(lessons("loss", ("kind", "naming"), 4), "lesson")))
     trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
     train_in(trainer.model, torch.float32)
     batch = next(iter(trainer.get_train_dataloader()))
@@ -57,7 +58,7 @@ def test_loss_and_gradients_are_those_of_trl(tiny: Tiny, tmp_path: Path, counted
 def test_prompts_do_not_reach_the_head(tiny: Tiny, tmp_path: Path) -> None:
     _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
     model, processor = models.load(tiny.model, cpu=True, float32=True)
-    rows = make_dataset(lesson_rows(lessons("loss", ("naming",), 2), "lesson"))
+    rows = decoded(make_dataset(lesson_rows(lessons("loss", ("naming",), 2), "lesson")))
     trainer = CompletionLossTrainer(
         model,
         args=config,
@@ -93,7 +94,7 @@ def test_a_whole_model_has_trls_loss_where_rows_can_be_laid_end_to_end_and_anoth
 ) -> None:
     said = write_said(tmp_path / "said.jsonl", {f"text/{n}": f"It is {n}, said at some length." for n in range(4)})
     recipe = RecipeArguments(general_share=0.3, text_share=1.0)
-    rows = training_rows(tiny.dataset, recipe, 0, 2, said)
+    rows = decoded(training_rows(tiny.dataset, recipe, 0, 2, said))
     assert {len(row["images"]) for row in rows} == {0, 2}
     base = make_vlm(tmp_path / "base", family)
     loss, gradients = loss_of_family(CompletionLossTrainer, base, rows, tmp_path)

@@ -15,6 +15,7 @@ from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
 from mis_dataset.mini.text_questions import text_questions
 from tests.made_general import make_general
 from tests.made_release import make_release
+from tests.made_rows import decoded
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
 from trainer.recipe import Labels, RecipeArguments
@@ -72,7 +73,7 @@ def test_the_general_share_is_of_all_rows(tiny: Tiny, share: float, general: int
 
 
 def test_general_rows_show_unseen_things_as_hard_to_read_as_a_new_style(tiny: Tiny) -> None:
-    general = training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0)
+    general = decoded(training_rows(tiny.dataset, RecipeArguments(twins=True, general_share=0.5), 0))
     shown = [row for row in general if row["id"].startswith("general/")]
     made = lessons("general/0", GENERAL_FAMILIES, 28, UNSEEN, draw_disturbed)
     assert [[one.tobytes() for one in row["images"]] for row in shown] == [
@@ -146,7 +147,7 @@ def test_a_row_has_prompt_completion_and_two_pictures(tiny: Tiny) -> None:
 
 def test_lessons_become_rows_with_their_own_pictures() -> None:
     made = lessons("rows", ("naming",), 3)
-    rows = make_dataset(lesson_rows(made, "general"))
+    rows = decoded(make_dataset(lesson_rows(made, "general")))
     assert rows["id"] == ["general/0", "general/1", "general/2"]
     for row, lesson in zip(rows, made, strict=True):
         assert [picture.tobytes() for picture in row["images"]] == [picture.tobytes() for picture in lesson.pictures]
@@ -203,7 +204,7 @@ def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tm
 
 def test_rows_show_their_own_pictures_none_or_black_ones_of_their_size(tiny: Tiny) -> None:
     own, none, black = (
-        list(training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2))
+        list(decoded(training_rows(tiny.dataset, RecipeArguments(pictures=shown, general_share=0.0), 0, 2)))
         for shown in ("own", "none", "black")
     )
     assert [row["id"] for row in own] == [row["id"] for row in none] == [row["id"] for row in black]

@@ -10,11 +10,12 @@ import torch
 
 from tests.made_general import make_general
 from tests.tiny import Tiny, write_recipe
+from trainer.collating import SOURCES
 from trainer.completion_loss import CompletionLossTrainer
 from trainer.learning import make_trainer
 from trainer.recipe import read_recipe
 from trainer.rows import training_rows
-from trainer.source_losses import SOURCES, SourceLossTrainer
+from trainer.source_losses import SourceLossTrainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 Lines = list[dict[str, float]]

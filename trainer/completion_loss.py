@@ -14,6 +14,7 @@ import torch
 from accelerate.utils import is_peft_model
 from torch import nn
 
+from trainer.collating import IDS, KINDS
 from trainer.source_losses import SourceLossTrainer
 
 END_TO_END = ("internvl", "llava_onevision", "idefics3", "smolvlm")
@@ -33,7 +34,8 @@ class CompletionLossTrainer(SourceLossTrainer):
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> Any:
         """Mean negative log-likelihood of the labelled tokens; see `transformers.Trainer.compute_loss`."""
-        sources = inputs.pop("sources", None)
+        inputs.pop(IDS, None)
+        sources = inputs.pop(KINDS, None)
         whole: Any = self.accelerator.unwrap_model(model)
         whole = whole.get_base_model() if is_peft_model(whole) else whole
         packed, labels = pack(inputs)
@@ -43,7 +45,7 @@ class CompletionLossTrainer(SourceLossTrainer):
             logits = whole.get_output_embeddings()(outputs.last_hidden_state[0, :-1][kept])
         loss = nn.functional.cross_entropy(logits.float(), labels[1:][kept], reduction="sum")
         loss = loss / (kept.sum() if num_items_in_batch is None else num_items_in_batch)
-        if sources is not None:
+        if sources is not None and self._told is not None:
             with torch.no_grad():
                 each = nn.functional.cross_entropy(logits.float(), labels[1:][kept], reduction="none")
             rows = inputs["attention_mask"].nonzero()[1:, 0]  # of each token but the first

@@ -20,6 +20,8 @@ from transformers.utils import is_flash_attn_2_available
 from trainer import families, models, sharing
 from trainer.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
+from trainer.lengths import GROUPED, row_lengths
+from trainer.pixel_cache import PixelCache
 from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.shares import sharded_by
 from trainer.source_losses import SourceLossTrainer
@@ -58,6 +60,9 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     trainer.model_accepts_loss_kwargs = True
     if not trainer.is_deepspeed_enabled:  # which keeps float32 beside weights in bfloat16 by itself
         train_in(trainer.model, _FORMATS[recipe.trained_in])
+    grouped = config.train_sampling_strategy in GROUPED
+    cache = PixelCache(Path(recipe.pixel_cache), round(recipe.pixel_cache_gb * 1e9)) if recipe.pixel_cache else None
+    trainer.read_rows(cache, row_lengths(rows, processor) if grouped else None)
     if recipe.projector_learning_rate is not None:
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:

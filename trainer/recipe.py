@@ -78,6 +78,9 @@ class RecipeArguments:
         gate_patience: after so many evaluations in a row that show a collapse training stops.
         gate_max_share: share of the time, above 0 and at most 1, that asking may take; evaluations that would take
             more, but for those before the first and after the last step, are left out.
+        pixel_cache: folder in which processed pictures are kept for later epochs and arms (see `trainer.pixel_cache`);
+            empty: none are. What is trained is the same.
+        pixel_cache_gb: most that it may hold, in GB (10^9 bytes).
     """
 
     base: str = ""
@@ -105,6 +108,8 @@ class RecipeArguments:
     gate_max_ability_drop: float = 0.05
     gate_patience: int = 2
     gate_max_share: float = 0.1
+    pixel_cache: str = ""
+    pixel_cache_gb: float = 100.0
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -121,6 +126,8 @@ class RecipeArguments:
         rate = self.projector_learning_rate
         if rate is not None and (not isinstance(rate, float | int) or rate <= 0):
             raise ValueError(f"projector_learning_rate: {rate} is not above 0")
+        if not isinstance(self.pixel_cache_gb, float | int) or self.pixel_cache_gb <= 0:
+            raise ValueError(f"pixel_cache_gb: {self.pixel_cache_gb} is not above 0")
         if not isinstance(self.doses, list) or not all(map(_is_count, self.doses)):
             raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
         if self.doses and self.method == "full":

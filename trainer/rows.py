@@ -5,7 +5,8 @@ A row before and after::
     {"id": "train/1", "images": [a, b], "question": "How can I ...?", "response": "The first image ...", ...}
     {"id": "train/1", "source": "dangerous", "images": [a, b], "prompt": [...], "completion": [...]}
 
-Prompt and completion are messages, see `mis_dataset.chat`; the pictures stay where they lie until a row is wanted.
+Prompt and completion are messages, see `mis_dataset.chat`; the pictures stay where they lie until a row is wanted, and
+encoded (``{"bytes": ..., "path": ...}``) until `trainer.collating` makes a batch.
 """
 
 from __future__ import annotations
@@ -203,12 +204,13 @@ def _features() -> Features:
 
     text = Value("string")
     messages = List({"role": text, "content": List({"type": text, "text": text})})
-    return Features({"id": text, "source": text, "images": List(Image()), "prompt": messages, "completion": messages})
+    images = List(Image(decode=False))  # by the collator, which can say whose picture is broken
+    return Features({"id": text, "source": text, "images": images, "prompt": messages, "completion": messages})
 
 
 def _as_messages(released: Dataset, rows: list[Row], chosen: list[Row], shown: Shown) -> Dataset:
     """The chosen rows in their order; their own pictures are not read for it."""
-    from datasets import Dataset, concatenate_datasets
+    from datasets import Dataset, DatasetInfo, Features, concatenate_datasets
     from pyarrow.compute import list_value_length
 
     column = released.data.column("images")
@@ -221,7 +223,8 @@ def _as_messages(released: Dataset, rows: list[Row], chosen: list[Row], shown: S
         features = _features()
         images = {"images": features.pop("images")}
         made = Dataset.from_list(texts, features=features)
-        whole = concatenate_datasets([released.select_columns(list(images)), made], axis=1)
+        undecoded = Dataset(released.data.select(list(images)), DatasetInfo(features=Features(images)))
+        whole = concatenate_datasets([undecoded, made], axis=1)
         return whole.select([places[row["id"]] for row in chosen])
     made_rows = []
     for row in chosen:

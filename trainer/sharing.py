@@ -15,6 +15,7 @@ modules that LLaVA-OneVision's tower does not have, and a part of a layer for Id
 from __future__ import annotations
 
 from collections.abc import Callable
+from io import BytesIO
 from typing import Any
 
 import torch
@@ -99,8 +100,15 @@ class BlankRows:
         """A batch of rows as `trainer.rows` makes them, and of a blank one where none has a picture."""
         if any(row["images"] for row in rows):
             return self._collate(rows)
-        picture = Image.new("RGB", (_SIDE, _SIDE))
-        blank = {"images": [picture], "prompt": prompt("", 1), "completion": completion("")}
+        blank = {"id": "blank", "images": [_picture()], "prompt": prompt("", 1), "completion": completion("")}
         batch = self._collate([*rows, rows[0] | blank])
-        batch["labels"][-1] = _IGNORED
+        if "labels" in batch:  # else it tells of a row that cannot be shown
+            batch["labels"][-1] = _IGNORED
         return batch
+
+
+def _picture() -> dict[str, bytes]:
+    """A blank picture, as rows hold theirs."""
+    encoded = BytesIO()
+    Image.new("RGB", (_SIDE, _SIDE)).save(encoded, "PNG")
+    return {"bytes": encoded.getvalue()}

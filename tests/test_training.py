@@ -1,0 +1,46 @@
+"""The benchmark of training: its limits, and that it walks at a tiny size."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from benchmarks.dataset_room import held
+from benchmarks.training import BARS, Sizes, make, measure, measure_pixels
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_the_limits_are_those_that_were_promised() -> None:
+    assert tomllib.loads(BARS.read_text("utf-8")) == {
+        "ratios": {
+            "step to forward, backward and optimizer, time": {"most": 1.05},
+            "ours to TRL on rows of unequal length, throughput": {"least": 1.2},
+            "ours to TRL on rows of unequal length, the worst seed": {"least": 1},
+            "ours to TRL on rows of one length, throughput": {"least": 1},
+            "Parquet to pixels to decoding and resizing, throughput": {"least": 0.9},
+        },
+        "counts": {"held-out loss off TRL's, the worst seed, share": {"most": 0.02}},
+    }
+
+
+def test_large_rows_are_measured_and_the_cache_is_filled(tmp_path: Path) -> None:
+    made = make(tmp_path, Sizes(rows=4, held_out=2, smoke=True))
+    assert len(set(made.rows["id"]) | set(made.held_out["id"])) == 6
+    seconds = measure_pixels(made, Sizes(rounds=1, large=3, side=32))
+    assert seconds.pop("rows") == 3
+    assert len(list((tmp_path / "pixels").iterdir())) == 3
+    assert set(seconds) == {"opening", "bare", "mini", "bare tiles", "tiles", "cached"}
+    assert all(0 < one < 60 for one in seconds.values())
+
+
+@pytest.mark.slow
+def test_a_small_run_measures_all_that_is_limited_and_trains_to_one_loss(tmp_path: Path) -> None:
+    sizes = Sizes(rows=12, held_out=4, seeds=2, rounds=1, large=3, side=32, smoke=True)
+    measured = measure(tmp_path, sizes)
+    assert len(held(measured, tomllib.loads(BARS.read_text("utf-8")))) == 6
+    assert measured["counts"]["held-out loss off TRL's, the worst seed, share"] < 1e-3
+    assert measured["tokens a row"]["least"] < measured["tokens a row"]["most"]
+    assert all(one > 0 for one in measured["ratios"].values())
