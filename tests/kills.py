@@ -25,8 +25,8 @@ class Run:
 
     def __init__(self, words: Sequence[object], before: Sequence[str] = ("-m", "trainer")) -> None:
         command = [sys.executable, *before, *map(str, words)]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(command, cwd=ROOT, text=True, env={**os.environ, "PYTHONPATH": "."}, **streams)
+        env, pipe = {**os.environ, "PYTHONPATH": "."}, subprocess.PIPE
+        self.process = subprocess.Popen(command, cwd=ROOT, text=True, env=env, stdout=pipe, stderr=pipe)
         self.stdout = self.stderr = ""
 
     def end(self) -> int:
