@@ -25,8 +25,14 @@ class Run:
 
     def __init__(self, words: Sequence[object], before: Sequence[str] = ("-m", "trainer")) -> None:
         command = [sys.executable, *before, *map(str, words)]
-        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self.process = subprocess.Popen(command, cwd=ROOT, text=True, env={**os.environ, "PYTHONPATH": "."}, **streams)
+        self.process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": "."},
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         self.stdout = self.stderr = ""
 
     def end(self) -> int:

@@ -96,7 +96,5 @@ def test_a_batch_without_pictures_gets_a_blank_row_that_changes_no_loss_and_runs
 
 
 def test_a_batch_with_a_picture_stays_as_it_is() -> None:
-    seen: list[Any] = []
-    rows = [{"images": []}, {"images": ["a picture"]}]
-    assert sharing.BlankRows(lambda batch: seen.append(batch) or {"made": 1})(rows) == {"made": 1}
-    assert seen == [rows]
+    rows: list[dict[str, Any]] = [{"images": []}, {"images": ["a picture"]}]
+    assert sharing.BlankRows(list)(rows) == rows
