@@ -1,4 +1,4 @@
-"""TRL's `SFTTrainer`, which also says how the loss of each kind of row goes.
+"""TRL's `SFTTrainer`, which also says how the loss of each kind of row goes, and goes on from whole models.
 
 A mean over all rows hides that a model forgets: the dangerous rows are learnt while the general ones get worse. The
 loss that is trained on stays TRL's own, to the bit, and no forward pass is added. Lines of the log gain
