@@ -100,7 +100,7 @@ class BlankRows:
         if any(row["images"] for row in rows):
             return self._collate(rows)
         picture = Image.new("RGB", (_SIDE, _SIDE))
-        blank = {"images": [picture], "prompt": prompt("", 1), "completion": completion("")}
+        blank = {"id": "blank", "images": [picture], "prompt": prompt("", 1), "completion": completion("")}
         batch = self._collate([*rows, rows[0] | blank])
         batch["labels"][-1] = _IGNORED
         return batch
