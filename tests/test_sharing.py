@@ -96,12 +96,5 @@ def test_a_batch_without_pictures_gets_a_blank_row_that_changes_no_loss_and_runs
 
 
 def test_a_batch_with_a_picture_stays_as_it_is() -> None:
-    seen: list[Any] = []
-
-    def collate(batch: list[dict[str, Any]]) -> dict[str, int]:
-        seen.append(batch)
-        return {"made": 1}
-
     rows: list[dict[str, Any]] = [{"images": []}, {"images": ["a picture"]}]
-    assert sharing.BlankRows(collate)(rows) == {"made": 1}
-    assert seen == [rows]
+    assert sharing.BlankRows(list)(rows) == rows
