@@ -138,7 +138,6 @@ def test_workers_and_the_cache_change_no_bit_of_what_is_trained(vlm: Callable[[s
     for changes in (
         {"dataloader_num_workers": 1},
         {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "pixel_cache": pixels},
-        {"dataloader_num_workers": 2, "pixel_cache": pixels},
         {"pixel_cache": pixels},
     ):
         weights, found = trained(base, tmp_path, rows, **changes)
