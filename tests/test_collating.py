@@ -93,6 +93,16 @@ def test_bounds_of_pictures_hold_in_a_batch_and_another_bound_is_another_file(
     assert tiles == [(4, 1), (3, 2), (4, 2)]
 
 
+def test_bounds_of_pictures_hold_in_worker_processes(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    shown = []
+    for changes in ({}, {"max_tiles": 1}, {"max_tiles": 1, "dataloader_num_workers": 2}):
+        recipe, config = read_recipe(write_recipe(tmp_path / "recipe.yaml", **changes), tmp_path, 0)
+        made = make_trainer(vlm("internvl"), made_rows(), config, recipe)
+        shown.append(sum(len(batch["pixel_values"]) for batch in made.get_train_dataloader()))
+    assert shown[0] > 2 * shown[1]
+    assert shown[1:] == [7, 7]
+
+
 # What is wrong with a row
 
 
@@ -138,7 +148,6 @@ def test_workers_and_the_cache_change_no_bit_of_what_is_trained(vlm: Callable[[s
     for changes in (
         {"dataloader_num_workers": 1},
         {"dataloader_num_workers": 2, "dataloader_persistent_workers": True, "pixel_cache": pixels},
-        {"dataloader_num_workers": 2, "pixel_cache": pixels},
         {"pixel_cache": pixels},
     ):
         weights, found = trained(base, tmp_path, rows, **changes)

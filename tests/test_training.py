@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shutil
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from benchmarks.dataset_room import held
-from benchmarks.training import BARS, Sizes, make, measure, measure_pixels
+from benchmarks.training import BARS, Made, Sizes, measure, measure_pixels
+from tests.made_rows import made_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,10 +29,10 @@ def test_the_limits_are_those_that_were_promised() -> None:
     }
 
 
-def test_large_rows_are_measured_and_the_cache_is_filled(tmp_path: Path) -> None:
-    made = make(tmp_path, Sizes(rows=4, held_out=2, smoke=True))
-    assert len(set(made.rows["id"]) | set(made.held_out["id"])) == 6
-    seconds = measure_pixels(made, Sizes(rounds=1, large=3, side=32))
+def test_large_rows_are_measured_and_the_cache_is_filled(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    shutil.copytree(vlm("internvl"), tmp_path / "tiled")
+    made = Made(tmp_path, vlm("internvl"), made_rows(), made_rows())
+    seconds = measure_pixels(made, Sizes(large=3, side=32))
     assert seconds.pop("rows") == 3
     assert len(list((tmp_path / "pixels").iterdir())) == 3
     assert set(seconds) == {"opening", "bare", "mini", "bare tiles", "tiles", "cached"}

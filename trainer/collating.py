@@ -56,7 +56,6 @@ class RowCollator:
             made = self._make(rows)
         except MISError as error:
             return {_FAULT: str(error)}
-        # In its place torch would make a tensor of what is none.
         return made | {IDS: [row["id"] for row in rows], KINDS: torch.tensor([_kind(row) for row in rows])}
 
     def _make(self, rows: list[Row]) -> Batch:

@@ -61,7 +61,7 @@ class Pictures:
             return self._process(images, settings)
         made = [self._row(row, settings) if row else None for row in images]
         joined = _joined([row for row in made if row is not None])
-        if None in made:
+        if not all(images):
             joined = _joined([self._none(joined, settings) if row is None else row for row in made])
         return BatchFeature(joined)
 
