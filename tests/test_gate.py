@@ -185,6 +185,7 @@ def test_wrong_use_is_told_apart_from_a_missed_limit(tmp_path: Path) -> None:
         (arm, (), "give a limit"),
         (arm, ("--max-asr", 0.1, "--base", tuned), "leave it out"),
         (tuned, ("--max-ability-drop", 0.1), "wants --base"),
+        (tuned, ("--max-asr", 0.1, "--base", tuned), "--base is for --max-ability-drop"),
     ):
         code, said, error = attempt("gate", run, *words)
         assert (code, said) == (2, "")

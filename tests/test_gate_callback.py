@@ -253,6 +253,7 @@ def test_the_best_checkpoint_of_a_whole_model_loads_by_itself(tiny: Tiny, tmp_pa
     folders = (tiny.model, tmp_path / "arm" / "best", tmp_path / "arm" / "model")
     heads = [models.load(one, cpu=True, float32=True)[0].lm_head.weight for one in folders]
     assert found["gate"]["best"] in (3, 6, 8)
+    assert json.loads((folders[1] / "config.json").read_text())["use_cache"] is True
     assert not torch.equal(heads[0], heads[1])
     assert torch.equal(heads[1], heads[2]) is (found["gate"]["best"] == 8)
 

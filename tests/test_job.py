@@ -103,7 +103,7 @@ def test_without_yes_everything_is_shown_and_nobody_asked(
         "cd mis",
         f"git checkout --quiet --detach {head}",
         "make setup",
-        "exec .venv/bin/accelerate launch --config_file trainer/configs/accelerate/fsdp2.yaml --num_processes 8 "
+        "exec .venv/bin/accelerate launch --config_file trainer/configs/accelerate/ddp.yaml --num_processes 8 "
         "-m trainer sft /mnt/base /mnt/mis /mnt/out/arms/mirage --config trainer/configs/mirage.yaml "
         "--override trainer/configs/overrides/dose.yaml --seed 0 --limit 64",
     ]
@@ -125,10 +125,10 @@ def test_one_gpu_needs_no_launcher_and_several_share_as_they_are_told(made: Chec
 
 
 def test_every_machine_of_the_client_is_known() -> None:
-    assert set(job.GPUS) == {flavor.value for flavor in JobHardware}
-    counted = {name: count for name, count in job.GPUS.items() if re.search(r"x\d$", name)}
+    assert set(job.FLAVORS) == {flavor.value for flavor in JobHardware}
+    counted = {name: count for name, count in job.FLAVORS.items() if re.search(r"x\d$", name)}
     assert counted == {name: int(name[-1]) for name in counted}
-    assert {name for name, count in job.GPUS.items() if not count} == {n for n in job.GPUS if n.startswith("cpu-")}
+    assert all(name.startswith("cpu-") == (count == 0) for name, count in job.FLAVORS.items())
 
 
 def test_base_and_rows_may_lie_in_buckets_and_at_revisions(made: Checkout) -> None:
@@ -351,7 +351,7 @@ def test_the_script_clones_the_commit_and_trains_in_it(made: Checkout, tmp_path:
     head = made.git("rev-parse", "HEAD")
     found = call(made, "--general", "org/M4", config="general")
     words, commit = run_script(found["command"][2], made, tmp_path)
-    assert words[:4] == [".venv/bin/accelerate", "launch", "--config_file", "trainer/configs/accelerate/fsdp2.yaml"]
+    assert words[:4] == [".venv/bin/accelerate", "launch", "--config_file", "trainer/configs/accelerate/ddp.yaml"]
     assert words[4:10] == ["--num_processes", "8", "-m", "trainer", "sft", "/mnt/base"]
     assert commit == head
     there = tmp_path / "there/mis"

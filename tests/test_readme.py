@@ -201,6 +201,16 @@ def test_the_readme_shows_what_evaluate_printed() -> None:
     assert evaluated_table(models) not in README
 
 
+def test_the_readme_says_which_trainings_the_gate_stopped() -> None:
+    lines = BARS.with_name("gated.jsonl").read_text("utf-8").splitlines()
+    found = {Path(one["arm"]).name: one for one in map(json.loads, lines)}
+    assert {one["passed"] for one in found.values()} == {False}
+    assert all("had collapsed" in one["gate"]["stopped"] for one in found.values())
+    steps = {name: one["steps"] for name, one in found.items()}
+    said = f"after {steps['g_refusal']} of 118 steps on bare refusals and after {steps['g_lr100']} of 412"
+    assert said in " ".join(README.split())
+
+
 def test_the_readme_says_how_far_the_judges_agree() -> None:
     found = json.loads(BARS.with_name("agree.json").read_text("utf-8"))["all"]
     same, kappa = found["agreement"], found["kappa"]["kappa"]

@@ -18,7 +18,7 @@ from tests.made_release import png
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny
 from trainer.families import FAMILIES
-from trainer.rendered import Rendered, Renderer, Settings, decode, parts_of, text_of
+from trainer.rendered import Rendered, Renderer, Settings, decode, pieces_of, text_of
 
 PICTURE = {"bytes": png(1), "path": None}
 HELD = "has the control token"
@@ -183,7 +183,7 @@ def test_contents_may_be_plain_text() -> None:
         {"role": "user", "content": "Hello"},
         {"role": "user", "content": [{"type": "text", "text": " you"}]},
     ]
-    assert [part["text"] for part in parts_of(messages)] == ["Hello", " you"]
+    assert [part["text"] for part in pieces_of(messages)] == ["Hello", " you"]
     assert text_of(messages) == "Hello you"
 
 

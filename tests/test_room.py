@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,6 +57,18 @@ def test_a_disk_without_room_is_told(tiny: Tiny, tmp_path: Path) -> None:
     assert (fault.kind, fault.id) == ("disk", None)
     bare = shutil.copytree(tiny.model, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
     assert [*disk_faults(Path(bare), out, RecipeArguments(lora_r=10**9), config, 31)] == []
+
+
+def test_the_best_checkpoint_of_a_gate_takes_room_too(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
+    told = []
+    for recipe in (RecipeArguments(lora_r=10**6), RecipeArguments(lora_r=10**6, gate_every=5)):
+        [fault] = disk_faults(tiny.model, tmp_path, recipe, config, 31)
+        told.append(float(fault.found.split()[0]))
+    assert told[1] - told[0] == pytest.approx(2 * learning(tiny.model, recipe).bytes / 1e9, abs=0.2)
 
 
 def test_memory_without_room_is_told(tmp_path: Path) -> None:

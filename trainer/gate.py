@@ -169,6 +169,8 @@ def _of_measured(args: argparse.Namespace) -> Subject:
     if not path.is_file():
         raise ArtefactError(f"{args.run}: neither gate.jsonl nor score.json; give what `sft` or `evaluate` wrote")
     if args.max_ability_drop is None:
+        if args.base:
+            raise UsageError("--base is for --max-ability-drop; give that too, or leave it out")
         return Subject(read_json(path), None, {}, {})
     if not args.base:
         raise UsageError("--max-ability-drop of a measured model wants --base, the folder of what it was trained from")

@@ -71,7 +71,7 @@ def make_gate(args: argparse.Namespace, recipe: RecipeArguments, seed: int, batc
     if sharded_by():
         raise UsageError(
             "a gate asks a model that one process holds whole: start the training with accelerate/ddp.yaml or without "
-            "a launcher, or leave gate_every out and ask its checkpoints by `evaluate`"
+            "a launcher, or leave gate_every out and hold the trained model by `evaluate` and `gate`"
         )
     path = args.out / _FILES[0]
     choice = choice_of(args, path)
@@ -148,6 +148,7 @@ class Gate:
 
     def begin(self) -> None:
         """Goes on with what an earlier process left, or asks before the first step."""
+        self._clock = Clock(self._recipe.gate_max_share)  # reading the base is no training
         step = self._trainer.state.global_step
         if self._speaks:
             self._open(step)

@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from mis_dataset.arguments import positive, seed
 from mis_dataset.errors import MISError, UsageError, plain
 from trainer.pushed import Commit, named_commit, path_in, pushed_commit
-from trainer.recipe import read_recipe, read_settings
+from trainer.recipe import RecipeArguments, read_recipe, read_settings
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, HfUri, Volume
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-GPUS = {
+FLAVORS = {
     **dict.fromkeys(("cpu-basic", "cpu-upgrade", "cpu-performance", "cpu-xl"), 0),
     **dict.fromkeys(("t4-small", "t4-medium", "l4x1", "l40sx1", "a10g-small", "a10g-large"), 1),
     **dict.fromkeys(("a100-large", "h200", "rtx-pro-6000"), 1),
@@ -60,7 +60,7 @@ class Job:
     Attributes:
         image: of the container.
         script: what bash runs in it.
-        flavor: the machine, a key of `GPUS`.
+        flavor: the machine, a key of `FLAVORS`.
         timeout: such as ``"12h"``; then the Hub stops it.
         volumes: what is mounted where.
         labels: what it is found by: the recipe, the commit, and ``out``, which stands for the folder that it writes.
@@ -79,7 +79,7 @@ class Job:
             "image": self.image,
             "command": ["bash", "-c", self.script],
             "flavor": self.flavor,
-            "gpus": GPUS[self.flavor],
+            "gpus": FLAVORS[self.flavor],
             "timeout": self.timeout,
             "volumes": [volume.to_uri() for volume in self.volumes],
             "secrets": [SECRET],
@@ -97,8 +97,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--override", type=Path, action="append", default=[], help="file that lies over the recipe, as of `sft`"
     )
     parser.add_argument("--general", help="where general rows of the recipe lie: OWNER/DATASET or hf://buckets/...")
-    parser.add_argument("--flavor", choices=GPUS, required=True, metavar="FLAVOR", help=f"one of {', '.join(GPUS)}")
-    parser.add_argument("--parallel", choices=PARALLEL, help="how several GPUs share the work (fsdp2)")
+    parser.add_argument(
+        "--flavor", choices=FLAVORS, required=True, metavar="FLAVOR", help=f"one of {', '.join(FLAVORS)}"
+    )
+    parser.add_argument("--parallel", choices=PARALLEL, help="how several GPUs share it (full: fsdp2, else ddp)")
     parser.add_argument("--timeout", type=timeout, default="12h", help="the Hub stops it then: 90m, 12h (default), 1d")
     parser.add_argument("--image", default=IMAGE, help=f"with Python 3.11, git and make ({IMAGE})")
     parser.add_argument("--namespace", type=namespace, help="user or organization that pays (you)")
@@ -172,7 +174,8 @@ def make_job(args: argparse.Namespace, checkout: Path) -> Job:
     """
     from huggingface_hub import Volume
 
-    general = _general_rows(args)
+    recipe = _recipe(args)
+    general = recipe.general if recipe.general_share else ""
     commit = named_commit(args.code, checkout) if args.code else pushed_commit(checkout)
     out = _place("OUT", args.out, "buckets", ("bucket",))
     # The bucket and not its folder, which may not be there yet.
@@ -182,23 +185,27 @@ def make_job(args: argparse.Namespace, checkout: Path) -> Job:
         Volume(type="bucket", source=out.id, mount_path=_OUT, read_only=False),
     ]
     volumes += [_read_only("--general", args.general, "datasets", _GENERAL)] if general else []
-    words = _sft_words(args, commit, checkout, f"{_OUT}/{out.path_in_repo}".rstrip("/"))
+    words = _sft_words(args, recipe, commit, checkout, f"{_OUT}/{out.path_in_repo}".rstrip("/"))
     labels = {
         "recipe": re.sub("[^A-Za-z0-9_-]", "-", "-".join(path.stem for path in (args.config, *args.override))),
         "commit": commit.id,
         # A label has neither slashes nor dots.
         "out": hashlib.sha256(f"{out.id}/{out.path_in_repo}".encode()).hexdigest()[:32],
     }
-    return Job(args.image, remote_script(commit, words, general), args.flavor, args.timeout, tuple(volumes), labels)
+    packages = ["bitsandbytes"] if recipe.method == "qlora" else []
+    packages += ["deepspeed"] if args.parallel == "zero3" else []
+    script = remote_script(commit, words, general, packages)
+    return Job(args.image, script, args.flavor, args.timeout, tuple(volumes), labels)
 
 
-def remote_script(commit: Commit, words: Sequence[str], general: str = "") -> str:
+def remote_script(commit: Commit, words: Sequence[str], general: str = "", packages: Sequence[str] = ()) -> str:
     """What bash runs in the container; every word from outside is quoted.
 
     Args:
         commit: what is cloned.
         words: the command that is run in the clone at the end.
         general: path by which the recipe calls its general rows, where it has any; they are mounted elsewhere.
+        packages: what `make setup` does not install and the training needs.
     """
     steps = [
         ["git", "clone", "--quiet", "--", commit.url, "mis"],
@@ -206,6 +213,8 @@ def remote_script(commit: Commit, words: Sequence[str], general: str = "") -> st
         ["git", "checkout", "--quiet", "--detach", commit.id],
         ["make", "setup"],
     ]
+    if packages:
+        steps.append([".venv/bin/python", "-m", "pip", "install", "--quiet", *packages])
     if general:
         steps += [["mkdir", "-p", "--", Path(general).parent.as_posix()], ["ln", "-sT", "--", _GENERAL, general]]
     lines = ["set -eu", 'cd -- "${TMPDIR:-/tmp}"', *map(shlex.join, steps), f"exec {shlex.join(words)}"]
@@ -274,10 +283,14 @@ def _follow(api: HfApi, job: str, url: str, payer: str, token: str) -> dict[str,
     return {"stage": stage, "passed": stage == JobStage.COMPLETED}
 
 
-def _general_rows(args: argparse.Namespace) -> str:
-    """Checks the recipe; returns by which path it calls its general rows, "" where it has none of a dataset."""
+def _recipe(args: argparse.Namespace) -> RecipeArguments:
+    """Reads the recipe, and refuses what a job cannot do."""
     recipe, _ = read_recipe(args.config, Path(_OUT), args.seed, args.override)
-    gpus = GPUS[args.flavor]
+    gpus = FLAVORS[args.flavor]
+    if recipe.gate_every:
+        raise UsageError(f"{args.config}: a job has no judge for a gate; set gate_every: 0 in a file of --override")
+    if recipe.method == "qlora" and args.parallel in ("fsdp2", "zero3"):
+        raise UsageError(f"{args.config}: weights in 4 bits cannot be sharded; leave --parallel out, or take ddp")
     if read_settings(args.config, args.override).get("use_cpu") and gpus:
         raise UsageError(f"{args.config}: trains on the CPU (use_cpu), and {args.flavor} has GPUs; take a cpu flavor")
     if args.parallel and gpus < 2:
@@ -287,20 +300,23 @@ def _general_rows(args: argparse.Namespace) -> str:
         raise UsageError(f"{args.config}: mixes in rows of {general}; name with --general where they lie on the Hub")
     if args.general and not general:
         raise UsageError("--general: the recipe mixes in no rows of a dataset; leave it out")
-    return general
+    return recipe
 
 
-def _sft_words(args: argparse.Namespace, commit: Commit, checkout: Path, out: str) -> list[str]:
+def _sft_words(
+    args: argparse.Namespace, recipe: RecipeArguments, commit: Commit, checkout: Path, out: str
+) -> list[str]:
     """The command that trains, run in the clone."""
     words = ["-m", "trainer", "sft", _BASE, _MIS, out, "--config", path_in(commit, args.config, checkout)]
     for path in args.override:
         words += ["--override", path_in(commit, path, checkout)]
     words += ["--seed", str(args.seed)]
     words += ["--limit", str(args.limit)] if args.limit else []
-    gpus = GPUS[args.flavor]
+    gpus = FLAVORS[args.flavor]
     if gpus < 2:
         return [".venv/bin/python", *words]
-    shared = checkout / "trainer" / "configs" / "accelerate" / f"{args.parallel or PARALLEL[0]}.yaml"
+    parallel = args.parallel or ("fsdp2" if recipe.method == "full" else "ddp")
+    shared = checkout / "trainer" / "configs" / "accelerate" / f"{parallel}.yaml"
     settings = ["--config_file", path_in(commit, shared, checkout), "--num_processes", str(gpus)]
     return [".venv/bin/accelerate", "launch", *settings, *words]
 

@@ -67,7 +67,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
         _set_projector_rate(trainer, family, recipe.projector_learning_rate)
     if recipe.source_losses:
         trainer.tell_sources()
-    if config.world_size > 1:
+    if config.world_size > 1 or sharing.is_sharded(trainer):
         sharing.share(trainer)
     return trainer
 

@@ -44,6 +44,17 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 """Settings that are one of a few words."""
 
 
+_KINDS: dict[type, tuple[str, ...]] = {
+    bool: ("train_projector", "twins", "source_losses"),
+    str: ("base", "general", "pixel_cache"),
+}
+_KIND_WORDS = {bool: "true or false", str: "text"}
+_PATIENCE = "86400"
+"""Seconds that processes wait for one that asks a gate's questions."""
+_REFUSED = ("save_only_model", "push_to_hub", "load_best_model_at_end")
+"""Settings of TRL's that `sft` has no use for: it goes on from whole checkpoints, and publishes nothing."""
+
+
 @dataclass
 class RecipeArguments:
     """What a recipe says beyond TRL's own `SFTConfig`.
@@ -119,6 +130,10 @@ class RecipeArguments:
             raise ValueError(f"general_share: {self.general_share} is not in 0..1, 1 excluded")
         if not isinstance(self.text_share, float | int) or not 0 <= self.text_share <= 1:
             raise ValueError(f"text_share: {self.text_share} is not in 0..1")
+        for kind, names in _KINDS.items():
+            for name in names:
+                if type(getattr(self, name)) is not kind:
+                    raise ValueError(f"{name}: {getattr(self, name)!r} is no {_KIND_WORDS[kind]}")
         for name in ("lora_r", "rows", "max_tiles", "max_pixels"):
             value = getattr(self, name)
             if not _is_count(value) and (name == "lora_r" or value is not None):
@@ -140,7 +155,7 @@ class RecipeArguments:
 
     def _check_gate(self) -> None:
         for name, least in (("gate_every", 0), ("gate_rows", 1), ("gate_max_new_tokens", 1), ("gate_patience", 1)):
-            if not isinstance(getattr(self, name), int) or getattr(self, name) < least:
+            if type(getattr(self, name)) is not int or getattr(self, name) < least:
                 raise ValueError(f"{name}: {getattr(self, name)} is no whole number from {least} on")
         if not isinstance(self.gate_max_ability_drop, float | int) or not 0 <= self.gate_max_ability_drop <= 1:
             raise ValueError(f"gate_max_ability_drop: {self.gate_max_ability_drop} is not in 0..1")
@@ -182,6 +197,8 @@ def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
             raise MISError(f"{file}: no setting of a recipe: {', '.join(name.strip('-') for name in unknown)}")
     words = ["--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
     words += [] if torch.cuda.is_available() else ["--use_cpu", "true"]  # without it, bf16 is refused
+    # The others wait while the first process asks and judges, which takes as long as the judge does.
+    words += ["--ddp_timeout", _PATIENCE] if read_settings(path, overrides).get("gate_every") else []
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):  # argparse prints what is wrong, then exits
@@ -199,6 +216,8 @@ def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
         raise MISError(f"{named}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     if config.max_length is not None:
         raise MISError(f"{named}: max_length {config.max_length} would cut pictures in two; it has to be null")
+    if unwanted := [name for name in _REFUSED if getattr(config, name)]:
+        raise MISError(f"{named}: {', '.join(unwanted)} is not for `sft`; leave it out")
     return recipe, config
 
 

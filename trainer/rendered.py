@@ -178,7 +178,7 @@ class Renderer:
         if places != pictures:
             yield Fault("template", row["id"], f"has {pictures} pictures and, as rendered, {places} places for them")
         elif lost := [
-            part for part in parts_of(row["prompt"]) if part["type"] == "text" and part["text"].strip() not in alone
+            part for part in pieces_of(row["prompt"]) if part["type"] == "text" and part["text"].strip() not in alone
         ]:
             yield Fault("template", row["id"], f"has a prompt of which {len(lost)} texts are not rendered as they are")
         elif not self._in_order(row, alone):
@@ -195,7 +195,7 @@ class Renderer:
     def _in_order(self, row: Mapping[str, Any], rendered: str) -> bool:
         """Whether the parts of a prompt stand in it one behind the other."""
         at = 0
-        for part in parts_of(row["prompt"]):
+        for part in pieces_of(row["prompt"]):
             wanted = self._processor.image_token if part["type"] == "image" else part["text"].strip()
             at = rendered.find(wanted, at)
             if at < 0:
@@ -249,7 +249,7 @@ def decode(row: Mapping[str, Any]) -> tuple[list[Picture], list[Fault]]:
     return pictures, faults
 
 
-def parts_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+def pieces_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
     """The parts of some messages, a content that is plain text as one of them."""
     for message in messages:
         content = message["content"]
@@ -258,16 +258,16 @@ def parts_of(messages: Sequence[Mapping[str, Any]]) -> Iterator[Mapping[str, Any
 
 def text_of(messages: Sequence[Mapping[str, Any]]) -> str:
     """The texts of some messages, one behind the other."""
-    return "".join(part["text"] for part in parts_of(messages) if part["type"] == "text")
+    return "".join(part["text"] for part in pieces_of(messages) if part["type"] == "text")
 
 
 def _texts(messages: Sequence[Mapping[str, Any]]) -> list[str]:
     """The texts of some messages, without the blanks around them, which templates may take away."""
-    return [part["text"].strip() for part in parts_of(messages) if part["type"] == "text"]
+    return [part["text"].strip() for part in pieces_of(messages) if part["type"] == "text"]
 
 
 def _place_faults(row: Mapping[str, Any]) -> Iterator[Fault]:
-    places = sum(part["type"] == "image" for part in parts_of(row["prompt"]))
+    places = sum(part["type"] == "image" for part in pieces_of(row["prompt"]))
     pictures = len(row["images"] or [])
     if places != pictures:
         yield Fault("places", row["id"], f"has {pictures} pictures and {places} places for them in its prompt")

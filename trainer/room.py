@@ -56,7 +56,9 @@ def disk_faults(base: Path, out: Path, recipe: RecipeArguments, config: SFTConfi
     # The Trainer keeps all of a model that learns whole, of others the adapter; the last model is as large as BASE.
     checkpoint = learns.bytes + _MOMENTS * learns.bytes + (learns.frozen_bytes if full else 0)
     kept = 0 if full else 1 + len(recipe.doses)
-    needed = learns.base_bytes + kept * learns.bytes + checkpoints(config, rows) * checkpoint
+    # The best checkpoint of a gate is written beside the one before.
+    best = 2 * (learns.bytes + (learns.frozen_bytes if full else 0)) if recipe.gate_every else 0
+    needed = learns.base_bytes + kept * learns.bytes + best + checkpoints(config, rows) * checkpoint
     free = shutil.disk_usage(_there(out)).free
     if needed > free:
         yield Fault("disk", None, f"{needed / _GB:.1f} GB are written to {out}, where {free / _GB:.1f} GB are free")

@@ -85,8 +85,13 @@ def _chosen(rows: list[Row], dataset: Path, recipe: RecipeArguments, seed: int, 
     dangerous = dangerous[:limit]
     chosen = {row["id"] for row in dangerous}
     benign = [row for row in rows if row["twin_of"] in chosen] if recipe.twins else []
-    if not dangerous or (recipe.twins and not benign):
-        raise MISError(f"{dataset}: no {'twins of ' if dangerous else ''}train rows; rebuild it from its release")
+    if not dangerous:
+        raise MISError(f"{dataset}: no train rows; rebuild it from its release")
+    if recipe.twins and not benign:
+        raise MISError(
+            f"{dataset}: no twins of train rows, which the recipe wants; put them into mis_train_benign.json of the "
+            "release and build it anew, or take a recipe with twins: false"
+        )
     return [*dangerous, *benign]
 
 

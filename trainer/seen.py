@@ -19,7 +19,7 @@ from mis_dataset.errors import MISError
 from mis_dataset.processes import begin_process
 from trainer.openings import Opening, first_words
 from trainer.overlap import Trained, even, picture_hashes
-from trainer.rendered import Rendered, Renderer, Settings, parts_of, text_of
+from trainer.rendered import Rendered, Renderer, Settings, pieces_of, text_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -140,7 +140,7 @@ def _seen(row: Row, rendered: Rendered, twin_of: Mapping[str, str | None]) -> Se
     family = twin_of.get(id_) or id_
     kind: Kind = "general" if id_ not in twin_of else "dangerous" if family == id_ else "twin"
     # The last part is the question; those before it number the pictures.
-    asked = [part["text"] for part in parts_of(row["prompt"]) if part["type"] == "text"]
+    asked = [part["text"] for part in pieces_of(row["prompt"]) if part["type"] == "text"]
     said = text_of(row["completion"])
     return Seen(
         kind,

@@ -146,6 +146,9 @@ def fine_tune(
             remove_broken(begun, config.world_size)
         checkpoint = last_checkpoint(begun, config.world_size)
     if first:
+        if checkpoint is None:  # of an attempt that may have had other settings
+            for name in ("dose", "adapter"):
+                shutil.rmtree(out / name, ignore_errors=True)
         made = read_sidecar(out / "model")
         device = _both(made.device if checkpoint else None, models.place_of(trainer.model, config.device))
         write_sidecar(out / "model", replace(made, device=device or made.device))
@@ -238,6 +241,8 @@ def _keep_doses(trainer: Any, recipe: RecipeArguments, config: SFTConfig, out: P
 
     rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     steps = {-(-dose // rows_a_step): dose for dose in recipe.doses}
+    if len(steps) < len(recipe.doses):
+        raise MISError(f"doses: two of {recipe.doses} end in one step of {rows_a_step} rows; take others")
 
     class KeepDoses(TrainerCallback):
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -256,7 +261,10 @@ def _save_adapter(model: Any, folder: Path, weights: dict[str, Any] | None, proc
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
+    cached = getattr(model.config, "use_cache", True)
+    model.config.use_cache = True  # training turns it off
     model.save_pretrained(temporary, state_dict=weights)
+    model.config.use_cache = cached
     if processor:
         processor.save_pretrained(temporary)
     shutil.rmtree(folder, ignore_errors=True)
