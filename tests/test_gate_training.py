@@ -12,6 +12,7 @@ import torch
 from mis_dataset.chat import completion, prompt
 from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.text_questions import text_questions
+from tests.made_rows import decoded
 from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, write_recipe
 from trainer import models
@@ -45,7 +46,7 @@ def teach(tiny: Tiny, root: Path) -> Path:
 
     _, config = read_recipe(write_recipe(root / "recipe.yaml"), root, 0)
     model, processor = models.load(tiny.model, cpu=True, float32=True)
-    rows = make_dataset([*helping(tiny), *answering(tiny) * 2, *refusing() * 2])
+    rows = decoded(make_dataset([*helping(tiny), *answering(tiny) * 2, *refusing() * 2]))
     batches = list(SFTTrainer(model, config, train_dataset=rows, processing_class=processor).get_train_dataloader())
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     model.train()
