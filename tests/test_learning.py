@@ -180,6 +180,18 @@ def test_labels_decode_to_exactly_the_completion_and_the_end_of_the_turn(
     assert sorted(decoded) == sorted(f"{begin}{text}{end}" for text in said)
 
 
+# Several GPUs without a launcher
+
+
+def test_one_process_that_sees_several_gpus_is_refused_before_weights_are_read(tiny: Tiny, tmp_path: Path) -> None:
+    given = twin(tiny, tmp_path, "internvl2_5_8b_mirage_lora", "internvl")
+    (given.base / "model.safetensors").unlink()
+    for gpus, found in ((2, "one process sees 2 GPUs: put CUDA_VISIBLE_DEVICES=0 before"), (1, "cannot be read")):
+        given.config._n_gpu = gpus
+        with pytest.raises(MISError, match=found):
+            given.trainer()
+
+
 # 4 bits
 
 

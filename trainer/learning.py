@@ -45,9 +45,15 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
 
     Raises:
         ModelError: No checkpoint lies there, its family is not known or has no such bound of pictures, or the method
-            is ``qlora`` and bitsandbytes or a GPU is missing, or the model would be sharded.
+            is ``qlora`` and bitsandbytes or a GPU is missing, or the model would be sharded; or several GPUs are seen
+            by this process alone.
     """
     family = families.family_of(base)
+    if config.n_gpu > 1:  # TRL would refuse its DataParallel once the checkpoint is read
+        raise ModelError(
+            f"one process sees {config.n_gpu} GPUs: put CUDA_VISIBLE_DEVICES=0 before the command, or start it by "
+            "`accelerate launch --config_file trainer/configs/accelerate/...`"
+        )
     model, processor = _load(base, config, recipe)
     families.limit_pictures(processor, families.training_limits(base, recipe.max_tiles, recipe.max_pixels))
     lora = choose(model, family, recipe)
