@@ -149,6 +149,12 @@ def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, An
         read_recipe(path, tmp_path, 0)
 
 
+def test_processes_wait_for_the_one_that_asks_a_gates_questions(tmp_path: Path) -> None:
+    for every, seconds in ((0, 1800), (5, 86400)):
+        _, config = read_recipe(write_recipe(tmp_path / "gated.yaml", gate_every=every), tmp_path, 0)
+        assert config.ddp_timeout == seconds
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2]\n", "a: [1\n"])
 def test_a_recipe_that_is_no_flat_yaml_is_one_clear_error(tmp_path: Path, text: str) -> None:
     (tmp_path / "wrong.yaml").write_text(text)

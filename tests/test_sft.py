@@ -164,6 +164,22 @@ def test_a_dose_is_an_earlier_state_of_the_adapter(tiny_arm: Path) -> None:
     assert moved(tensors(tiny_arm / "dose" / "8", name), tensors(tiny_arm / "adapter", name)) != set()
 
 
+def test_two_doses_in_one_step_are_refused(tiny: Tiny, tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "doses.yaml", doses=[7, 8])
+    recipe, config = read_recipe(path, tmp_path, 0)
+    with pytest.raises(MISError, match=r"doses: two of \[7, 8\] end in one step of 8 rows"):
+        sft._make_trainer(tiny.model, training_rows(tiny.dataset, recipe, 0), config, recipe, tmp_path)
+
+
+def test_what_an_attempt_with_other_settings_kept_on_the_way_is_gone(tiny: Tiny, tmp_path: Path) -> None:
+    recipe = write_recipe(tmp_path / "short.yaml", doses=[], num_train_epochs=1)
+    (tmp_path / "arm" / "dose" / "52").mkdir(parents=True)
+    (tmp_path / "arm" / "model.meta.json").write_text((tiny.base / "model.meta.json").read_text())
+    call("sft", tiny.model, tiny.dataset, tmp_path / "arm", "--config", recipe)
+    assert not (tmp_path / "arm" / "dose").exists()
+    assert (tmp_path / "arm" / "adapter").is_dir()
+
+
 def test_the_adapter_on_the_base_says_what_the_merged_checkpoint_says(tiny: Tiny, tiny_arm: Path) -> None:
     from datasets import load_dataset
 

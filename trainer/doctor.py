@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from mis_dataset.arguments import positive, seed
 from trainer.diagnosis import Fault, counts, summarize, table
 from trainer.files import beside_weights
+from trainer.recipe import add_arguments as add_recipe
 from trainer.recipe import read_recipe
 from trainer.rows import training_rows
 from trainer.sidecars import make_sidecar, write_derived
@@ -41,8 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``doctor``."""
     parser.add_argument("base", type=Path, metavar="BASE", help="checkpoint to start from; needs no weights")
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
-    parser.add_argument("--override", type=Path, action="append", default=[], help="as that of sft")
+    add_recipe(parser)
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")

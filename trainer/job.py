@@ -22,6 +22,7 @@ from mis_dataset.arguments import positive, seed
 from mis_dataset.errors import MISError, UsageError, plain
 from trainer.pushed import Commit, named_commit, path_in, pushed_commit
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
+from trainer.recipe import add_arguments as add_recipe
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi, HfUri, Volume
@@ -92,10 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE", help="checkpoint: OWNER/MODEL[@REVISION], or hf://buckets/...")
     parser.add_argument("dataset", metavar="MIS", help="built dataset: OWNER/DATASET[@REVISION], or hf://buckets/...")
     parser.add_argument("out", metavar="OUT", help="OWNER/BUCKET[/FOLDER] of the arm; the bucket has to exist")
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a committed file of this checkout")
-    parser.add_argument(
-        "--override", type=Path, action="append", default=[], help="file that lies over the recipe, as of `sft`"
-    )
+    add_recipe(parser)
     parser.add_argument("--general", help="where general rows of the recipe lie: OWNER/DATASET or hf://buckets/...")
     parser.add_argument(
         "--flavor", choices=FLAVORS, required=True, metavar="FLAVOR", help=f"one of {', '.join(FLAVORS)}"

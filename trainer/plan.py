@@ -17,6 +17,7 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError, UsageError
 from trainer.gpus import GPUS, gpu_of
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe, read_settings
+from trainer.recipe import add_arguments as add_recipe
 from trainer.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
 
 if TYPE_CHECKING:
@@ -38,14 +39,7 @@ HEADROOM = 2 * 10**9
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``plan``."""
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
-    parser.add_argument(
-        "--override",
-        type=Path,
-        action="append",
-        default=[],
-        help="flat YAML file whose settings replace those of the recipe; may be given several times, the last wins",
-    )
+    add_recipe(parser)
     parser.add_argument("--gpu", required=True, help=f"one of {', '.join(GPUS)}")
     parser.add_argument("--gpus", type=positive, default=1, metavar="G", help="how many of them")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="checkpoint, instead of the recipe's base")

@@ -9,6 +9,7 @@ Files that are given after the first lie over it, key by key::
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 from collections.abc import Sequence
@@ -165,6 +166,18 @@ class RecipeArguments:
 
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags that name a recipe, alike in every verb that reads one."""
+    parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
+    parser.add_argument(
+        "--override",
+        type=Path,
+        action="append",
+        default=[],
+        help="flat YAML file whose settings replace those of the recipe; may be given several times, the last wins",
+    )
 
 
 def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()) -> tuple[RecipeArguments, SFTConfig]:

@@ -27,6 +27,7 @@ from trainer import gate_callback
 from trainer.checkpoints import last_checkpoint, remove_broken
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
+from trainer.recipe import add_arguments as add_recipe
 from trainer.rows import general_digest, training_rows
 from trainer.shares import launched, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
@@ -41,14 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", type=Path, metavar="BASE", help="checkpoint to start from")
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
-    parser.add_argument("--config", type=Path, required=True, help="recipe, a flat YAML file")
-    parser.add_argument(
-        "--override",
-        type=Path,
-        action="append",
-        default=[],
-        help="flat YAML file whose settings replace those of the recipe; may be given several times, the last wins",
-    )
+    add_recipe(parser)
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
