@@ -8,14 +8,17 @@ with gloo instead of NCCL.
 
 from __future__ import annotations
 
+import atexit
 import sys
 from typing import Any
 
+import torch.distributed
 from accelerate import PartialState
 from accelerate.utils import DistributedType
 
 from trainer.__main__ import main
 
+LEFT_NONE = "still in its group"
 _begin = PartialState.__init__
 
 
@@ -26,7 +29,14 @@ def begin_as_gpus(state: PartialState, *args: Any, **words: Any) -> None:
     state.distributed_type = known
 
 
+def tell_of_group() -> None:
+    """Says at the end that the process did not leave its group, which may abort it."""
+    if torch.distributed.is_initialized():
+        print(LEFT_NONE, file=sys.stderr)
+
+
 if __name__ == "__main__":
+    atexit.register(tell_of_group)  # what is registered first is called last
     PartialState.__init__ = begin_as_gpus
     commands = " ".join(sys.argv[1:]).split(" + ")
     sys.exit(max(main(command.split()) for command in commands))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.fsdp_on_cpu import LEFT_NONE
 from tests.kills import Run, is_writing, steps
 from tests.made_general import make_general
 from tests.made_vlms import make_vlm
@@ -138,6 +139,7 @@ def fsdp(bench: Bench) -> Run:
             words += ["+", *bench.words(f"fsdp_{family}_{method}", family, method, 1)]
     run = Run(words[1:], FSDP2)
     assert run.end() == 0, run.stderr
+    assert LEFT_NONE not in run.stderr
     return run
 
 

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import psutil
 import pytest
+from torch import distributed
 
 from mis_dataset.errors import UsageError
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.artefacts import Response, read
 from trainer.files import ArtefactError
-from trainer.shares import ALL, Share, Shared, launched
+from trainer.shares import ALL, Share, Shared, launched, leave_group
 from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,6 +34,13 @@ def names(folder: Path) -> list[str]:
 
 
 # Which part is whose
+
+
+def test_a_group_is_left_once_and_leaving_none_is_nothing(tmp_path: Path) -> None:
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    leave_group()
+    assert not distributed.is_initialized()
+    leave_group()
 
 
 def test_every_place_is_of_one_process() -> None:

@@ -10,6 +10,7 @@ also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with 
 from __future__ import annotations
 
 import argparse
+import atexit
 import shutil
 import warnings
 from contextlib import nullcontext
@@ -29,7 +30,7 @@ from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.recipe import add_arguments as add_recipe
 from trainer.rows import general_digest, training_rows
-from trainer.shares import launched, sharded_by
+from trainer.shares import launched, leave_group, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 if TYPE_CHECKING:
@@ -80,20 +81,22 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     inputs += [args.said] if args.said else []
     first = not share.number
     with alone(args.out, str(args.out)) if first else nullcontext():
-        if (args.out / "model").is_dir():
-            if first:
-                begin(args.out, "sft", settings, inputs)
-            return {"arm": str(args.out), "trained": False} | gate_callback.summary(args.out) if first else {}
-        with config.main_process_first(desc="reading rows"):  # what it makes of Parquet is kept for the others
-            rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
-            if first:
-                # A dataset of others is too large to be hashed; what was drawn from it is not.
-                settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
-                begin(args.out, "sft", settings, inputs)
-        gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
-        summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
-        told = {"arm": str(args.out), "trained": True} | summary
-        return told | gate_callback.summary(args.out) if first else {}
+        trained = not (args.out / "model").is_dir()
+        summary: dict[str, Any] = {}
+        if trained:
+            with config.main_process_first(desc="reading rows"):  # what it makes of Parquet is kept for the others
+                rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
+                if first:
+                    # A dataset of others is too large to be hashed; what was drawn from it is not.
+                    settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
+                    begin(args.out, "sft", settings, inputs)
+            gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
+            summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
+        elif first:
+            begin(args.out, "sft", settings, inputs)
+    if share.of > 1:
+        atexit.register(leave_group)  # not after an error: others may still wait for this process
+    return {"arm": str(args.out), "trained": trained} | summary | gate_callback.summary(args.out) if first else {}
 
 
 def _be_quiet() -> None:

@@ -1,8 +1,9 @@
 """One job in several processes: which part is whose, and one file of what all of them wrote.
 
 `accelerate launch` and `torchrun` start the same command several times, on one machine or many, and tell each by its
-environment which one it is. Nothing is sent between them: each writes responses beside the artefact, and the first
-waits until all rows are on the disk. So nothing times out where one takes longer, and they share but a folder.
+environment which one it is. Where they write responses, nothing is sent between them: each writes beside the artefact,
+and the first waits until all rows are on the disk. So nothing times out where one takes longer, and they share but a
+folder. `sft` trains one model in all of them, see `trainer.sharing`.
 """
 
 from __future__ import annotations
@@ -62,6 +63,20 @@ def sharded_by() -> Literal["fsdp", "deepspeed"] | None:
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         return "fsdp"
     return "deepspeed" if os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true" else None
+
+
+def leave_group() -> None:
+    """Leaves the group in which processes train one model, while Python is still whole.
+
+    A thread of gloo may hold a tensor after its last sum; one that lets go of it while Python ends aborts the process.
+
+    Source:
+        pytorch issue 190489.
+    """
+    from torch import distributed
+
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class Shared:
