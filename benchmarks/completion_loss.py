@@ -24,10 +24,10 @@ from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
 from trainer import mini_vlm, models
-from trainer.completion_loss import CompletionLossTrainer
-from trainer.learning import train_in
+from trainer.training.completion_loss import CompletionLossTrainer
+from trainer.training.learning import train_in
 from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
-from trainer.rows import lesson_rows, make_dataset
+from trainer.training.rows import lesson_rows, make_dataset
 
 STEPS = 4
 ROUNDS = 2

@@ -49,11 +49,11 @@ from mis_dataset.mini.draw import SIZE
 from mis_dataset.mini.write import write_release
 from tests.made_release import make_release
 from trainer import families, mini_vlm, models
-from trainer.collating import RowCollator
-from trainer.learning import make_trainer, train_in
-from trainer.lengths import row_lengths
+from trainer.training.collating import RowCollator
+from trainer.training.learning import make_trainer, train_in
+from trainer.training.lengths import row_lengths
 from trainer.recipe import CONFIGS, LORA_LAYERS, RecipeArguments, read_recipe
-from trainer.rows import training_rows
+from trainer.training.rows import training_rows
 
 BARS = Path(__file__).with_name("training_bars.toml")
 RECIPE = CONFIGS / "mini_contrast.yaml"

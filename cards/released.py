@@ -6,6 +6,7 @@ says of the release in words is that of `mis_dataset/croissant.toml`. It shows n
 
 from __future__ import annotations
 
+import argparse
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -66,6 +67,21 @@ class Built:
     def max_side(self) -> str | None:
         """Pixels of the longer side at most; None where pictures are as the release has them."""
         return self.config.removeprefix("max") if self.config != "default" else None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("mis", type=Path, metavar="MIS", help="folder of the dataset, as `mis_dataset build` wrote it")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("--dataset-id", default="MIS", help="Hub id of the dataset, or its folder (%(default)s)")
+    parser.add_argument("--stats", type=Path, metavar="STATS_DIR", help="folder that `mis_dataset stats` wrote")
+    parser.add_argument("--leaks", type=Path, metavar="LEAKS_JSON", help="file that `mis_dataset leaks` wrote")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes the card; returns its path."""
+    paths = released(args.mis, args.out, args.dataset_id, args.stats, args.leaks)
+    return {name: str(path) for name, path in paths.items()}
 
 
 def released(

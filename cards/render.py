@@ -7,6 +7,7 @@ so that reading a card back gives the report's own numbers.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,21 @@ ARMS = {
 
 LANGUAGE_MODELS = {"HuggingFaceTB/SmolLM2-135M-Instruct": "apache-2.0"}
 """base language model on the Hub -> its licence; a run at toy size has none of them."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a run that has its report.json")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to, such as RUN/cards")
+    parser.add_argument("--model", default="contrast", help="arm that the model card is about (%(default)s)")
+    parser.add_argument("--dataset-id", default="MIS", help="Hub id of the dataset, or its folder (%(default)s)")
+    parser.add_argument("--model-id", help="Hub id of the model, or its folder (mis-mini-MODEL)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes both cards; returns their paths."""
+    paths = render(args.run, args.out, args.model, args.dataset_id, args.model_id)
+    return {name: str(path) for name, path in paths.items()}
 
 
 def render(

@@ -136,7 +136,8 @@ def place_of(name: str) -> Place:
         name: folder, or repository on the Hub as ``OWNER/NAME``.
 
     Raises:
-        UsageError: it is neither, or `datasets` is so old that it runs files of a dataset.
+        UsageError: it is neither, or a folder is called as the owner and lacks it, so that a slip is not looked for on
+            the Hub; or `datasets` is so old that it runs files of a dataset.
     """
     if int(datasets.__version__.split(".")[0]) < _DATASETS:
         raise UsageError(f"{name}: needs datasets {_DATASETS} or newer, found {datasets.__version__}; update it")
@@ -146,6 +147,8 @@ def place_of(name: str) -> Place:
         return Place(str(folder.resolve()), folder.resolve())
     if folder.exists() or not _REPOSITORY.fullmatch(name):
         raise UsageError(f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub")
+    if folder.parent.is_dir():
+        raise UsageError(f"{name}: there is a folder {folder.parent} here without it; name one that is there")
     return Place(name, Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").resolve())
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from trainer.gate_rules import Evaluation
+from trainer.gates.rules import Evaluation
 from trainer.score import rate_of
 from trainer.sidecars import make_sidecar, write_sidecar
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from trainer.artefacts import Response, Verdict, open_artefact
-from trainer.measured import Measured, read_measured
+from trainer.comparison.measured import Measured, read_measured
 
 HELPS, DECLINES, REFUSES, UNSCORED = ("Unsafe", 1), ("Safe", 1), ("Safe", 2), ("Unscored", 0)
 

@@ -1,4 +1,4 @@
-"""Five training rows with two pictures, one or none, of different sizes, as `trainer.rows` makes them."""
+"""Five training rows with two pictures, one or none, of different sizes, as `trainer.training.rows` makes them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datasets import Image as ImageFeature
 from PIL import Image
 
 from mis_dataset.chat import completion, prompt
-from trainer.rows import make_dataset
+from trainer.training.rows import make_dataset
 
 SIZES = (((64, 64), (48, 90)), (), ((100, 40),), ((64, 64), (64, 64)), ((30, 33), (70, 20)))
 """Of the pictures of each row."""

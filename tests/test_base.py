@@ -14,7 +14,7 @@ from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import base
 from trainer.files import sha256_of
-from trainer.rows import read_said
+from trainer.training.rows import read_said
 from trainer.sidecars import read_sidecar
 
 

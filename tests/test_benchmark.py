@@ -19,7 +19,7 @@ from trainer import benchmark as verb
 from trainer.__main__ import main
 from trainer.artefacts import Response, read
 from trainer.benchmarks import benchmark_of
-from trainer.rows import read_split
+from trainer.training.rows import read_split
 
 
 def test_it_writes_a_dataset_that_every_reader_of_ours_takes(

@@ -14,9 +14,9 @@ from mis_dataset.chat import prompt
 from tests.test_completion_loss import loss_and_gradients
 from tests.tiny import Tiny, call, write_recipe
 from trainer import models
-from trainer.completion_loss import CompletionLossTrainer
+from trainer.training.completion_loss import CompletionLossTrainer
 from trainer.engines.local import generate
-from trainer.learning import train_in
+from trainer.training.learning import train_in
 from trainer.prompts import Prompt
 from trainer.recipe import CONFIGS, read_recipe
 from trainer.sidecars import read_sidecar

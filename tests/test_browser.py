@@ -16,10 +16,10 @@ from PIL import Image
 from mis_dataset.decoding import strict_pillow, thumbnail
 from mis_dataset.errors import PictureError
 from tests.made_measured import DECLINES, HELPS, UNSCORED, make, write_measured
-from trainer import browser
-from trainer.browser import Pair, pairs_of, thumbnails, units, visible
+from trainer.comparison import browser
+from trainer.comparison.browser import Pair, pairs_of, thumbnails, units, visible
 from trainer.files import ArtefactError
-from trainer.measured import Measured, read_measured
+from trainer.comparison.measured import Measured, read_measured
 from trainer.questions import RowFacts, twins
 
 

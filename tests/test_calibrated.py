@@ -15,7 +15,7 @@ from tests.made_gold import gold_line, write_gold
 from tests.made_measured import DECLINES, HELPS, USUAL, write_measured
 from tests.made_runs import DECLINE, HELP, REFUSE, write_dataset
 from tests.tiny import attempt, call
-from trainer.calibrated import corrected_rates, fit, read_calibration
+from trainer.comparison.calibrated import corrected_rates, fit, read_calibration
 from trainer.correction import Calibration, corrected, corrected_outcomes
 from trainer.files import ArtefactError
 from trainer.judges.choice import Choice

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from trainer.checkpoints import last_checkpoint, remove_broken
+from trainer.training.checkpoints import last_checkpoint, remove_broken
 
 PLAIN = ("scheduler.pt", "optimizer.pt", "model.safetensors")
 ADAPTER = ("scheduler.pt", "optimizer.pt", "adapter_model.safetensors")

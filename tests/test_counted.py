@@ -13,8 +13,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForImageTextToText
 
 from tests.made_vlms import make_vlm
-from trainer import counted
-from trainer.counted import Batch, Step
+from trainer.costs import counted
+from trainer.costs.counted import Batch, Step
 from trainer.families import FAMILIES
 from trainer.recipe import RecipeArguments
 

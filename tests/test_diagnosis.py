@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from trainer.diagnosis import KINDS, Fault, counts, summarize, table
+from trainer.preflight.diagnosis import KINDS, Fault, counts, summarize, table
 
 FAULTS = [
     Fault("alike", "train/1", "has the completion of 5 other rows"),

@@ -116,6 +116,17 @@ def test_flags_that_do_not_go_together_are_wrong_use(tiny: Tiny, tmp_path: Path,
     assert not (tmp_path / "out").exists()
 
 
+def test_a_judge_without_its_key_is_told_before_a_model_is_asked(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    words = ("--model", f"one={tiny.model}", "--judge", "openai", "--judge-model", "a-judge")
+    code, _, error = attempt("evaluate", tiny.dataset, tmp_path / "out", *words)
+    assert code == 2
+    assert "OPENAI_API_KEY" in error
+    assert not (tmp_path / "out").exists()
+
+
 def test_model_and_judge_behind_an_api_are_measured_by_one_command(
     tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

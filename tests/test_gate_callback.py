@@ -20,15 +20,15 @@ from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import sha256_of
-from trainer.gate_callback import UNSCORED, Gate, make_gate, summary, undisturbed
-from trainer.gate_rows import Asking, ask, draw, judged, rates
-from trainer.gate_rules import read_evaluations
+from trainer.gates.callback import UNSCORED, Gate, make_gate, summary, undisturbed
+from trainer.gates.rows import Asking, ask, draw, judged, rates
+from trainer.gates.rules import read_evaluations
 from trainer.judges.base import Case, Judge, Judgement
 from trainer.judges.choice import Choice
 from trainer.judges.mini_rules import MiniRules
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.report import _log
-from trainer.rows import training_rows
+from trainer.training.rows import training_rows
 from trainer.score import Metrics
 from trainer.sidecars import read_sidecar
 

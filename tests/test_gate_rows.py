@@ -14,7 +14,7 @@ from tests.made_runs import BABBLE, DECLINE, HELP, QUESTION, REFUSE, THINGS
 from tests.tiny import Tiny
 from trainer.ability import Question
 from trainer.artefacts import Response
-from trainer.gate_rows import SPLITS, Said, Slices, draw, judged, rates
+from trainer.gates.rows import SPLITS, Said, Slices, draw, judged, rates
 from trainer.judges.base import Case, Judge, Judgement
 from trainer.judges.choice import Choice
 from trainer.judges.mini_rules import MiniRules

@@ -10,7 +10,7 @@ import pytest
 
 from tests.made_gates import evaluation, line
 from trainer.files import ArtefactError
-from trainer.gate_rules import Clock, best, collapse, rate_in, read_evaluations
+from trainer.gates.rules import Clock, best, collapse, rate_in, read_evaluations
 
 FIRST = evaluation(0, asr=20, pairs=0, right=18)
 

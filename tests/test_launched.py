@@ -16,6 +16,7 @@ from tests.made_general import make_general
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, call, hashes, write_recipe
 from trainer.families import FAMILIES
+from trainer.gates.rules import read_evaluations
 from trainer.recipe import CONFIGS
 
 pytestmark = pytest.mark.slow
@@ -128,6 +129,24 @@ def test_if_one_process_is_killed_all_end_and_a_rerun_ends_with_the_same_bytes(
     again = Run(bench.words(arm.name, "internvl", "full", 1), DDP)
     assert again.end() == 0, again.stderr
     assert_same_bytes(bench.root / "ddp", arm)
+
+
+def test_a_gate_asks_in_one_of_two_processes_as_in_one_alone_and_changes_no_weight(
+    tiny: Tiny, bench: Bench, ddp: Run
+) -> None:
+    over = bench.root / "gated.yaml"
+    over.write_text("{gate_every: 2, gate_rows: 2, gate_max_new_tokens: 4, gate_max_share: 1.0, gate_patience: 9}")
+    more = ["--override", over, "--things", tiny.raw / "mini" / "objects.json"]
+    run = Run([*bench.words("gated", "internvl", "full", 1), *more], DDP)
+    assert run.end() == 0, run.stderr
+    assert json.loads(run.stdout)["gate"]["stopped"] is None
+    lines, alone = bench.root / "gated" / "gate.jsonl", bench.root / "gated_alone"
+    assert [one.step for one in read_evaluations(lines)] == [0, 2, STEPS]
+    models = [load_file(bench.root / arm / "model" / "model.safetensors") for arm in ("ddp", "gated")]
+    assert all(torch.equal(weight, models[1][name]) for name, weight in models[0].items())
+    call(*bench.words(alone.name, "internvl", "full", 2), *more)
+    first, other = (path.read_text().splitlines()[0] for path in (lines, alone / "gate.jsonl"))
+    assert first == other
 
 
 @pytest.fixture(scope="module")

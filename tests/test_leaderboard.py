@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from trainer.audit import audit, read_table
-from trainer.leaderboard import PUBLISHED, is_mis, leaderboard, measured_lines, published_lines, to_csv
+from trainer.comparison.leaderboard import PUBLISHED, is_mis, leaderboard, measured_lines, published_lines, to_csv
 from trainer.questions import RowFacts
 
 

@@ -14,10 +14,10 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from tests.made_rows import made_rows
 from tests.tiny import write_recipe
 from trainer import models
-from trainer.collating import RowCollator
+from trainer.training.collating import RowCollator
 from trainer.families import FAMILIES
-from trainer.learning import make_trainer
-from trainer.lengths import row_lengths
+from trainer.training.learning import make_trainer
+from trainer.training.lengths import row_lengths
 from trainer.recipe import read_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from trainer.openings import Opening, auc_interval, first_words, tell
+from trainer.preflight.openings import Opening, auc_interval, first_words, tell
 
 
 def openings(name: str, texts: list[str]) -> list[Opening]:

@@ -14,7 +14,7 @@ from mis_dataset.files import sha256_of, write_json
 from mis_dataset.mini.grammar import HARD_QUESTIONS
 from tests.made_release import make_release
 from tests.tiny import Tiny
-from trainer.overlap import Trained, even, known_leaks, rows_of_tests, text_leaks
+from trainer.preflight.overlap import Trained, even, known_leaks, rows_of_tests, text_leaks
 
 ASKED = "How do I place the first thing on the second, easy 0?"
 

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 
 from trainer.families import ModelError
-from trainer.pixel_cache import PixelCache
+from trainer.training.pixel_cache import PixelCache
 
 MADE = {"pixel_values": torch.arange(12.0).reshape(3, 4)[:, ::2], "num_patches": torch.tensor([3]), "rows": [[2, 0]]}
 KEY, OTHER = "0a", "0b"

@@ -14,7 +14,7 @@ from tests.made_release import make_release
 from tests.tiny import Tiny
 from trainer.probes import PROBES, Picture, Probe, drawn
 from trainer.prompts import read_prompts
-from trainer.rows import read_split
+from trainer.training.rows import read_split
 
 
 @pytest.fixture(scope="module")

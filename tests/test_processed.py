@@ -12,8 +12,8 @@ from PIL import Image
 
 from tests.made_rows import made_rows
 from trainer import models
-from trainer.pixel_cache import PixelCache
-from trainer.processed import Pictures, open_lazily
+from trainer.training.pixel_cache import PixelCache
+from trainer.training.processed import Pictures, open_lazily
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -18,7 +18,7 @@ from tests.made_release import png
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny
 from trainer.families import FAMILIES
-from trainer.rendered import Rendered, Renderer, Settings, decode, pieces_of, text_of
+from trainer.preflight.rendered import Rendered, Renderer, Settings, decode, pieces_of, text_of
 
 PICTURE = {"bytes": png(1), "path": None}
 HELD = "has the control token"

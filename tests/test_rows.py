@@ -19,7 +19,7 @@ from tests.made_rows import decoded
 from tests.made_runs import write_responses, write_said
 from tests.tiny import Tiny
 from trainer.recipe import Labels, RecipeArguments
-from trainer.rows import lesson_rows, make_dataset, read_split, said_rows, training_rows
+from trainer.training.rows import lesson_rows, make_dataset, read_split, said_rows, training_rows
 
 CUT = ": "
 

@@ -8,9 +8,9 @@ import pytest
 
 from tests.tiny import Tiny
 from trainer.recipe import RecipeArguments
-from trainer.rendered import Renderer, Settings
-from trainer.rows import read_split, training_rows
-from trainer.seen import see
+from trainer.preflight.rendered import Renderer, Settings
+from trainer.training.rows import read_split, training_rows
+from trainer.preflight.seen import see
 
 
 def rows_of(tiny: Tiny) -> Any:

@@ -16,7 +16,7 @@ from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import checkpoint_files
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
-from trainer.rows import training_rows
+from trainer.training.rows import training_rows
 from trainer.sidecars import read_sidecar
 
 ROOT = Path(__file__).resolve().parents[1]

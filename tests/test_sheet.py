@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 
 from trainer import findings, sheet
+from trainer.comparison.page import OWN_STYLE
 from trainer.findings import in_full
 from trainer.sheet import STYLE, policy
 
@@ -21,7 +22,7 @@ def test_another_style_has_another_policy() -> None:
 
 
 def test_the_styles_fetch_nothing() -> None:
-    style = STYLE.read_text("utf-8") + STYLE.with_name("compare.css").read_text("utf-8")
+    style = STYLE.read_text("utf-8") + OWN_STYLE.read_text("utf-8")
     assert [word for word in ("http", "@import", "url(", "</style") if word in style] == []
 
 

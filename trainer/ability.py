@@ -22,7 +22,7 @@ from trainer.engines.local import generate
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import drawn
 from trainer.prompts import Prompt
-from trainer.rows import read_said
+from trainer.training.rows import read_said
 
 MIN_RIGHT = 0.6
 """A family of text questions is measured where SmolLM2 gets at least this share of its ``choose`` half right."""
@@ -84,7 +84,7 @@ def chosen_families(path: Path) -> list[str]:
         path: said_before.jsonl of the base.
 
     Raises:
-        MISError: There is none, or as `trainer.rows.read_said`.
+        MISError: There is none, or as `trainer.training.rows.read_said`.
     """
     marks: dict[str, list[bool]] = {}
     for asked, row in read_said(path):

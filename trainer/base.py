@@ -130,7 +130,7 @@ def _ask(checkpoint: Path, out: Path, limit: int | None) -> None:
 def _rows(out: Path, seed: int, count: int) -> Any:
     from mis_dataset.mini.draw import draw_disturbed
     from mis_dataset.mini.lessons import lessons
-    from trainer.rows import lesson_rows, make_dataset, said_rows
+    from trainer.training.rows import lesson_rows, make_dataset, said_rows
 
     made = lesson_rows(lessons(f"base/{seed}", FAMILIES, count, paint=draw_disturbed), "lesson")
     return make_dataset([*made, *said_rows(out / "said_before.jsonl", SAID, seed)])

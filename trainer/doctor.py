@@ -1,7 +1,7 @@
 """Looks at all rows of a training as the model is going to see them, before any weight is loaded.
 
 The rows are those of `sft` with the same flags. Each is rendered with the checkpoint's own processor and chat template
-as TRL's collator does it (`trainer.rendered`); rows are compared with each other and with the tests. BASE needs no
+as TRL's collator does it (`trainer.preflight.rendered`); rows are compared with each other and with the tests. BASE needs no
 weights: config, tokenizer and processor are enough. It exits 1 where there are errors, 0 where there are warnings only.
 """
 
@@ -17,19 +17,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import positive, seed
-from trainer.diagnosis import Fault, counts, summarize, table
+from trainer.preflight.diagnosis import Fault, counts, summarize, table
 from trainer.files import beside_weights
 from trainer.recipe import add_arguments as add_recipe
 from trainer.recipe import read_recipe
-from trainer.rows import training_rows
+from trainer.training.rows import training_rows
 from trainer.sidecars import make_sidecar, write_derived
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from trainer.openings import Told
-    from trainer.rendered import Settings
-    from trainer.seen import Seen
+    from trainer.preflight.openings import Told
+    from trainer.preflight.rendered import Settings
+    from trainer.preflight.seen import Seen
 
 MANY = 5
 """Rows with one completion from which on they are told, where they are `SHARE` of all."""
@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         MISError: The recipe is wrong, BASE or MIS is none, or --leaks is of another dataset.
     """
     from trainer.families import training_limits
-    from trainer.rendered import Settings
-    from trainer.room import disk_faults, memory_faults
+    from trainer.preflight.rendered import Settings
+    from trainer.preflight.room import disk_faults, memory_faults
 
     recipe, config = read_recipe(args.config, args.arm, args.seed, args.override)
     rows = training_rows(args.dataset, recipe, args.seed, args.limit, args.said)
@@ -86,7 +86,7 @@ def examine(
     """Looks at every row by itself, at all rows beside each other, and at those that stand in tests.
 
     Args:
-        rows: as `trainer.rows.training_rows` gives them.
+        rows: as `trainer.training.rows.training_rows` gives them.
         dataset: folder of the built dataset.
         settings: of the rendering.
         leaks: what ``python -m mis_dataset leaks`` wrote; None: questions alone are compared.
@@ -102,9 +102,9 @@ def examine(
     """
     from mis_dataset.built import files_of, rows_of
     from mis_dataset.schema import TRAIN
-    from trainer import overlap
-    from trainer.rendered import Renderer
-    from trainer.seen import see
+    from trainer.preflight import overlap
+    from trainer.preflight.rendered import Renderer
+    from trainer.preflight.seen import see
 
     twin_of = {row["id"]: row["twin_of"] for row in rows_of(files_of(dataset)[TRAIN], ("id", "twin_of"))}
     renderer = Renderer(settings)
@@ -143,7 +143,7 @@ def _alike(seen: Sequence[Seen]) -> Iterator[Fault]:
 
 def _openings(seen: Sequence[Seen]) -> dict[str, list[Told]]:
     """Kind of harmless rows -> how well first words tell dangerous rows from them."""
-    from trainer.openings import tell
+    from trainer.preflight.openings import tell
 
     of = {kind: [one.opening for one in seen if one.kind == kind] for kind in ("dangerous", "twin", "general")}
     return {kind: tell(of["dangerous"], of[kind]) for kind in ("twin", "general")}
@@ -151,7 +151,7 @@ def _openings(seen: Sequence[Seen]) -> dict[str, list[Told]]:
 
 def _giveaways(told: dict[str, list[Told]]) -> Iterator[Fault]:
     """Of each kind of harmless rows the fewest words that tell."""
-    from trainer.openings import TOLD
+    from trainer.preflight.openings import TOLD
 
     for kind, held in told.items():
         one = next((one for one in held if one.low > TOLD), None)

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from mis_dataset.errors import UsageError
 from trainer import ability, compare, generate, judge, score
 from trainer.judges.choice import add_arguments as add_judge
-from trainer.measured import named_folder
+from trainer.judges.choice import choice_of
+from trainer.comparison.measured import named_folder
 from trainer.probes import PROBES
 from trainer.shares import launched
 
@@ -69,6 +70,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.ability and args.engine == "openai":
         raise UsageError("--ability asks checkpoints; leave it out with --engine openai")
     all_asked = _asked(args)
+    judge_choice = choice_of(args, args.out)
+    if judge_choice.remote:
+        judge_choice.remote.settings.key()  # missing, it is told before a model is asked
     told: dict[str, Any] = {}
     passed = True
     for one in all_asked:

@@ -19,7 +19,7 @@ from mis_dataset.errors import UsageError
 from trainer.artefacts import Ability, read
 from trainer.bars import UNSCORED
 from trainer.files import ArtefactError, read_json
-from trainer.gate_rules import Evaluation, Rate, rate_in, read_evaluations
+from trainer.gates.rules import Evaluation, Rate, rate_in, read_evaluations
 from trainer.paired import paired_difference
 from trainer.questions import TESTED, split_of
 from trainer.score import ABILITIES

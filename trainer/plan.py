@@ -1,7 +1,7 @@
 """What a training will cost, from its recipe and the model's configuration alone: no weights, no dataset, no GPU.
 
-Counted by torch, see `trainer.counted`: parameters, bytes on one GPU, operations of a step. From these, by rule, see
-`trainer.ways`: what each of several GPUs holds, and hours. Assumed, and told: which part of its peak a GPU reaches, and
+Counted by torch, see `trainer.costs.counted`: parameters, bytes on one GPU, operations of a step. From these, by rule, see
+`trainer.costs.ways`: what each of several GPUs holds, and hours. Assumed, and told: which part of its peak a GPU reaches, and
 how large pictures and texts are. Not in the hours: decoding that the GPU waits for, saving, and the gate.
 """
 
@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError, UsageError
-from trainer.gpus import GPUS, gpu_of
+from trainer.costs.gpus import GPUS, gpu_of
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe, read_settings
 from trainer.recipe import add_arguments as add_recipe
-from trainer.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
+from trainer.costs.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
 
 if TYPE_CHECKING:
     from trl import SFTConfig
 
-    from trainer.counted import Step
+    from trainer.costs.counted import Step
 
 MODELS = CONFIGS / "models"
 """Configurations of the paper's models, by their ids on the Hub."""
@@ -147,14 +147,14 @@ def count(
     """
     import torch
 
-    from trainer import counted
+    from trainer.costs import counted
     from trainer.families import FAMILIES, family_of
 
     family, rows = family_of(folder), config.per_device_train_batch_size
     shown = counted.seen(folder, rows, side, recipe)
     narrow = torch.bfloat16 if halved else torch.float32
     kept = torch.bfloat16 if recipe.trained_in == "bfloat16" else torch.float32
-    # As trainer.learning loads it: a model that learns whole in float32 is float32 where it is frozen too.
+    # As trainer.training.learning loads it: a model that learns whole in float32 is float32 where it is frozen too.
     formats = [(kept if recipe.method == "full" and kept == torch.float32 else narrow, kept)]
     if shared and (narrow, narrow) not in formats:
         formats.append((narrow, narrow))

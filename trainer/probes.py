@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 from mis_dataset.decoding import UNREADABLE, open_picture
 from mis_dataset.errors import MISError
-from trainer.rows import read_split
+from trainer.training.rows import read_split
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -71,26 +71,26 @@ class RecipeArguments:
         max_tiles: most tiles of a picture in training, its small whole not counted; None: as the checkpoint has it.
         max_pixels: most pixels of a picture in training; None: as the checkpoint has it.
         twins: train on the benign twins too.
-        labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.rows.training_rows`).
+        labels: ``safety_cot``, ``refusal`` or ``shuffled`` (see `trainer.training.rows.training_rows`).
         pictures: what rows of MIS show: their ``own``, ``none``, or ``black`` ones of the same size.
         without: categories that are held out of training.
         rows: train on so many dangerous rows, drawn by the seed, and their twins; None: all.
-        general: general rows: a folder or a dataset on the Hub (see `trainer.general_rows`). Empty: lessons of
+        general: general rows: a folder or a dataset on the Hub (see `trainer.training.general_rows`). Empty: lessons of
             MIS-mini, which only its own rows are mixed with.
         general_share: share of general rows among all rows.
         text_share: share of text-only rows among the general ones, where those are MIS-mini's.
-        source_losses: write to the log the loss of each kind of row (see `trainer.source_losses`).
+        source_losses: write to the log the loss of each kind of row (see `trainer.training.source_losses`).
         lora_r: rank of LoRA; alpha is twice as much.
         lora_layers: ``all`` linear layers of the language model, or those of its ``attention`` alone.
         doses: after how many rows the adapter is kept on the way.
-        gate_every: after how many steps the model is asked while it trains, see `trainer.gate_callback`; 0: never.
+        gate_every: after how many steps the model is asked while it trains, see `trainer.gates.callback`; 0: never.
         gate_rows: so many rows of easy and of hard, each with its twin, picture and text questions it is asked.
         gate_max_new_tokens: most tokens of a response to a row.
         gate_max_ability_drop: 0..1, how far below what it could before training the best checkpoint may be.
         gate_patience: after so many evaluations in a row that show a collapse training stops.
         gate_max_share: share of the time, above 0 and at most 1, that asking may take; evaluations that would take
             more, but for those before the first and after the last step, are left out.
-        pixel_cache: folder in which processed pictures are kept for later epochs and arms (see `trainer.pixel_cache`);
+        pixel_cache: folder in which processed pictures are kept for later epochs and arms (see `trainer.training.pixel_cache`);
             empty: none are. What is trained is the same.
         pixel_cache_gb: most that it may hold, in GB (10^9 bytes).
     """

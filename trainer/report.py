@@ -19,7 +19,7 @@ from trainer.artefacts import Response, Verdict, read
 from trainer.figures import Run
 from trainer.files import ArtefactError, read_json, read_lines, replaced, sha256_of
 from trainer.findings import READABLE
-from trainer.gate_callback import UNSCORED
+from trainer.gates.callback import UNSCORED
 from trainer.page import CAPTIONS, Example, Side, render
 from trainer.plots import draw
 from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins

@@ -1,9 +1,9 @@
 """Fine-tunes a vision-language model with TRL's `SFTTrainer` by a recipe; what it writes loads as any other checkpoint.
 
 The loss is on the completion only and the vision tower stays frozen; what else learns says the recipe, see
-`trainer.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
+`trainer.training.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
 also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
-`trainer.gate_callback` says. Several processes train one model where it is started by `accelerate launch`, see
+`trainer.gates.callback` says. Several processes train one model where it is started by `accelerate launch`, see
 ``trainer/configs/accelerate``; the first of them writes and speaks for all.
 """
 
@@ -24,12 +24,12 @@ from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone, end_with_launcher
-from trainer import gate_callback
-from trainer.checkpoints import last_checkpoint, remove_broken
+from trainer.gates import callback
+from trainer.training.checkpoints import last_checkpoint, remove_broken
 from trainer.files import checkpoint_files, sha256_of
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.recipe import add_arguments as add_recipe
-from trainer.rows import general_digest, training_rows
+from trainer.training.rows import general_digest, training_rows
 from trainer.shares import launched, leave_group, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=seed, default=0)
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
-    gate_callback.add_arguments(parser)
+    callback.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -90,13 +90,13 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
                     # A dataset of others is too large to be hashed; what was drawn from it is not.
                     settings |= {"general_rows": general_digest(rows)} if recipe.general else {}
                     begin(args.out, "sft", settings, inputs)
-            gate = gate_callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
+            gate = callback.make_gate(args, recipe, config.seed, config.per_device_eval_batch_size)
             summary = fine_tune(args.base, rows, config, recipe, args.out, gate)
         elif first:
             begin(args.out, "sft", settings, inputs)
     if share.of > 1:
         atexit.register(leave_group)  # not after an error: others may still wait for this process
-    return {"arm": str(args.out), "trained": trained} | summary | gate_callback.summary(args.out) if first else {}
+    return {"arm": str(args.out), "trained": trained} | summary | callback.summary(args.out) if first else {}
 
 
 def _be_quiet() -> None:
@@ -114,13 +114,13 @@ def fine_tune(
     config: SFTConfig,
     recipe: RecipeArguments,
     out: Path,
-    gate: gate_callback.Gate | None = None,
+    gate: callback.Gate | None = None,
 ) -> dict[str, Any]:
     """Trains and writes what was learnt; killed midway, a rerun goes on from the last checkpoint.
 
     Args:
         base: checkpoint to start from.
-        rows: as `trainer.rows.make_dataset` makes them.
+        rows: as `trainer.training.rows.make_dataset` makes them.
         config: TRL's settings; ``output_dir`` lies inside `out` and is removed at the end.
         recipe: method, what learns, doses.
         out: folder to write; ``out / "model"`` appears last.
@@ -129,7 +129,8 @@ def fine_tune(
     Returns:
         Rows, steps and the last training loss.
     """
-    from trainer import models, sharing
+    from trainer import models
+    from trainer.training import sharing
 
     # PEFT and TRL ask transformers for it under its old name.
     warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
@@ -167,7 +168,7 @@ def _told(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
     Sorted, as what comes back from a checkpoint is; and without the tokens that TRL counts from each start anew.
     """
-    kept = [entry for entry in history if "loss" in entry or gate_callback.UNSCORED in entry]
+    kept = [entry for entry in history if "loss" in entry or callback.UNSCORED in entry]
     return [{name: entry[name] for name in sorted(entry) if name != "num_tokens"} for entry in kept]
 
 
@@ -223,7 +224,7 @@ def refuse_other_settings(out: Path, settings: dict[str, Any], inputs: list[Path
 
 
 def _make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArguments, out: Path) -> Any:
-    from trainer.learning import make_trainer
+    from trainer.training.learning import make_trainer
 
     trainer = make_trainer(base, rows, config, recipe)
     trainer.add_callback(_keep_doses(trainer, recipe, config, out))
@@ -234,7 +235,7 @@ def _keep_doses(trainer: Any, recipe: RecipeArguments, config: SFTConfig, out: P
     """A callback that keeps the adapter once so many rows were seen."""
     from transformers import TrainerCallback
 
-    from trainer.sharing import whole_weights
+    from trainer.training.sharing import whole_weights
 
     rows_a_step = config.per_device_train_batch_size * config.gradient_accumulation_steps * config.world_size
     steps = {-(-dose // rows_a_step): dose for dose in recipe.doses}
@@ -271,7 +272,7 @@ def _save_adapter(model: Any, folder: Path, weights: dict[str, Any] | None, proc
 def _save_model(model: Any, weights: dict[str, Any] | None, base: Path, recipe: RecipeArguments, out: Path) -> None:
     """Writes a plain checkpoint in the number format of the base, under a temporary name first."""
     from trainer import models
-    from trainer.learning import trained_model
+    from trainer.training.learning import trained_model
 
     temporary = out / ".model.tmp"
     shutil.rmtree(temporary, ignore_errors=True)

@@ -3,7 +3,7 @@
 `accelerate launch` and `torchrun` start the same command several times, on one machine or many, and tell each by its
 environment which one it is. Where they write responses, nothing is sent between them: each writes beside the artefact,
 and the first waits until all rows are on the disk. So nothing times out where one takes longer, and they share but a
-folder. `sft` trains one model in all of them, see `trainer.sharing`.
+folder. `sft` trains one model in all of them, see `trainer.training.sharing`.
 """
 
 from __future__ import annotations

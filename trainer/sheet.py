@@ -35,7 +35,7 @@ def render_sheet(template: str, style: str, facts: Mapping[str, object]) -> str:
     """A page as HTML; everything in `facts` is escaped.
 
     Args:
-        template: File name of a template beside this file. It is given `facts`, `style` and `policy`.
+        template: Path of a template in the folder of this file. It is given `facts`, `style` and `policy`.
         style: CSS, which stands in the page as it is.
         facts: What the template shows.
     """

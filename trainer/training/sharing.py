@@ -26,10 +26,10 @@ from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mis_dataset.chat import completion, prompt
+from trainer.training.rows import IGNORED
 
 _SIDE = 28
 """Pixels of the blank picture; processors make it larger where they want that."""
-_IGNORED = -100
 
 
 def is_sharded(trainer: Any) -> bool:
@@ -97,13 +97,13 @@ class BlankRows:
         self._collate = collate
 
     def __call__(self, rows: list[dict[str, Any]]) -> Any:
-        """A batch of rows as `trainer.rows` makes them, and of a blank one where none has a picture."""
+        """A batch of rows as `trainer.training.rows` makes them, and of a blank one where none has a picture."""
         if any(row["images"] for row in rows):
             return self._collate(rows)
         blank = {"id": "blank", "images": [_picture()], "prompt": prompt("", 1), "completion": completion("")}
         batch = self._collate([*rows, rows[0] | blank])
         if "labels" in batch:  # else it tells of a row that cannot be shown
-            batch["labels"][-1] = _IGNORED
+            batch["labels"][-1] = IGNORED
         return batch
 
 

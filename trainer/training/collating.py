@@ -22,14 +22,14 @@ from mis_dataset.decoding import UNREADABLE
 from mis_dataset.decoding import decode as look_at
 from mis_dataset.errors import MISError
 from trainer.families import ModelError
-from trainer.pixel_cache import PixelCache
-from trainer.processed import Pictures, open_lazily
+from trainer.training.pixel_cache import PixelCache
+from trainer.training.processed import Pictures, open_lazily
 
 if TYPE_CHECKING:
     from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 SOURCES = ("dangerous", "twin", "general_picture", "general_text")
-"""Kinds of rows, see `trainer.rows`."""
+"""Kinds of rows, see `trainer.training.rows`."""
 IDS, KINDS = "ids", "sources"
 """What a batch holds beside what the model gets: the id of each row, and its place in `SOURCES`."""
 _FAULT = "fault"
@@ -38,7 +38,7 @@ Batch = dict[str, Any]
 
 
 class RowCollator:
-    """What `trainer.rows` makes -> batches; a class, so that worker processes can have it.
+    """What `trainer.training.rows` makes -> batches; a class, so that worker processes can have it.
 
     Args:
         collate: TRL's collator.

@@ -20,13 +20,13 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl import SFTTrainer
 
 from trainer import models
-from trainer.collating import IDS, KINDS, SOURCES, RowCollator, whole_ones
+from trainer.training.collating import IDS, KINDS, SOURCES, RowCollator, whole_ones
 from trainer.families import ModelError
-from trainer.pixel_cache import PixelCache
+from trainer.training.pixel_cache import PixelCache
 
 
 class SourceLossTrainer(SFTTrainer):
-    """`SFTTrainer` for the rows of `trainer.rows` once `read_rows` was called, by kind once `tell_sources` was too."""
+    """`SFTTrainer` for the rows of `trainer.training.rows` once `read_rows` was called, by kind once `tell_sources` was too."""
 
     data_collator: Any
     _told: torch.Tensor | None = None
@@ -34,7 +34,7 @@ class SourceLossTrainer(SFTTrainer):
     _operations: int | None = None
 
     def read_rows(self, cache: PixelCache | None = None, lengths: Sequence[int] | None = None) -> None:
-        """From now on a batch says whose it is, see `trainer.collating`.
+        """From now on a batch says whose it is, see `trainer.training.collating`.
 
         Args:
             cache: of processed pictures; None: each is processed whenever it is wanted.

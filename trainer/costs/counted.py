@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
 from trainer.families import Part, broken, family_of, part_of, training_limits
-from trainer.learning import choose
+from trainer.training.learning import choose
 from trainer.recipe import RecipeArguments
 
 PICTURES = 2
@@ -271,7 +271,7 @@ def count_flops(model: Any, batch: Batch, halved: bool) -> int:
 
 
 def loss_of(model: Any, batch: Batch, halved: bool) -> torch.Tensor:
-    """Mean loss of the labelled tokens; only they reach the head, as in `trainer.completion_loss`.
+    """Mean loss of the labelled tokens; only they reach the head, as in `trainer.training.completion_loss`.
 
     On a GPU, TRL cuts their logits into tiles: it needs less memory than what is counted here, and a few more
     operations.

@@ -14,7 +14,7 @@ from mis_dataset.leaks import FORBIDDEN, KIND, Row, compare
 from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.manifest import read_manifest
 from mis_dataset.schema import TRAIN
-from trainer.diagnosis import Fault
+from trainer.preflight.diagnosis import Fault
 from trainer.files import read_json, sha256_of
 from trainer.questions import TEMPLATES
 

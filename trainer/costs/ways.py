@@ -1,6 +1,6 @@
 """How GPUs share a model that is trained: what each of them holds, and how long they take.
 
-Counted by torch, see `trainer.counted`: all that one GPU holds where it shares nothing, and activations. By rule:
+Counted by torch, see `trainer.costs.counted`: all that one GPU holds where it shares nothing, and activations. By rule:
 shares, what is gathered, weights of 4 bits, states of 8 bits, hours.
 """
 
@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from trainer.gpus import Gpu
+from trainer.costs.gpus import Gpu
 
 if TYPE_CHECKING:
     from trl import SFTConfig
 
-    from trainer.counted import Step
+    from trainer.costs.counted import Step
     from trainer.recipe import RecipeArguments
 
 UTILISATION = (0.25, 0.45)

@@ -27,7 +27,7 @@ def row_lengths(rows: Dataset, processor: Any) -> list[int]:
     that cannot be read counts nothing: training says whose it is.
 
     Args:
-        rows: as `trainer.rows.make_dataset` makes them.
+        rows: as `trainer.training.rows.make_dataset` makes them.
         processor: of a family in `trainer.families.FAMILIES`, with the bounds of pictures in training.
     """
 

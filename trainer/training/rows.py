@@ -6,7 +6,7 @@ A row before and after::
     {"id": "train/1", "source": "dangerous", "images": [a, b], "prompt": [...], "completion": [...]}
 
 Prompt and completion are messages, see `mis_dataset.chat`; the pictures stay where they lie until a row is wanted, and
-encoded (``{"bytes": ..., "path": ...}``) until `trainer.collating` makes a batch.
+encoded (``{"bytes": ..., "path": ...}``) until `trainer.training.collating` makes a batch.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.verify import verify
 from trainer.artefacts import Response, read
-from trainer.general_rows import Row, general_rows, general_source
+from trainer.training.general_rows import Row, general_rows, general_source
 from trainer.recipe import Labels, RecipeArguments, Shown
 from trainer.sidecars import read_sidecar
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
 
+IGNORED = -100
+"""Label of a token that is not learnt, by torch's cross entropy."""
 _MINI_QUESTIONS = frozenset(one.text for one in (*EASY_QUESTIONS, *HARD_QUESTIONS))
 
 

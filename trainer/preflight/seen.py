@@ -17,9 +17,9 @@ from tqdm import tqdm
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import MISError
 from mis_dataset.processes import begin_process
-from trainer.openings import Opening, first_words
-from trainer.overlap import Trained, even, picture_hashes
-from trainer.rendered import Rendered, Renderer, Settings, pieces_of, text_of
+from trainer.preflight.openings import Opening, first_words
+from trainer.preflight.overlap import Trained, even, picture_hashes
+from trainer.preflight.rendered import Rendered, Renderer, Settings, pieces_of, text_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -63,7 +63,7 @@ def see(
     """Renders every row.
 
     Args:
-        rows: as `trainer.rows.training_rows` gives them.
+        rows: as `trainer.training.rows.training_rows` gives them.
         twin_of: id of every train row of MIS -> that of the row whose harmless twin it is.
         renderer: of this process; others make their own.
         whole: how many rows, evenly spread, are given to TRL's collator in any case.

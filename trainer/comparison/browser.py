@@ -17,7 +17,7 @@ from mis_dataset.errors import PictureError
 from trainer.artefacts import Verdict
 from trainer.benchmarks import BENCHMARKS
 from trainer.files import ArtefactError
-from trainer.measured import Measured
+from trainer.comparison.measured import Measured
 from trainer.questions import TESTED, RowFacts, parquet_rows, split_of
 from trainer.sheet import jpeg_uri
 

@@ -14,13 +14,13 @@ import torch
 from accelerate.utils import is_peft_model
 from torch import nn
 
-from trainer.collating import IDS, KINDS
-from trainer.source_losses import SourceLossTrainer
+from trainer.training.collating import IDS, KINDS
+from trainer.training.source_losses import SourceLossTrainer
+from trainer.training.rows import IGNORED
 
 END_TO_END = ("internvl", "llava_onevision", "idefics3", "smolvlm")
 """Families whose rows can be laid end to end, by `config.model_type`: positions count tokens, and a picture's features
 go wherever its tokens stand. Those of Qwen count rows and columns of pictures too, from the padded batch."""
-_IGNORED = -100
 
 
 class CompletionLossTrainer(SourceLossTrainer):
@@ -39,7 +39,7 @@ class CompletionLossTrainer(SourceLossTrainer):
         whole: Any = self.accelerator.unwrap_model(model)
         whole = whole.get_base_model() if is_peft_model(whole) else whole
         packed, labels = pack(inputs)
-        kept = labels[1:] != _IGNORED
+        kept = labels[1:] != IGNORED
         with self.accelerator.autocast():  # Trainer's own is around the model's `forward`, which is not called here
             outputs = whole.base_model(**packed, use_cache=False)
             logits = whole.get_output_embeddings()(outputs.last_hidden_state[0, :-1][kept])
@@ -65,6 +65,6 @@ def pack(inputs: dict[str, Any]) -> tuple[dict[str, Any], torch.Tensor]:
     """
     real = inputs["attention_mask"].bool()
     positions = (real.cumsum(dim=1) - 1)[real]
-    labels = inputs["labels"][real].masked_fill(positions == 0, _IGNORED)
+    labels = inputs["labels"][real].masked_fill(positions == 0, IGNORED)
     others = {name: tensor for name, tensor in inputs.items() if name not in ("attention_mask", "labels")}
     return others | {"input_ids": inputs["input_ids"][real][None], "position_ids": positions[None]}, labels

@@ -23,8 +23,8 @@ from mis_dataset.errors import MISError, UsageError
 from mis_dataset.files import write_json, write_text
 from mis_dataset.manifest import NAME as MANIFEST
 from trainer.files import read_json, sha256_text
-from trainer.gate_rows import Asking, Slices, ask, draw, judged, rates
-from trainer.gate_rules import FIGURES, Clock, Evaluation, best, collapse, read_evaluations
+from trainer.gates.rows import Asking, Slices, ask, draw, judged, rates
+from trainer.gates.rules import FIGURES, Clock, Evaluation, best, collapse, read_evaluations
 from trainer.judges.base import Judge
 from trainer.judges.choice import OF_MINI, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
@@ -62,7 +62,7 @@ def make_gate(args: argparse.Namespace, recipe: RecipeArguments, seed: int, batc
     Raises:
         UsageError: Flags about a gate without ``gate_every``, flags about a judge that do not go together, or
             processes that each hold a part of the model.
-        MISError: As `trainer.gate_rows.draw`.
+        MISError: As `trainer.gates.rows.draw`.
     """
     if not recipe.gate_every:
         if args.gate_dataset or args.things or args.judge != "mini_rules":

@@ -22,12 +22,12 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 
 from mis_dataset.decoding import UNREADABLE
 from trainer import families, models
-from trainer.diagnosis import Fault
+from trainer.preflight.diagnosis import Fault
+from trainer.training.rows import IGNORED
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
-_IGNORED = -100
 
 
 class Settings(NamedTuple):
@@ -223,7 +223,7 @@ class Renderer:
             said = f"has {found} tokens in TRL's collator and {tokens} by the sizes of its pictures"
             yield Fault("count", row["id"], said)
         labels = batch["labels"][0]
-        yield from self._label_faults(row["id"], labels[labels != _IGNORED].tolist(), completion)
+        yield from self._label_faults(row["id"], labels[labels != IGNORED].tolist(), completion)
         if len(pictures) < 2 or pictures[0] == pictures[1]:
             return
         swapped = self._collate(row, [pictures[1], pictures[0], *pictures[2:]])

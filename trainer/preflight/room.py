@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safetensors import safe_open
 
-from trainer.diagnosis import Fault
+from trainer.preflight.diagnosis import Fault
 from trainer.families import broken, parts_of
 from trainer.recipe import LORA_LAYERS, RecipeArguments
 

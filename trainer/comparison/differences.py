@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 
 from trainer.artefacts import Verdict
-from trainer.measured import Measured
+from trainer.comparison.measured import Measured
 from trainer.questions import TESTED, RowFacts, split_of
 from trainer.score import CARDS, columns_of
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from trainer.browser import MOST_LETTERS, Unit, visible
-from trainer.differences import FIGURES
+from trainer.comparison.browser import MOST_LETTERS, Unit, visible
+from trainer.comparison.differences import FIGURES
 from trainer.findings import in_full
 from trainer.page import CAPTIONS, abilities, groups
 from trainer.plots import LEVEL_NAMES
@@ -67,7 +67,7 @@ def render(found: Comparison, plots: Mapping[str, bytes], shown: Sequence[Unit])
         "level_names": LEVEL_NAMES,
     }
     style = STYLE.read_text("utf-8") + OWN_STYLE.read_text("utf-8") + "".join(_filters(len(splits)))
-    return render_sheet("compare.html.j2", style, facts)
+    return render_sheet("comparison/compare.html.j2", style, facts)
 
 
 def settings(found: Comparison, side_by_side: bool) -> Table:

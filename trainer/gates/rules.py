@@ -50,7 +50,7 @@ class Evaluation(NamedTuple):
 
     Attributes:
         step: optimizer steps before it; 0 before training.
-        found: its figures, see `trainer.gate_rows.rates`.
+        found: its figures, see `trainer.gates.rows.rates`.
     """
 
     step: int

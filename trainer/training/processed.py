@@ -15,7 +15,7 @@ from transformers import BatchFeature
 
 from mis_dataset.decoding import open_picture
 from trainer.files import library_versions
-from trainer.pixel_cache import PixelCache
+from trainer.training.pixel_cache import PixelCache
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture

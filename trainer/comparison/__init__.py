@@ -1,0 +1,1 @@
+"""What `trainer.compare` is made of."""

@@ -1,0 +1,1 @@
+"""What `trainer.plan` is made of."""

@@ -1,0 +1,1 @@
+"""What a gate on a training is made of; the verb is `trainer.gate`."""

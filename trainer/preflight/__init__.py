@@ -1,0 +1,1 @@
+"""What `trainer.doctor` is made of."""

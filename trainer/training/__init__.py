@@ -1,0 +1,1 @@
+"""What `trainer.sft` is made of."""
