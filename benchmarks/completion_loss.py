@@ -24,9 +24,9 @@ from trl import SFTTrainer
 
 from mis_dataset.mini.lessons import lessons
 from trainer import mini_vlm, models
+from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
 from trainer.training.completion_loss import CompletionLossTrainer
 from trainer.training.learning import train_in
-from trainer.recipe import CONFIGS, LORA_LAYERS, read_recipe
 from trainer.training.rows import lesson_rows, make_dataset
 
 STEPS = 4

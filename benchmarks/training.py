@@ -49,10 +49,10 @@ from mis_dataset.mini.draw import SIZE
 from mis_dataset.mini.write import write_release
 from tests.made_release import make_release
 from trainer import families, mini_vlm, models
+from trainer.recipe import CONFIGS, LORA_LAYERS, RecipeArguments, read_recipe
 from trainer.training.collating import RowCollator
 from trainer.training.learning import make_trainer, train_in
 from trainer.training.lengths import row_lengths
-from trainer.recipe import CONFIGS, LORA_LAYERS, RecipeArguments, read_recipe
 from trainer.training.rows import training_rows
 
 BARS = Path(__file__).with_name("training_bars.toml")
@@ -369,7 +369,7 @@ def measure_pixels(made: Made, sizes: Sizes) -> dict[str, float]:
 def main() -> int:
     """Measures, prints the table to stderr and one line of JSON to stdout."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.training")
-    parser.add_argument("--rows", type=int, default=Sizes().rows, help="of every training, and twice as many large ones")
+    parser.add_argument("--rows", type=int, default=Sizes().rows, help="of a training, and twice as many large ones")
     rows = parser.parse_args().rows
     disable_progress_bars()
     with TemporaryDirectory() as folder:

@@ -14,8 +14,8 @@ from mis_dataset.mini.lessons import lessons
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import base
 from trainer.files import sha256_of
-from trainer.training.rows import read_said
 from trainer.sidecars import read_sidecar
+from trainer.training.rows import read_said
 
 
 def test_a_second_run_writes_nothing_new(tiny: Tiny) -> None:

@@ -14,12 +14,12 @@ from mis_dataset.chat import prompt
 from tests.test_completion_loss import loss_and_gradients
 from tests.tiny import Tiny, call, write_recipe
 from trainer import models
-from trainer.training.completion_loss import CompletionLossTrainer
 from trainer.engines.local import generate
-from trainer.training.learning import train_in
 from trainer.prompts import Prompt
 from trainer.recipe import CONFIGS, read_recipe
 from trainer.sidecars import read_sidecar
+from trainer.training.completion_loss import CompletionLossTrainer
+from trainer.training.learning import train_in
 
 
 @pytest.fixture(params=[True, False], ids=["units", "no units"])

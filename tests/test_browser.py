@@ -18,8 +18,8 @@ from mis_dataset.errors import PictureError
 from tests.made_measured import DECLINES, HELPS, UNSCORED, make, write_measured
 from trainer.comparison import browser
 from trainer.comparison.browser import Pair, pairs_of, thumbnails, units, visible
-from trainer.files import ArtefactError
 from trainer.comparison.measured import Measured, read_measured
+from trainer.files import ArtefactError
 from trainer.questions import RowFacts, twins
 
 

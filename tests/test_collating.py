@@ -18,11 +18,11 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from tests.made_rows import decoded, made_rows, picture
 from tests.tiny import write_recipe
 from trainer import families, models
-from trainer.training.collating import RowCollator, whole_ones
 from trainer.families import FAMILIES, ModelError
+from trainer.recipe import read_recipe
+from trainer.training.collating import RowCollator, whole_ones
 from trainer.training.learning import make_trainer
 from trainer.training.pixel_cache import PixelCache
-from trainer.recipe import read_recipe
 from trainer.training.rows import make_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -20,8 +20,8 @@ from tests.made_measured import DECLINES, HELPS, REFUSES, UNSCORED, How, telling
 from tests.made_runs import give_pictures, write_ability, write_dataset
 from tests.tiny import attempt, call
 from trainer.compare import gather
-from trainer.comparison.page import render
 from trainer.comparison.measured import read_measured
+from trainer.comparison.page import render
 from trainer.plots import draw_compared, looks
 from trainer.questions import read_rows
 from trainer.sidecars import read_sidecar

@@ -16,10 +16,10 @@ from tests.made_runs import write_said
 from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, write_recipe
 from trainer import models
-from trainer.training.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import FAMILIES
-from trainer.training.learning import train_in
 from trainer.recipe import RecipeArguments, read_recipe
+from trainer.training.completion_loss import END_TO_END, CompletionLossTrainer
+from trainer.training.learning import train_in
 from trainer.training.rows import lesson_rows, make_dataset, training_rows
 
 Gradients = dict[str, torch.Tensor]

@@ -28,9 +28,9 @@ from trainer.judges.choice import Choice
 from trainer.judges.mini_rules import MiniRules
 from trainer.recipe import RecipeArguments, read_recipe
 from trainer.report import _log
-from trainer.training.rows import training_rows
 from trainer.score import Metrics
 from trainer.sidecars import read_sidecar
+from trainer.training.rows import training_rows
 
 GATED: dict[str, Any] = {"gate_every": 3, "gate_rows": 2, "gate_max_new_tokens": 6, "gate_max_share": 1.0}
 RULES = Choice("mini_rules")

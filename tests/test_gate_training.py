@@ -16,11 +16,11 @@ from tests.made_rows import decoded
 from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, write_recipe
 from trainer import models
-from trainer.training.completion_loss import pack
 from trainer.gates.rows import draw
 from trainer.gates.rules import Evaluation, read_evaluations
 from trainer.judges.choice import Choice
 from trainer.recipe import read_recipe
+from trainer.training.completion_loss import pack
 from trainer.training.rows import make_dataset, read_split
 
 pytestmark = pytest.mark.slow

@@ -190,7 +190,8 @@ def test_a_dataset_on_the_hub_is_read_like_a_folder(tmp_path: Path) -> None:
     held = {"train.parquet": (tmp_path / "train.parquet").read_bytes()}
     server = ThreadingHTTPServer(("127.0.0.1", 0), hub({"o/good": held}))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    code = "import json\nfrom trainer.training.general_rows import general_rows\nprint(json.dumps(general_rows('o/good', 3, 0)))"
+    code = "import json\nfrom trainer.training.general_rows import general_rows\n"
+    code += "print(json.dumps(general_rows('o/good', 3, 0)))"
     settings = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_HUB_OFFLINE": "0"}
     settings |= {"HF_HOME": str(tmp_path / "home"), "HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
     command, environment = [sys.executable, "-c", code], os.environ | settings

@@ -16,8 +16,8 @@ from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.families import FAMILIES
-from trainer.training.learning import make_trainer, trained_model
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
+from trainer.training.learning import make_trainer, trained_model
 from trainer.training.rows import training_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

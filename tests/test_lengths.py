@@ -14,11 +14,11 @@ from trl.trainer.sft_trainer import DataCollatorForVisionLanguageModeling
 from tests.made_rows import made_rows
 from tests.tiny import write_recipe
 from trainer import models
-from trainer.training.collating import RowCollator
 from trainer.families import FAMILIES
+from trainer.recipe import read_recipe
+from trainer.training.collating import RowCollator
 from trainer.training.learning import make_trainer
 from trainer.training.lengths import row_lengths
-from trainer.recipe import read_recipe
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

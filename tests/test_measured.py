@@ -13,8 +13,8 @@ from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, USUAL, How, make
 from trainer.artefacts import Verdict
-from trainer.files import ArtefactError
 from trainer.comparison.measured import differing, named_folder, read_measured, remarks, settings_of
+from trainer.files import ArtefactError
 from trainer.sidecars import read_sidecar, sidecar_path
 
 IDS = ["test_hard/0", "test_hard/1", "test_benign/0"]

@@ -16,13 +16,13 @@ from trl import SFTConfig
 
 from mis_dataset.errors import MISError, UsageError
 from tests.made_vlms import make_vlm
-from trainer.costs import counted
 from trainer.__main__ import main
+from trainer.costs import counted
 from trainer.costs.counted import Step
 from trainer.costs.gpus import GPUS, gpu_of
+from trainer.costs.ways import Counted, Memory, Numbers, Way, hours, ways_of
 from trainer.plan import MODELS, count, model_folder, rows_of, steps_of
 from trainer.recipe import RecipeArguments
-from trainer.costs.ways import Counted, Memory, Numbers, Way, hours, ways_of
 
 GB = 10**9
 INTERNVL, QWEN, LLAVA = (

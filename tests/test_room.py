@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import pytest
 
 from tests.tiny import Tiny, write_recipe
-from trainer.training.learning import make_trainer
-from trainer.recipe import RecipeArguments, read_recipe
 from trainer.preflight.room import checkpoints, disk_faults, learning, memory_faults
+from trainer.recipe import RecipeArguments, read_recipe
+from trainer.training.learning import make_trainer
 from trainer.training.rows import training_rows
 
 MEMORY = "MemTotal:       9000 kB\nMemAvailable:   1000 kB\n"

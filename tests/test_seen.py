@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from tests.tiny import Tiny
-from trainer.recipe import RecipeArguments
 from trainer.preflight.rendered import Renderer, Settings
-from trainer.training.rows import read_split, training_rows
 from trainer.preflight.seen import see
+from trainer.recipe import RecipeArguments
+from trainer.training.rows import read_split, training_rows
 
 
 def rows_of(tiny: Tiny) -> Any:

@@ -16,8 +16,8 @@ from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import checkpoint_files
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe
-from trainer.training.rows import training_rows
 from trainer.sidecars import read_sidecar
+from trainer.training.rows import training_rows
 
 ROOT = Path(__file__).resolve().parents[1]
 TOWER, PROJECTOR = "model.vision_tower.", "model.multi_modal_projector."

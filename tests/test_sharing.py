@@ -13,12 +13,12 @@ from accelerate.utils.dataclasses import get_module_class_from_name
 
 from tests.tiny import Tiny, write_recipe
 from trainer import models
-from trainer.training import sharing
 from trainer.families import FAMILIES, part_of
-from trainer.training.learning import make_trainer
 from trainer.recipe import read_recipe
-from trainer.training.rows import make_dataset
 from trainer.shares import sharded_by
+from trainer.training import sharing
+from trainer.training.learning import make_trainer
+from trainer.training.rows import make_dataset
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

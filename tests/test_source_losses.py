@@ -10,10 +10,10 @@ import torch
 
 from tests.made_general import make_general
 from tests.tiny import Tiny, write_recipe
+from trainer.recipe import read_recipe
 from trainer.training.collating import SOURCES
 from trainer.training.completion_loss import CompletionLossTrainer
 from trainer.training.learning import make_trainer
-from trainer.recipe import read_recipe
 from trainer.training.rows import training_rows
 from trainer.training.source_losses import SourceLossTrainer
 

@@ -13,9 +13,9 @@ from trl.trainer import utils
 
 from tests.made_general import make_general
 from tests.tiny import Tiny, write_recipe
+from trainer.recipe import RecipeArguments, read_recipe
 from trainer.training import learning
 from trainer.training.learning import make_trainer
-from trainer.recipe import RecipeArguments, read_recipe
 from trainer.training.rows import training_rows
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -18,11 +18,11 @@ from mis_dataset.files import to_json
 from mis_dataset.manifest import NAME as MANIFEST
 from trainer.comparison.browser import Pair, pairs_of, thumbnails, units
 from trainer.comparison.calibrated import Read, corrected_rates, fit, read_calibration
-from trainer.comparison.page import render
 from trainer.comparison.differences import differences
-from trainer.files import ArtefactError, read_json, replaced, sha256_of
 from trainer.comparison.leaderboard import PUBLISHED, is_mis, leaderboard, measured_lines, to_csv
 from trainer.comparison.measured import Measured, differing, named_folder, read_measured, remarks, settings_of
+from trainer.comparison.page import render
+from trainer.files import ArtefactError, read_json, replaced, sha256_of
 from trainer.plots import draw_compared
 from trainer.questions import RowFacts, read_rows, rows_sha256, split_of, twins
 from trainer.score import score

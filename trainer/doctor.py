@@ -1,8 +1,9 @@
 """Looks at all rows of a training as the model is going to see them, before any weight is loaded.
 
 The rows are those of `sft` with the same flags. Each is rendered with the checkpoint's own processor and chat template
-as TRL's collator does it (`trainer.preflight.rendered`); rows are compared with each other and with the tests. BASE needs no
-weights: config, tokenizer and processor are enough. It exits 1 where there are errors, 0 where there are warnings only.
+as TRL's collator does it (`trainer.preflight.rendered`); rows are compared with each other and with the tests. BASE
+needs no weights: config, tokenizer and processor are enough. It exits 1 where there are errors, 0 where there are
+warnings only.
 """
 
 from __future__ import annotations
@@ -17,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import positive, seed
-from trainer.preflight.diagnosis import Fault, counts, summarize, table
 from trainer.files import beside_weights
+from trainer.preflight.diagnosis import Fault, counts, summarize, table
 from trainer.recipe import add_arguments as add_recipe
 from trainer.recipe import read_recipe
-from trainer.training.rows import training_rows
 from trainer.sidecars import make_sidecar, write_derived
+from trainer.training.rows import training_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from mis_dataset.errors import UsageError
 from trainer import ability, compare, generate, judge, score
+from trainer.comparison.measured import named_folder
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.judges.choice import choice_of
-from trainer.comparison.measured import named_folder
 from trainer.probes import PROBES
 from trainer.shares import launched
 

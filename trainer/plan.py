@@ -1,8 +1,8 @@
 """What a training will cost, from its recipe and the model's configuration alone: no weights, no dataset, no GPU.
 
-Counted by torch, see `trainer.costs.counted`: parameters, bytes on one GPU, operations of a step. From these, by rule, see
-`trainer.costs.ways`: what each of several GPUs holds, and hours. Assumed, and told: which part of its peak a GPU reaches, and
-how large pictures and texts are. Not in the hours: decoding that the GPU waits for, saving, and the gate.
+Counted by torch, see `trainer.costs.counted`: parameters, bytes on one GPU, operations of a step. From these, by rule,
+see `trainer.costs.ways`: what each of several GPUs holds, and hours. Assumed, and told: which part of its peak a GPU
+reaches, and how large pictures and texts are. Not in the hours: decoding that the GPU waits for, saving, and the gate.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from mis_dataset.arguments import positive
 from mis_dataset.errors import MISError, UsageError
 from trainer.costs.gpus import GPUS, gpu_of
+from trainer.costs.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
 from trainer.recipe import CONFIGS, RecipeArguments, read_recipe, read_settings
 from trainer.recipe import add_arguments as add_recipe
-from trainer.costs.ways import ADAMW, UTILISATION, Counted, Memory, Numbers, hours, ways_of
 
 if TYPE_CHECKING:
     from trl import SFTConfig

@@ -90,8 +90,8 @@ class RecipeArguments:
         gate_patience: after so many evaluations in a row that show a collapse training stops.
         gate_max_share: share of the time, above 0 and at most 1, that asking may take; evaluations that would take
             more, but for those before the first and after the last step, are left out.
-        pixel_cache: folder in which processed pictures are kept for later epochs and arms (see `trainer.training.pixel_cache`);
-            empty: none are. What is trained is the same.
+        pixel_cache: folder in which processed pictures are kept for later epochs and arms, see
+            `trainer.training.pixel_cache`; empty: none are. What is trained is the same.
         pixel_cache_gb: most that it may hold, in GB (10^9 bytes).
     """
 

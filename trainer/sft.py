@@ -1,8 +1,8 @@
 """Fine-tunes a vision-language model with TRL's `SFTTrainer` by a recipe; what it writes loads as any other checkpoint.
 
 The loss is on the completion only and the vision tower stays frozen; what else learns says the recipe, see
-`trainer.training.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar; with LoRA
-also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
+`trainer.training.learning`. Written to OUT: ``model/`` (loads with `from_pretrained`), ``log.jsonl`` and the sidecar;
+with LoRA also ``adapter/`` and ``dose/<rows>/`` (the adapter after that many rows), with ``gate_every`` what
 `trainer.gates.callback` says. Several processes train one model where it is started by `accelerate launch`, see
 ``trainer/configs/accelerate``; the first of them writes and speaks for all.
 """
@@ -24,14 +24,14 @@ from mis_dataset.errors import MISError
 from mis_dataset.files import write_lines
 from mis_dataset.mini.lessons import lesson_code
 from mis_dataset.processes import alone, end_with_launcher
-from trainer.gates import callback
-from trainer.training.checkpoints import last_checkpoint, remove_broken
 from trainer.files import checkpoint_files, sha256_of
+from trainer.gates import callback
 from trainer.recipe import RecipeArguments, read_recipe, read_settings
 from trainer.recipe import add_arguments as add_recipe
-from trainer.training.rows import general_digest, training_rows
 from trainer.shares import launched, leave_group, sharded_by
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
+from trainer.training.checkpoints import last_checkpoint, remove_broken
+from trainer.training.rows import general_digest, training_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset

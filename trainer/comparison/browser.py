@@ -16,8 +16,8 @@ from mis_dataset.decoding import strict_pillow, thumbnail
 from mis_dataset.errors import PictureError
 from trainer.artefacts import Verdict
 from trainer.benchmarks import BENCHMARKS
-from trainer.files import ArtefactError
 from trainer.comparison.measured import Measured
+from trainer.files import ArtefactError
 from trainer.questions import TESTED, RowFacts, parquet_rows, split_of
 from trainer.sheet import jpeg_uri
 

@@ -23,8 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
 from trainer.families import Part, broken, family_of, part_of, training_limits
-from trainer.training.learning import choose
 from trainer.recipe import RecipeArguments
+from trainer.training.learning import choose
 
 PICTURES = 2
 """Of a row of MIS."""

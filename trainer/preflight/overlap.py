@@ -14,8 +14,8 @@ from mis_dataset.leaks import FORBIDDEN, KIND, Row, compare
 from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.manifest import read_manifest
 from mis_dataset.schema import TRAIN
-from trainer.preflight.diagnosis import Fault
 from trainer.files import read_json, sha256_of
+from trainer.preflight.diagnosis import Fault
 from trainer.questions import TEMPLATES
 
 _TEXT_KINDS = ("same_text", "near_text")

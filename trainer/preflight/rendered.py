@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 
-
 class Settings(NamedTuple):
     """What rendering hangs on beside the row.
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from safetensors import safe_open
 
-from trainer.preflight.diagnosis import Fault
 from trainer.families import broken, parts_of
+from trainer.preflight.diagnosis import Fault
 from trainer.recipe import LORA_LAYERS, RecipeArguments
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from accelerate.utils import is_peft_model
 from torch import nn
 
 from trainer.training.collating import IDS, KINDS
-from trainer.training.source_losses import SourceLossTrainer
 from trainer.training.rows import IGNORED
+from trainer.training.source_losses import SourceLossTrainer
 
 END_TO_END = ("internvl", "llava_onevision", "idefics3", "smolvlm")
 """Families whose rows can be laid end to end, by `config.model_type`: positions count tokens, and a picture's features

@@ -18,13 +18,13 @@ from transformers.integrations.deepspeed import unset_hf_deepspeed_config
 from transformers.utils import is_flash_attn_2_available
 
 from trainer import families, models
-from trainer.training import sharing
-from trainer.training.completion_loss import END_TO_END, CompletionLossTrainer
 from trainer.families import ModelError
-from trainer.training.lengths import GROUPED, row_lengths
-from trainer.training.pixel_cache import PixelCache
 from trainer.recipe import LORA_LAYERS, RecipeArguments
 from trainer.shares import sharded_by
+from trainer.training import sharing
+from trainer.training.completion_loss import END_TO_END, CompletionLossTrainer
+from trainer.training.lengths import GROUPED, row_lengths
+from trainer.training.pixel_cache import PixelCache
 from trainer.training.source_losses import SourceLossTrainer
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def trained_model(
 
     Args:
         model: as the trainer leaves it; an adapter in it is merged.
-        weights: all of a model that was sharded, see `trainer.training.sharing.whole_weights`; None: `model` holds them.
+        weights: all of a model that was sharded, see `sharing.whole_weights`; None: `model` holds them.
         base: what was started from.
         recipe: its method.
         adapter: folder of the adapter, which is merged into the base as that was: before it had 4 bits with ``qlora``,

@@ -1,7 +1,7 @@
 """Processed pictures on the disk: what an image processor makes of the pictures of a row, for later epochs and arms.
 
-`trainer.training.processed` names a file by the sha256 of the pictures and of all that decides what becomes of them, so none is
-ever out of date. There is no pickle in them, and one that was cut short is made again.
+`trainer.training.processed` names a file by the sha256 of the pictures and of all that decides what becomes of them, so
+none is ever out of date. There is no pickle in them, and one that was cut short is made again.
 """
 
 from __future__ import annotations

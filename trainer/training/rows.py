@@ -29,9 +29,9 @@ from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, Lesson, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.verify import verify
 from trainer.artefacts import Response, read
-from trainer.training.general_rows import Row, general_rows, general_source
 from trainer.recipe import Labels, RecipeArguments, Shown
 from trainer.sidecars import read_sidecar
+from trainer.training.general_rows import Row, general_rows, general_source
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features

@@ -20,13 +20,13 @@ from transformers.trainer_pt_utils import BatchRebalanceSampler
 from trl import SFTTrainer
 
 from trainer import models
-from trainer.training.collating import IDS, KINDS, SOURCES, RowCollator, whole_ones
 from trainer.families import ModelError
+from trainer.training.collating import IDS, KINDS, SOURCES, RowCollator, whole_ones
 from trainer.training.pixel_cache import PixelCache
 
 
 class SourceLossTrainer(SFTTrainer):
-    """`SFTTrainer` for the rows of `trainer.training.rows` once `read_rows` was called, by kind once `tell_sources` was too."""
+    """`SFTTrainer` for rows of `training.rows` once `read_rows` was called, by kind once `tell_sources` was too."""
 
     data_collator: Any
     _told: torch.Tensor | None = None
