@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from mis_dataset.errors import MISError
+from mis_dataset.errors import MISError, UsageError
 from tests.made_general import make_general, turns
 from tests.test_other import ROOT, hub
 from trainer.training.general_rows import general_rows
@@ -173,6 +173,13 @@ def test_a_file_that_holds_no_rows_is_one_clear_error(tmp_path: Path, text_: str
 def test_what_is_neither_a_folder_nor_a_name_on_the_hub_is_refused(name: str) -> None:
     with pytest.raises(MISError, match=f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub"):
         general_rows(name, 1, 0)
+
+
+def test_a_slip_in_a_folder_is_not_looked_for_on_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runs").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="runs/slip: there is a folder runs here without it; name one that is there"):
+        general_rows("runs/slip", 1, 0)
 
 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
