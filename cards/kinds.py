@@ -29,7 +29,7 @@ RELEASE = "RELEASE.json"
 class Kind(NamedTuple):
     """One kind of Hub repository.
 
-    Patterns are of whole paths, `*` within one name; `{name}` is the name of the folder.
+    Patterns are of whole paths, `*` within one name, `|` between patterns that will do; `{name}` is the folder's name.
 
     Attributes:
         name: such as "dataset".
@@ -51,6 +51,7 @@ class Kind(NamedTuple):
 
 
 _TEXTS = ("LICENSE", "NOTICE")
+_PARQUET = "data/*.parquet|max[1-9]*/*.parquet"
 _PROCESSOR = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -70,8 +71,8 @@ KINDS: dict[str, Kind] = {
         Kind(
             "dataset",
             "dataset",
-            required=(CARD, MANIFEST, "*/*.parquet", *_TEXTS),
-            allowed=("data/*.parquet", "max[1-9]*/*.parquet", "*.png", "croissant.json", "eval.yaml"),
+            required=(CARD, MANIFEST, _PARQUET, *_TEXTS),
+            allowed=("*.png", "croissant.json", "eval.yaml"),
             gated=True,
         ),
         Kind(
@@ -103,7 +104,6 @@ KINDS: dict[str, Kind] = {
 }
 """name -> kind, in the order in which they are published: a card links to what was published before it."""
 
-_DATASET_DATA = ("data/*.parquet", "max[1-9]*/*.parquet")
 _LOADED = ("*.parquet", "*.safetensors", "*.py")
 """What libraries load from a repository, whoever put it there."""
 _CONTENT = (".parquet", ".safetensors", ".png")
@@ -176,7 +176,7 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
     name, paths = folder.resolve().name, files_of(folder)
     required = [pattern.format(name=name) for pattern in kind.required]
     problems = [f"{pattern} is missing" for pattern in required if not any(fits(path, pattern) for path in paths)]
-    places = [pattern for pattern in kind.places(name) if pattern != "*/*.parquet"]
+    places = kind.places(name)
     for path in paths:
         problem = _link_problem(folder, path) or _place_problem(path, kind, places)
         problems += [problem] if problem else list(_content_problems(folder, path))
@@ -184,6 +184,8 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
         problems += _sums_problems(folder, paths)
     if kind.name == "dataset" and MANIFEST in paths:
         problems += _manifest_problems(folder, paths)
+    if kind.repo_type == "space" and CARD in paths and header_word(folder, "sdk") is None:
+        problems.append(f"{CARD} has no sdk in its header, without which the Hub makes no Space; write sdk: gradio")
     return problems
 
 
@@ -202,8 +204,9 @@ def fits(path: str, pattern: str) -> bool:
     >>> fits("data/train-0.parquet", "data/*.parquet"), fits("data/old/train-0.parquet", "data/*.parquet")
     (True, False)
     """
-    names, patterns = path.split("/"), pattern.split("/")
-    return len(names) == len(patterns) and all(map(fnmatchcase, names, patterns))
+    names = path.split("/")
+    ways = (way.split("/") for way in pattern.split("|"))
+    return any(len(names) == len(way) and all(map(fnmatchcase, names, way)) for way in ways)
 
 
 def loaded(path: str) -> bool:
@@ -225,10 +228,15 @@ def version_of(folder: Path, kind: Kind) -> str | None:
     if kind.name == "metric":
         text = (folder / f"{folder.resolve().name}.py").read_text("utf-8")
         found = re.search(r"""^METRIC_VERSION = ["']([^"']+)["']""", text, re.MULTILINE)
-    else:
-        header = (folder / CARD).read_text("utf-8").split("\n---", 1)[0]
-        found = re.search(r"""^version:\s*["']?([A-Za-z0-9._-]+)["']?\s*$""", header, re.MULTILINE)
-    return found[1] if found else None
+        return found[1] if found else None
+    return header_word(folder, "version")
+
+
+def header_word(folder: Path, field: str) -> str | None:
+    """A field of the header of a folder's card that is one word, such as `sdk: gradio`; None where it is not there."""
+    header = (folder / CARD).read_text("utf-8", errors="replace").split("\n---", 1)[0]
+    found = re.search(rf"""^{field}:[ ]*["']?([A-Za-z0-9._-]+)["']?[ ]*$""", header, re.MULTILINE)
+    return found[1] if found and header.startswith("---") else None
 
 
 def _link_problem(folder: Path, path: str) -> str | None:
@@ -308,7 +316,7 @@ def _manifest_problems(folder: Path, paths: Sequence[str]) -> Iterator[str]:
         yield f"{MANIFEST} is of a trial, `build --limit`; only a whole dataset is published"
     if told.get("data_version") != DATA_VERSION:
         yield f"{MANIFEST} is of version {told.get('data_version')!r}, this is {DATA_VERSION}; {again}"
-    found = {path for path in paths if any(fits(path, pattern) for pattern in _DATASET_DATA)}
+    found = {path for path in paths if fits(path, _PARQUET)}
     for path in sorted(found | {path for path in files if str(path).endswith(".parquet")}):
         if path not in found:
             yield f"{path} stands in {MANIFEST} and is missing; {again}"
