@@ -52,6 +52,7 @@ class Kind(NamedTuple):
 
 _TEXTS = ("LICENSE", "NOTICE")
 _PARQUET = "data/*.parquet|max[1-9]*/*.parquet"
+_WEIGHTS = "model.safetensors|model-*-of-*.safetensors"
 _PROCESSOR = (
     "processor_config.json",
     "preprocessor_config.json",
@@ -78,7 +79,7 @@ KINDS: dict[str, Kind] = {
         Kind(
             "model",
             "model",
-            required=(CARD, "config.json", "*.safetensors", SUMS, *_TEXTS),
+            required=(CARD, "config.json", _WEIGHTS, SUMS, *_TEXTS),
             allowed=(
                 "model.safetensors.index.json",
                 "generation_config.json",
@@ -175,7 +176,8 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
         raise CardError(f"{folder}: no such folder")
     name, paths = folder.resolve().name, files_of(folder)
     required = [pattern.format(name=name) for pattern in kind.required]
-    problems = [f"{pattern} is missing" for pattern in required if not any(fits(path, pattern) for path in paths)]
+    missing = [pattern for pattern in required if not any(fits(path, pattern) for path in paths)]
+    problems = [f"{pattern.replace('|', ' or ')} is missing" for pattern in missing]
     places = kind.places(name)
     for path in paths:
         problem = _link_problem(folder, path) or _place_problem(path, kind, places)
