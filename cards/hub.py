@@ -297,17 +297,15 @@ def _asked_wait(error: Exception) -> int | None:
 
 def _wait(error: Exception, number: int) -> int | None:
     """Seconds before the next try; None where there is no point in one."""
-    status = _status(error)
+    status, own = _status(error), int(min(8, 2 ** (number - 1)))
     if status is not None and status not in _BUSY:
         return None
     if status is None and isinstance(error, RuntimeError | ValueError | KeyError):
-        return min(8, 2 ** (number - 1)) if isinstance(error, json.JSONDecodeError) else None
+        return own if isinstance(error, json.JSONDecodeError) else None
     if type(error).__name__ == "OfflineModeIsEnabled":
         return None
-    wait = _asked_wait(error)
-    if wait is None:
-        return min(8, 2 ** (number - 1))
-    return wait if wait <= _LONGEST else None
+    asked = _asked_wait(error)
+    return own if asked is None else asked if asked <= _LONGEST else None
 
 
 def _short(error: Exception) -> str:
