@@ -194,8 +194,8 @@ def test_an_adapter_is_loaded_on_its_base(room: Room, tiny: Tiny, tmp_path: Path
     adapted = get_peft_model(base, LoraConfig(r=2, target_modules=["q_proj"]))
     folder = tmp_path / "adapter"
     adapted.save_pretrained(folder)
-    told = json.loads((folder / "adapter_config.json").read_text())
-    write(folder, {**_LEGAL, "README.md": _HEADER, "adapter_config.json": json.dumps(told | {"base_model_name_or_path": "me/base"})})
+    told = json.loads((folder / "adapter_config.json").read_text()) | {"base_model_name_or_path": "me/base"}
+    write(folder, {**_LEGAL, "README.md": _HEADER, "adapter_config.json": json.dumps(told)})
     write_sums(folder)
     room("push", folder, "me/adapter", "--yes")
     loaded = room("verify", "me/adapter", "--base", tiny.model).told["loaded"]["on its base"]
