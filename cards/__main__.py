@@ -12,6 +12,8 @@ from typing import Any
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
+    "push": "uploads one folder, or all of a release, to the Hub",
+    "verify": "loads a published repository back in fresh processes",
 }
 """verb -> what it does; its module is of the same name, but for `dataset`."""
 _MODULES = {"dataset": "released"}
@@ -47,7 +49,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def make_parser() -> argparse.ArgumentParser:
     """The verbs and their options."""
-    parser = argparse.ArgumentParser(prog="python -m cards", description="Cards, rendered from files alone.")
+    parser = argparse.ArgumentParser(
+        prog="python -m cards", description="Cards, rendered from files alone, and their way to the Hub."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, summary in VERBS.items():
         module = _module(verb)
