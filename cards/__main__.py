@@ -12,6 +12,7 @@ from typing import Any
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
+    "pack": "everything that is published of a finished run, one folder a Hub repository",
 }
 """verb -> what it does; its module is of the same name, but for `dataset`."""
 _MODULES = {"dataset": "released"}
