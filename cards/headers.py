@@ -102,7 +102,7 @@ def model_header(
     """
     from huggingface_hub import ModelCardData
 
-    related = {"base_model": base[0], "base_model_relation": base[1]} if base else {}
+    relation: dict[str, Any] = {"base_model_relation": base[1]} if base else {}
     return ModelCardData(
         language="en",
         license=licence,
@@ -113,7 +113,8 @@ def model_header(
         model_name=model_id,
         eval_results=list(eval_results) or None,
         version=version,
-        **related,
+        base_model=base[0] if base else None,
+        **relation,
     ).to_yaml()
 
 

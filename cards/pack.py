@@ -36,7 +36,7 @@ from cards.facts import (
     read_json,
     read_sidecars,
 )
-from cards.model_card import Ids, adapter_card, base_card, known_language_model, model_card
+from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
 from cards.pages import CARD
 from cards.render import EVAL, NAME, dataset_card
 from cards.results import day_asked, entries, entries_yaml, eval_yaml
@@ -129,7 +129,7 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
         "folders": {name: {"kind": folder.kind, "repo": folder.repo} for name, folder in folders.items()},
         "files": {path: _sha256(source) for path, source in files.items()},
     }
-    told = {"release": str(out / RELEASE), "owner": owner}
+    told: dict[str, Any] = {"release": str(out / RELEASE), "owner": owner}
     told |= {"folders": {name: folder.repo for name, folder in folders.items()}, "missing": missing}
     if _refuse_others(out) == release:
         return told | {"written": 0}
@@ -144,6 +144,8 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
         CardError: as `pack`.
         OSError: a file cannot be read.
     """
+    if model not in ARMS:
+        raise CardError(f"--model {model!r}: is no arm; choose one of {', '.join(ARMS)}")
     report, dataset = Report(run / "report.json"), read_dataset(run / "MIS")
     check_unchanged(run, report, "base", model)
     check_built(run / "MIS", dataset)
@@ -187,7 +189,7 @@ def _model(
         {
             CARD: card(report, dataset, run, published, ids),
             **_checkpoint(run / folder_of(one) / "model"),
-            ".eval_results/mis-mini.yaml": entries_yaml(found),
+            **({".eval_results/mis-mini.yaml": entries_yaml(found)} if found else {}),
             rights.LICENCE: rights.licence(),
             rights.NOTICE: rights.model_notice(repo.split("/")[-1], known),
         }
@@ -224,7 +226,7 @@ def _checkpoint(folder: Path) -> dict[str, Source]:
     for name, path in found.items():
         if name.endswith(".json") and "auto_map" in read_json(path):
             raise CardError(f"{path}: names code that would be loaded with it (auto_map); such a model is not released")
-    return found | {name: _weights(found[name]) for name in weights}
+    return {**found, **{name: _weights(found[name]) for name in weights}}
 
 
 def _taken(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
@@ -292,7 +294,8 @@ def _refuse_others(out: Path) -> dict[str, Any] | None:
     if not there:
         return None
     told = read_json(out / RELEASE) if RELEASE in there else {}
-    known = told.get("files") if isinstance(told.get("files"), dict) else {}
+    files = told.get("files")
+    known: dict[str, str] = files if isinstance(files, dict) else {}
     for name in there:
         ours = name == RELEASE and known
         if not ours and not ((out / name).is_file() and known.get(name) == sha256_of(out / name)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,17 +40,9 @@ def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
     """
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
     try:
-        return environment.get_template(template).render({"mark": mark(verb), **facts})
+        text: str = _environment().get_template(template).render({"mark": mark(verb), **facts})
+        return text
     except jinja2.UndefinedError as error:
         raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
 
@@ -119,6 +112,23 @@ def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) ->
     for path, content in changed.items():
         with replace_file(path) as temporary:
             temporary.write_bytes(content)
+
+
+@cache
+def _environment() -> Any:
+    """Made once, as it keeps the templates that it has read."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
+    return made
 
 
 def _holds(path: Path, content: bytes) -> bool:

@@ -141,10 +141,10 @@ def entries(
 
 def entries_yaml(found: Sequence[EvalResultEntry]) -> str:
     """Text of a file in `.eval_results`."""
+    import yaml
     from huggingface_hub import eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
 
-    return yaml_dump(eval_result_entries_to_yaml(list(found)), sort_keys=False)
+    return str(yaml.safe_dump(eval_result_entries_to_yaml(list(found)), sort_keys=False, allow_unicode=True))
 
 
 def eval_yaml(name: str, dataset: Dataset, config: str = "default") -> str:
@@ -155,7 +155,7 @@ def eval_yaml(name: str, dataset: Dataset, config: str = "default") -> str:
         dataset: as it lies on disk; over-refusal and pair accuracy are asked for where its tests have twins.
         config: the name by which it is loaded.
     """
-    from huggingface_hub.utils import yaml_dump
+    import yaml
 
     names = [split.name for split in dataset.splits]
     tested = [name for name in names if name not in (TRAIN, BENIGN)]
@@ -166,12 +166,16 @@ def eval_yaml(name: str, dataset: Dataset, config: str = "default") -> str:
         + " ".join(f"{metric}: {ASKED[metric]}." for metric in metrics),
         "evaluation_framework": FRAMEWORK,
         "tasks": [
-            {"id": f"{metric}_{split.removeprefix('test_')}", "config": config, "split": split}
+            {
+                "id": f"{metric}_{split.removeprefix('test_')}",
+                "config": config,
+                "split": BENIGN if metric == "over_refusal" else split,
+            }
             for metric in metrics
             for split in tested
         ],
     }
-    return _EVAL_HEAD.format(framework=FRAMEWORK) + yaml_dump(told, sort_keys=False)
+    return _EVAL_HEAD.format(framework=FRAMEWORK) + str(yaml.safe_dump(told, sort_keys=False))
 
 
 def rate_fields(rate: Rate) -> dict[str, float | int | None]:
