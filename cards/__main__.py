@@ -12,6 +12,7 @@ from typing import Any
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
+    "pack": "everything that is published of a finished run, one folder a Hub repository",
     "push": "uploads one folder, or all of a release, to the Hub",
     "verify": "loads a published repository back in fresh processes",
 }

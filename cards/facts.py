@@ -16,6 +16,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from os.path import normpath
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,10 @@ class Split:
     Attributes:
         name: such as "test_hard".
         pattern: glob of its files, relative to the dataset's folder.
+        files: its files, relative to the dataset's folder, in the order of its rows.
         rows: number of rows.
         bytes: size of its files.
+        unpacked: bytes that their columns take when they are read.
         twins: rows that are the benign twin of another.
         responses: rows that carry a response.
         categories: category (None where the release has none) -> rows.
@@ -68,8 +71,10 @@ class Split:
 
     name: str
     pattern: str
+    files: tuple[str, ...]
     rows: int
     bytes: int
+    unpacked: int
     twins: int
     responses: int
     categories: Mapping[str | None, int]
@@ -98,6 +103,7 @@ class Sidecar:
     Attributes:
         path: of the sidecar, relative to the run.
         settings: dotted name -> value.
+        inputs: what it was made from, as `public_name` names it -> its sha256.
         versions: package -> version.
         git_commit: of the code, None outside of a checkout.
         device: such as "cpu".
@@ -105,6 +111,7 @@ class Sidecar:
 
     path: str
     settings: Mapping[str, Any]
+    inputs: Mapping[str, str]
     versions: Mapping[str, str]
     git_commit: str | None
     device: str
@@ -217,21 +224,54 @@ def read_dataset(folder: Path, inside: str = "data") -> Dataset:
     return Dataset(told["data_version"], sha256_of(manifest), splits)
 
 
-def check_unchanged(run: Path, report: Report, model: str) -> None:
-    """Holds the dataset and the arm's weights against those that the report's rates were measured on.
+def check_unchanged(run: Path, report: Report, *models: str) -> None:
+    """Holds the dataset and the weights of models against those that the report's rates were measured on.
 
     Raises:
         CardError: a file is missing, or another than the one that was measured.
     """
+    measured = ("MIS/", *(f"{folder_of(model)}/" for model in models))
     for name, sha in report.at("hashes").items():
-        if not name.startswith(("MIS/", f"arms/{model}/")):
-            continue
         path = run / name
-        if not path.is_file() or sha256_of(path) != sha:
+        if name.startswith(measured) and not (path.is_file() and sha256_of(path) == sha):
             raise CardError(
                 f"{path}: {'is no longer what' if path.is_file() else 'missing, but'} the rates of report.json were "
                 "measured on; run `python -m trainer reproduce` on the run again"
             )
+
+
+def check_built(folder: Path, dataset: Dataset) -> None:
+    """Holds the Parquet of a built dataset against its manifest.
+
+    Raises:
+        CardError: a file is missing, another, or one that the manifest does not know.
+    """
+    told = read_json(folder / "MANIFEST.json").get("files")
+    files = told if isinstance(told, dict) else {}
+    found = {name for split in dataset.splits for name in split.files}
+    for name in sorted(found | {name for name in files if name.endswith(".parquet")}):
+        if name not in found or sha256_of(folder / name) != files.get(name):
+            raise CardError(
+                f"{folder / name}: is not as it was built; `python -m mis_dataset verify {folder}` lists all"
+            )
+
+
+def folder_of(model: str) -> str:
+    """Where a run keeps a model that it measured.
+
+    >>> folder_of("base"), folder_of("contrast")
+    ('base', 'arms/contrast')
+    """
+    return model if model == "base" else f"arms/{model}"
+
+
+def public_name(name: str) -> str:
+    """Names a file that a run read: outside of the run by its last part, as the rest is the machine's alone.
+
+    >>> public_name("../../home/me/labels.jsonl"), public_name("MIS/MANIFEST.json")
+    ('labels.jsonl', 'MIS/MANIFEST.json')
+    """
+    return name.rsplit("/", 1)[-1] if name.startswith(("..", "/")) else name
 
 
 def read_sidecars(run: Path, stem: str) -> list[Sidecar]:
@@ -290,19 +330,24 @@ def _read_split(name: str, inside: str, paths: Sequence[Path]) -> Split:
 
     columns = ["category", "level", "twin_of", "response"]
     rows: list[dict[str, Any]] = []
+    unpacked = 0
     for path in paths:
         try:
-            found = pyarrow.parquet.read_schema(path).names
+            about = pyarrow.parquet.read_metadata(path)
+            found = about.schema.to_arrow_schema().names
             if not set(columns) <= set(found):
                 raise CardError(f"{path}: expected the columns {columns}, found {found}; build it again")
+            unpacked += sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
             rows += pyarrow.parquet.read_table(path, columns=columns).to_pylist()
         except (OSError, pyarrow.ArrowException) as error:
             raise CardError(f"{path}: cannot be read ({type(error).__name__}); build it again") from error
     return Split(
         name=name,
         pattern=f"{inside}/{name}-*.parquet",
+        files=tuple(f"{inside}/{path.name}" for path in paths),
         rows=len(rows),
         bytes=sum(path.stat().st_size for path in paths),
+        unpacked=unpacked,
         twins=sum(row["twin_of"] is not None for row in rows),
         responses=sum(row["response"] is not None for row in rows),
         categories=Counter(row["category"] for row in rows),
@@ -312,10 +357,12 @@ def _read_split(name: str, inside: str, paths: Sequence[Path]) -> Split:
 
 def _read_sidecar(path: Path, run: Path) -> Sidecar:
     content = read_json(path)
+    here = path.relative_to(run).parent.as_posix()
     try:
         return Sidecar(
             path=path.relative_to(run).as_posix(),
             settings=flatten(content["settings"]),
+            inputs={public_name(normpath(f"{here}/{name}")): sha for name, sha in content["inputs"].items()},
             versions=dict(content["versions"]),
             git_commit=content["git_commit"],
             device=content["device"],

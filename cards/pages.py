@@ -6,27 +6,20 @@ Only what the same verb wrote is replaced: a card has a line that says who wrote
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cards.facts import CardError
+from cards.facts import CardError, Dataset
 from cards.tables import escape, per_cent, settings_table
 from mis_dataset.files import replace_file
 
 TEMPLATES = Path(__file__).parent
 CARD = "README.md"
-PAPER = "arxiv:2501.18533"
-SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"))
-
-
-def size_category(rows: int) -> str:
-    """The Hub's word for a number of rows.
-
-    >>> size_category(6212)
-    '1K<n<10K'
-    """
-    return next((name for limit, name in SIZES if rows < limit), "100K<n<1M")
+_NAME = re.compile(r"[\w./~ -]+")
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def mark(verb: str) -> str:
@@ -47,19 +40,49 @@ def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
     """
     import jinja2
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
     try:
-        return environment.get_template(template).render({"mark": mark(verb), **facts})
+        text: str = _environment().get_template(template).render({"mark": mark(verb), **facts})
+        return text
     except jinja2.UndefinedError as error:
         raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
+
+
+def loading(dataset_id: str, dataset: Dataset, config: str | None = None) -> dict[str, Any]:
+    """What the part of a dataset card about loading names.
+
+    Args:
+        dataset_id: id on the Hub, or a folder; one that exists is a folder.
+        dataset: as it lies on disk.
+        config: what `load_dataset` needs beside the id, or None.
+
+    Returns:
+        `dataset_id`, `config`, `place` (before the path of a file, for readers of Parquet), `folder` (what a
+        downloaded copy is called) and `shown` (the split that is read).
+
+    Raises:
+        CardError: the name is none that a command could hold.
+    """
+    check_name(dataset_id)
+    on_hub = bool(_HUB_ID.fullmatch(dataset_id)) and not Path(dataset_id).exists()
+    shown = next((split for split in dataset.splits if split.name == "test_hard"), dataset.splits[0])
+    return {
+        "dataset_id": dataset_id,
+        "config": config,
+        "place": f"hf://datasets/{dataset_id}" if on_hub else dataset_id.rstrip("/"),
+        "folder": dataset_id.rstrip("/").rsplit("/", 1)[-1],
+        "shown": shown,
+    }
+
+
+def check_name(name: str) -> str:
+    """Gives back an id or the name of a folder.
+
+    Raises:
+        CardError: it holds what would end a string or a line of the code that a card shows.
+    """
+    if not _NAME.fullmatch(name):
+        raise CardError(f"{name!r}: is no id on the Hub and no plain name of a folder; give letters, digits and ./_-")
+    return name
 
 
 def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) -> None:
@@ -89,6 +112,23 @@ def publish(verb: str, cards: Mapping[Path, str], plots: Mapping[Path, Path]) ->
     for path, content in changed.items():
         with replace_file(path) as temporary:
             temporary.write_bytes(content)
+
+
+@cache
+def _environment() -> Any:
+    """Made once, as it keeps the templates that it has read."""
+    import jinja2
+
+    made = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,  # Markdown, not HTML: the filter `cell` guards what comes from files
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
+    return made
 
 
 def _holds(path: Path, content: bytes) -> bool:

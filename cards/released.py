@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from cards.audit import audit_of, plots_of
-from cards.facts import CardError, Dataset, Split, read_dataset, read_json
-from cards.pages import CARD, PAPER, fill, publish, size_category
+from cards.facts import CardError, Dataset, Split, check_built, read_dataset, read_json
+from cards.headers import released_header
+from cards.pages import CARD, fill, loading, publish
+from cards.results import eval_yaml
 from cards.tables import by_split, share, size, table
-from mis_dataset.files import sha256_of
 from mis_dataset.schema import BENIGN, TRAIN
 
 VERB = "dataset"
@@ -87,11 +88,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 def released(
     folder: Path, out: Path, dataset_id: str = "MIS", stats: Path | None = None, leaks: Path | None = None
 ) -> dict[str, Path]:
-    """Write the card of a built dataset, and the plots of `stats` beside it; what stands there already is left alone.
+    """Write the card of a built dataset, eval.yaml and the plots of `stats`; what stands there already is left alone.
 
     Args:
         folder: of the dataset, as `python -m mis_dataset build` wrote it from the authors' release.
-        out: folder for `README.md` and the plots.
+        out: folder for `README.md`, `eval.yaml` and the plots.
         dataset_id: the dataset's id on the Hub, or its folder.
         stats: folder that `python -m mis_dataset stats` wrote; its tables and plots are left out where None.
         leaks: file that `python -m mis_dataset leaks` wrote; what tests share with train is left out where None.
@@ -108,20 +109,24 @@ def released(
     dataset = read_dataset(folder, built.config if built.max_side else "data")
     if any(level is not None for split in dataset.splits for level in split.levels):
         raise CardError(f"{folder}: is MIS-mini; its card is written by `python -m cards render RUN OUT`")
-    _check_files(folder, built, dataset)
+    check_built(folder, dataset)
     measured = stats / "stats.json" if stats else None
     plots = plots_of(measured)
     facts = {
-        "header": _header(dataset, built),
-        "dataset_id": dataset_id,
+        "header": released_header(dataset, built.config),
         "built": built,
+        "croissant": (folder / "croissant.json").is_file(),
+        **loading(dataset_id, dataset, built.config if built.max_side else None),
         "plots": plots,
         **_told(dataset, built),
         **audit_of(folder, measured, leaks),
     }
     card = out / CARD
     text = fill("dataset/released.md.j2", VERB, facts)
-    publish(VERB, {card: text}, {out / plot.path.name: plot.path for plot in plots})
+    evaluated = eval_yaml("MIS", dataset, built.config)
+    publish(
+        VERB, {card: text, card.with_name("eval.yaml"): evaluated}, {out / plot.path.name: plot.path for plot in plots}
+    )
     return {"card": card}
 
 
@@ -169,32 +174,6 @@ def _reviews(path: Path, told: Mapping[str, Any]) -> Reviews | None:
     return reviews
 
 
-def _check_files(folder: Path, built: Built, dataset: Dataset) -> None:
-    """Holds the Parquet against the manifest: the card gives the manifest's sha256 for all of it."""
-    found = {path.relative_to(folder).as_posix() for split in dataset.splits for path in folder.glob(split.pattern)}
-    for name in sorted(found | {name for name in built.files if name.endswith(".parquet")}):
-        if name not in found or sha256_of(folder / name) != built.files.get(name):
-            raise CardError(
-                f"{folder / name}: is not as it was built; `python -m mis_dataset verify {folder}` lists all"
-            )
-
-
-def _header(dataset: Dataset, built: Built) -> str:
-    from huggingface_hub import DatasetCardData
-
-    twins = ["benign-twins", "over-refusal"] if any(split.twins for split in dataset.splits) else []
-    files = [{"split": split.name, "path": split.pattern} for split in dataset.splits]
-    return DatasetCardData(
-        language="en",
-        license="apache-2.0",
-        task_categories=["image-text-to-text", "visual-question-answering"],
-        size_categories=size_category(sum(split.rows for split in dataset.splits)),
-        pretty_name="MIS",
-        configs=[{"config_name": built.config, "data_files": files}],
-        tags=["safety", "multimodal", "multi-image", "not-for-all-audiences", *twins, PAPER],
-    ).to_yaml()
-
-
 def _told(dataset: Dataset, built: Built) -> dict[str, Any]:
     """What manifest and Parquet tell, as numbers and tables."""
     splits = {split.name: split for split in dataset.splits}
@@ -205,6 +184,8 @@ def _told(dataset: Dataset, built: Built) -> dict[str, Any]:
         "splits": table(head, [_line(split) for split in dataset.splits]),
         "categories": by_split("category", {name: split.categories for name, split in splits.items()}),
         "largest": _largest(dataset),
+        "least": _least(dataset),
+        "bare": [split.name for split in dataset.splits if not any(split.categories)],
         "twins": benign.rows if benign else 0,
         "train_twins": splits[TRAIN].twins if TRAIN in splits else 0,
         "given_twins": (benign.rows if benign else 0) - kept,
@@ -229,6 +210,18 @@ def _largest(dataset: Dataset) -> tuple[str, str] | None:
         return None
     name, rows = counts.most_common(1)[0]
     return name, share(rows / counts.total())
+
+
+def _least(dataset: Dataset) -> tuple[str, int] | None:
+    """The smallest category of test_hard that has rows, and how many."""
+    named = [
+        (rows, name)
+        for split in dataset.splits
+        if split.name == "test_hard"
+        for name, rows in split.categories.items()
+        if name is not None
+    ]
+    return (min(named)[1], min(named)[0]) if named else None
 
 
 def _reviewed(reviews: Reviews) -> str:

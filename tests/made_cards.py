@@ -51,11 +51,15 @@ def make_report() -> dict[str, Any]:
                 for model in MODELS
             },
             "labels": {
-                "mini_rules": {"sensitivity": rate(77, 77, 0), "specificity": rate(23, 23, 0), "unscored": 0},
-                "minilm": {"sensitivity": rate(60, 75, 2), "specificity": rate(22, 23, 0), "unscored": 2},
+                "mini_rules": _labels(rate(77, 77, 0), rate(23, 23, 0)),
+                "minilm": _labels(rate(60, 75, 2), rate(22, 23, 0)),
             },
         },
-        "settings": {"seed": 0, "judge": "mini_rules", "decode": {"max_new_tokens": 96, "do_sample": False}},
+        "settings": {
+            "seed": 0,
+            "generate": {"max_new_tokens": 96, "float32": False},
+            "judge": {"judge": "mini_rules", "judge_version": "1-a"},
+        },
         "hashes": {"MIS/MANIFEST.json": hashlib.sha256(json.dumps(MANIFEST).encode()).hexdigest()},
         "stations": {
             "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
@@ -100,6 +104,11 @@ def _model(model: str) -> dict[str, Any]:
     categories = {"Illegal Activity": _rates(model, ("easy", "hard"), N)}
     ability = {"picture": rate(410, 420), "text": rate(149, 160)}
     return whole | {"levels": levels, "categories": categories, "ability": ability}
+
+
+def _labels(sensitivity: dict[str, Any], specificity: dict[str, Any]) -> dict[str, Any]:
+    both = {"sensitivity": sensitivity, "specificity": specificity}
+    return both | {"unscored": sensitivity["unscored"], "models": {"base": both, "contrast": both}}
 
 
 def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:

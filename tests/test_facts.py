@@ -16,7 +16,7 @@ from cards.facts import CardError, Rate, Report, flatten, read_dataset, read_sid
 from cards.tables import Line, by_group, by_model, escape, per_cent
 
 GOOD = {"rate": 0.25, "k": 1, "n": 4, "low": 0.05, "high": 0.7}
-SIDECAR = {"settings": {"seed": 0}, "versions": {}, "git_commit": None, "device": "cpu"}
+SIDECAR = {"settings": {"seed": 0}, "inputs": {}, "versions": {}, "git_commit": None, "device": "cpu"}
 COLUMNS = ("category", "level", "twin_of", "response")
 
 
@@ -117,10 +117,17 @@ def test_sidecars_beside_and_inside_a_models_folder_are_read(tmp_path: Path) -> 
     ]
 
 
+def test_what_a_model_was_made_from_is_named_as_seen_from_the_run_and_beyond_it_by_its_file(tmp_path: Path) -> None:
+    inputs = {"../../MIS/data/a.parquet": "1" * 64, "../../../../checkout/recipe.yaml": "2" * 64}
+    write(tmp_path / "arms" / "contrast" / "model.meta.json", SIDECAR | {"inputs": inputs})
+    [sidecar] = read_sidecars(tmp_path, "arms/contrast")
+    assert sidecar.inputs == {"MIS/data/a.parquet": "1" * 64, "recipe.yaml": "2" * 64}
+
+
 def test_what_is_no_sidecar_is_named(tmp_path: Path) -> None:
     with pytest.raises(CardError, match=r"base: no \*\.meta\.json beside or inside it"):
         read_sidecars(tmp_path, "base")
-    write(tmp_path / "base.meta.json", {"settings": {}, "versions": {}, "git_commit": None})
+    write(tmp_path / "base.meta.json", {"settings": {}, "inputs": {}, "versions": {}, "git_commit": None})
     with pytest.raises(CardError, match=r"base\.meta\.json is not a sidecar \(KeyError\('device'\)\)"):
         read_sidecars(tmp_path, "base")
 

@@ -12,43 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from cards.__main__ import main
 from cards.facts import CardError
 from cards.released import released
 from mis_dataset.__main__ import main as mis_dataset
 from mis_dataset.mini.write import write_release
-from mis_dataset.release import REVIEW
 from mis_dataset.verify import verify
+from tests.made_built import KEPT, REJECTED, ROWS, make_built, write_card
 from tests.made_cards import change
 from tests.made_release import make_release
 
 ROOT = Path(__file__).parents[1]
-KEPT, REJECTED = ("kept", "A. N. Other"), ("rejected", "B. Second")
 HOSTILE = "<script>alert(1)</script> | a [b](c) # d"
-ROWS = {"train": 3, "test_easy": 2, "test_hard": 2, "test_real": 2}
-
-
-def make_built(folder: Path, *reviews: tuple[str, str], twins: bool = False, propose: bool = False) -> Path:
-    """Builds MIS of a release under `folder`, and its stats and leaks; the first proposals are reviewed as told."""
-    raw = make_release(folder / "raw", twins=twins)
-    if reviews or propose:
-        assert mis_dataset(["twins", str(raw)]) == 0
-        lines = [json.loads(line) for line in (raw / REVIEW).read_text("utf-8").splitlines()]
-        for line, (status, reviewer) in zip(lines, reviews, strict=False):
-            line |= {"status": status, "reviewer": reviewer}
-        (raw / REVIEW).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    assert mis_dataset(["build", str(raw), str(folder / "MIS")]) == 0
-    assert mis_dataset(["stats", str(folder / "MIS"), str(folder / "stats")]) == 0
-    assert mis_dataset(["leaks", str(folder / "MIS"), str(folder / "leaks.json")]) == 0
-    return folder
-
-
-def write_card(folder: Path) -> str:
-    """The card of `make_built`, from all that was measured."""
-    found = released(folder / "MIS", folder / "card", "MIS", folder / "stats", folder / "leaks.json")
-    return found["card"].read_text("utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +53,7 @@ def test_the_verb_writes_the_card_and_the_plots_and_says_where(kept: Path, tmp_p
     card = tmp_path / "card" / "README.md"
     assert json.loads(printed.out) == {"verb": "dataset", "card": str(card)}
     assert printed.err == ""
-    assert sorted(path.name for path in card.parent.iterdir()) == ["README.md", "rows.png", "words.png"]
+    assert sorted(path.name for path in card.parent.iterdir()) == ["README.md", "eval.yaml", "rows.png", "words.png"]
     for name in ("rows.png", "words.png"):
         assert card.with_name(name).read_bytes() == (kept / "stats" / name).read_bytes()
         assert re.search(rf"^!\[[A-Z][^]]+\]\({name}\)$", card.read_text("utf-8"), re.MULTILINE)
@@ -90,7 +66,7 @@ def test_a_second_run_writes_nothing_new_and_mends_what_was_changed(kept: Path, 
         return {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
     first = run()
-    assert len(first) == 3
+    assert len(first) == 4
     assert run() == first
     card = tmp_path / "README.md"
     text = card.read_text("utf-8")
@@ -109,31 +85,6 @@ def test_the_verb_imports_neither_trainer_nor_torch(plain: Path, tmp_path: Path)
     )
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert set(ended.stderr.split()) & {"trainer", "torch", "transformers", "datasets"} == set()
-
-
-def test_the_header_is_what_the_hub_expects(kept: Path, plain: Path) -> None:
-    header = yaml.safe_load(write_card(kept).split("---\n")[1])
-    files = [{"split": split, "path": f"data/{split}-*.parquet"} for split in (*ROWS, "test_benign")]
-    tags = ["safety", "multimodal", "multi-image", "not-for-all-audiences"]
-    assert header == {
-        "language": "en",
-        "license": "apache-2.0",
-        "task_categories": ["image-text-to-text", "visual-question-answering"],
-        "size_categories": "n<1K",
-        "pretty_name": "MIS",
-        "configs": [{"config_name": "default", "data_files": files}],
-        "tags": [*tags, "benign-twins", "over-refusal", "arxiv:2501.18533"],
-    }
-    assert yaml.safe_load(write_card(plain).split("---\n")[1])["tags"] == [*tags, "arxiv:2501.18533"]
-
-
-def test_the_hubs_own_reader_gives_the_card_back(kept: Path, tmp_path: Path) -> None:
-    from huggingface_hub import DatasetCard
-
-    text = write_card(kept)
-    card = DatasetCard.load(kept / "card" / "README.md")
-    card.save(tmp_path / "again.md")
-    assert (tmp_path / "again.md").read_text("utf-8").split() == text.split()
 
 
 def test_the_dataset_loads_with_its_card_and_plots_beside_it(kept: Path, tmp_path: Path) -> None:
@@ -199,7 +150,7 @@ def test_what_was_not_measured_is_not_told(plain: Path, kept: Path, tmp_path: Pa
         assert "Not counted for this card; `python -m mis_dataset leaks` does." in text
         assert "![" not in text
         assert "byte for byte |" not in text
-        assert [path.name for path in (tmp_path / folder.name).iterdir()] == ["README.md"]
+        assert sorted(path.name for path in (tmp_path / folder.name).iterdir()) == ["README.md", "eval.yaml"]
     assert "In how many rows it is was not counted for this card." in text
     assert "No picture of a test is one of train." in write_card(plain)
 
@@ -251,13 +202,19 @@ def test_a_reviewers_name_and_what_a_manifest_holds_cannot_break_the_card(tmp_pa
     manifest = folder / "MIS" / "MANIFEST.json"
     change(manifest, {"<b>a|b": "c\n# d"}, "source")
     change(manifest, "1 <i>", "versions", "pillow")
-    text = released(folder / "MIS", folder / "card", 'a"b<i>\n```')["card"].read_text("utf-8")
+    text = released(folder / "MIS", folder / "card", "someone/MIS")["card"].read_text("utf-8")
     assert "| 6 | 1 | 0 | 5 | &lt;script>alert(1)&lt;/script> \\| a [b]&#40;c) # d |" in text
     assert "| &lt;b>a\\|b | c # d |" in text
     assert "pillow 1 &lt;i>" in text
-    assert 'load_dataset("a\\"b\\u003ci\\u003e\\n```")' in text
     assert not re.search(r"<(script|b|i)>", text)
     assert_whole(text)
+
+
+@pytest.mark.parametrize("name", ['a"b', "a\nb", "a'b", "`", "<i>", ""])
+def test_a_name_that_would_end_a_line_of_code_is_refused(plain: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(CardError, match="is no id on the Hub and no plain name of a folder"):
+        released(plain / "MIS", tmp_path / "card", name)
+    assert not (tmp_path / "card").exists()
 
 
 def test_each_state_of_the_card_has_whole_tables_and_no_gap(plain: Path, kept: Path) -> None:

@@ -1,0 +1,343 @@
+"""A finished run -> one folder a Hub repository, each complete and ready to push.
+
+    OUT/dataset/                 MIS-mini: card, plots, Parquet, MANIFEST.json, croissant.json, eval.yaml
+    OUT/base/ OUT/model/         the base and an arm: card, weights, configuration, processor, .eval_results
+    OUT/adapter/                 the arm's adapter and its card
+    OUT/<metric>/ OUT/demo/      Spaces, as they lie in the checkout
+    OUT/RELEASE.json             owner, what each folder is and where it goes, and the sha256 of every file
+
+Weights and Parquet are linked where the disk can, so that a pack takes no room of its own. All of it is made under
+another name and gets the name OUT when it is whole: what lies there is never a half of two releases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from cards import rights
+from cards.audit import STATS, plots_of
+from cards.facts import (
+    CardError,
+    Dataset,
+    Report,
+    check_built,
+    check_unchanged,
+    folder_of,
+    read_dataset,
+    read_json,
+    read_sidecars,
+)
+from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
+from cards.pages import CARD
+from cards.render import EVAL, NAME, dataset_card
+from cards.results import day_asked, entries, entries_yaml, eval_yaml
+from mis_dataset.files import sha256_of, to_json
+
+RELEASE, SUMS = "RELEASE.json", "SHA256SUMS"
+METRICS = ("attack_success_rate", "over_refusal", "pair_accuracy", "paired_rates", "judge_agreement")
+DEMO = "demo"
+_OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9])){0,95}")
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_MODEL = (
+    "*.safetensors",
+    "model.safetensors.index.json",
+    "config.json",
+    "generation_config.json",
+    "processor_config.json",
+    "preprocessor_config.json",
+    "video_preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+    "chat_template.jinja",
+)
+_NEEDED = ("config.json", "generation_config.json", "chat_template.jinja")
+_SPACE = ("*.py", "README.md", "requirements.txt", "*.css", "*.js", "*.png", "LICENSE", "NOTICE")
+_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
+_LINKED = ("*.safetensors", "*.parquet")
+
+Source = Path | str
+"""A file of a folder: one that is copied, or a text."""
+
+
+@dataclass(frozen=True)
+class Folder:
+    """One folder of a release.
+
+    Attributes:
+        kind: "dataset", "model", "adapter", "metric" or "demo".
+        repo: id of the Hub repository that it becomes.
+        files: path in it -> where it comes from.
+    """
+
+    kind: str
+    repo: str
+    files: Mapping[str, Source]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; one of an earlier pack is replaced")
+    parser.add_argument("--owner", required=True, help="user or organisation of the Hub that it is published under")
+    parser.add_argument("--model", default="contrast", help="arm that is published (%(default)s)")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Writes the release; returns what it holds, and what it lacks."""
+    return pack(args.run, args.out, args.owner, args.model)
+
+
+def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str, Any]:
+    """Make everything that is published of a run; nothing is written where that is there already.
+
+    Args:
+        run: folder of a finished run, as `python -m trainer reproduce` leaves it.
+        out: folder for the release.
+        owner: user or organisation on the Hub.
+        model: the arm.
+
+    Returns:
+        "release" -> path of RELEASE.json; "owner"; "folders": folder -> repository; "missing": folder -> why it is not
+        there; "written": files that were written, 0 where the release was there.
+
+    Raises:
+        CardError: the run is not what its report was measured on, a file is a pickle or has no place in a release, the
+            owner is no name on the Hub, or `out` holds what was not written here. `out` is as it was then.
+        OSError: a file cannot be read or written.
+    """
+    if not _OWNER.fullmatch(owner):
+        raise CardError(f"--owner {owner!r}: is no name on the Hub: letters, digits and single . _ - between them")
+    folders = folders_of(run, owner, model)
+    missing = {} if DEMO in folders else {DEMO: f"cards/{DEMO} is not in this checkout; the release has no demo"}
+    files = {f"{name}/{path}": source for name, folder in folders.items() for path, source in folder.files.items()}
+    release = {
+        "owner": owner,
+        "folders": {name: {"kind": folder.kind, "repo": folder.repo} for name, folder in folders.items()},
+        "files": {path: _sha256(source) for path, source in files.items()},
+    }
+    told: dict[str, Any] = {"release": str(out / RELEASE), "owner": owner}
+    told |= {"folders": {name: folder.repo for name, folder in folders.items()}, "missing": missing}
+    if _refuse_others(out) == release:
+        return told | {"written": 0}
+    _write(out, files, to_json(release))
+    return told | {"written": len(files) + 1}
+
+
+def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
+    """What a release of a run holds: folder -> its files, where they come from, and where they go.
+
+    Raises:
+        CardError: as `pack`.
+        OSError: a file cannot be read.
+    """
+    if model not in ARMS:
+        raise CardError(f"--model {model!r}: is no arm; choose one of {', '.join(ARMS)}")
+    report, dataset = Report(run / "report.json"), read_dataset(run / "MIS")
+    check_unchanged(run, report, "base", model)
+    check_built(run / "MIS", dataset)
+    name = f"{owner}/mis-mini-{model}"
+    ids = Ids(f"{owner}/{NAME}", name, f"{name}-adapter", f"{owner}/mis-mini-base")
+    known = known_language_model(read_sidecars(run, "base")) is not None
+    made = {
+        "dataset": Folder("dataset", ids.dataset, _dataset(report, dataset, run, ids)),
+        "base": Folder("model", ids.base, _model(report, dataset, run, ids, "base", model, known)),
+        "model": Folder("model", ids.model, _model(report, dataset, run, ids, model, model, known)),
+        "adapter": Folder("adapter", ids.adapter, _adapter(report, dataset, run, ids, model, known)),
+    }
+    made |= {metric: Folder("metric", f"{owner}/{metric}", _space(metric)) for metric in METRICS}
+    if (rights.ROOT / "cards" / DEMO).is_dir():
+        made[DEMO] = Folder("demo", f"{owner}/MIS-demo", _space(DEMO))
+    return made
+
+
+def _dataset(report: Report, dataset: Dataset, run: Path, ids: Ids) -> dict[str, Source]:
+    mis, plots = run / "MIS", plots_of(run / STATS)
+    _check_croissant(mis, dataset)
+    names = ["MANIFEST.json", "croissant.json", *(name for split in dataset.splits for name in split.files)]
+    return {
+        CARD: dataset_card(report, dataset, run, ids.dataset, plots),
+        **{plot.path.name: plot.path for plot in plots},
+        **{name: mis / name for name in names},
+        EVAL: eval_yaml(NAME, dataset),
+        rights.LICENCE: rights.licence(),
+        rights.NOTICE: rights.dataset_notice(NAME),
+    }
+
+
+def _model(
+    report: Report, dataset: Dataset, run: Path, ids: Ids, one: str, published: str, known: bool
+) -> dict[str, Source]:
+    """A checkpoint of the run with its card: the base, or the arm that is published."""
+    repo = ids.base if one == "base" else ids.model
+    card = base_card if one == "base" else model_card
+    found = entries(report, one, ids.dataset, repo, dataset.version, day_asked(run, one))
+    return _summed(
+        {
+            CARD: card(report, dataset, run, published, ids),
+            **_checkpoint(run / folder_of(one) / "model"),
+            **({".eval_results/mis-mini.yaml": entries_yaml(found)} if found else {}),
+            rights.LICENCE: rights.licence(),
+            rights.NOTICE: rights.model_notice(repo.split("/")[-1], known),
+        }
+    )
+
+
+def _adapter(report: Report, dataset: Dataset, run: Path, ids: Ids, model: str, known: bool) -> dict[str, Source]:
+    folder = run / folder_of(model) / "adapter"
+    found = _taken(folder, (*_ADAPTER, CARD))  # PEFT writes a card, which says nothing
+    for name in _ADAPTER:
+        if name not in found:
+            raise CardError(f"{folder / name}: no such file; run `python -m trainer reproduce` on the run again")
+    # The folder of the base on the machine that trained it is of no use to others, and theirs to know.
+    config = read_json(folder / _ADAPTER[0]) | {"base_model_name_or_path": ids.base, "revision": None}
+    return _summed(
+        {
+            CARD: adapter_card(report, dataset, run, model, ids, config),
+            _ADAPTER[0]: to_json(config),
+            _ADAPTER[1]: _weights(found[_ADAPTER[1]]),
+            rights.LICENCE: rights.licence(),
+            rights.NOTICE: rights.model_notice(ids.adapter.split("/")[-1], known),
+        }
+    )
+
+
+def _checkpoint(folder: Path) -> dict[str, Source]:
+    found = _taken(folder, _MODEL)
+    for name in _NEEDED:
+        if name not in found:
+            raise CardError(f"{folder / name}: no such file; run `python -m trainer reproduce` on the run again")
+    weights = [name for name in found if name.endswith(".safetensors")]
+    if not weights:
+        raise CardError(f"{folder}: no *.safetensors; run `python -m trainer reproduce` on the run again")
+    for name, path in found.items():
+        if name.endswith(".json") and "auto_map" in read_json(path):
+            raise CardError(f"{path}: names code that would be loaded with it (auto_map); such a model is not released")
+    return {**found, **{name: _weights(found[name]) for name in weights}}
+
+
+def _taken(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
+    """The files of a folder, all of which must be of these names."""
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if any(fnmatchcase(path.name, name) for name in _PICKLES):
+            raise CardError(f"{path}: is a pickle, which runs code where it is loaded; remove it")
+        if not path.is_file() or not any(fnmatchcase(path.name, name) for name in names):
+            raise CardError(f"{path}: has no place in a release; move it away")
+        found[path.name] = path
+    return found
+
+
+def _weights(path: Path) -> Path:
+    """Gives the file back if its head is that of safetensors: a pickle may have any name."""
+    with path.open("rb") as file:
+        length, first = int.from_bytes(file.read(8), "little"), file.read(1)
+    if first != b"{" or length > path.stat().st_size - 8:
+        raise CardError(f"{path}: is not in the format of safetensors, perhaps a pickle; make it again")
+    return path
+
+
+def _space(name: str) -> dict[str, Source]:
+    """The files of a Space as they lie in the checkout, without Python's caches."""
+    folder = rights.ROOT / "cards" / name
+    found: dict[str, Source] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name != "__pycache__":
+            if not path.is_file() or not any(fnmatchcase(path.name, place) for place in _SPACE):
+                raise CardError(f"{path}: has no place in a Space; move it away")
+            found[path.name] = path
+    return found
+
+
+def _check_croissant(mis: Path, dataset: Dataset) -> None:
+    """Holds croissant.json against the Parquet: it names each file with its sha256."""
+    path = mis / "croissant.json"
+    told = read_json(path).get("distribution")
+    named = {one.get("sha256") for one in told if isinstance(one, dict)} if isinstance(told, list) else set()
+    if not {sha256_of(mis / name) for split in dataset.splits for name in split.files} <= named:
+        raise CardError(f"{path}: is of another build; run `python -m mis_dataset croissant {mis}` again")
+
+
+def _summed(files: dict[str, Source]) -> dict[str, Source]:
+    """The files with SHA256SUMS of all of them, as `sha256sum --check` reads it."""
+    return files | {SUMS: "".join(f"{_sha256(files[name])}  {name}\n" for name in sorted(files))}
+
+
+def _sha256(source: Source) -> str:
+    return hashlib.sha256(source.encode()).hexdigest() if isinstance(source, str) else sha256_of(source)
+
+
+def _refuse_others(out: Path) -> dict[str, Any] | None:
+    """What RELEASE.json in `out` holds, where all that lies there was written here; None where nothing does.
+
+    Raises:
+        CardError: there is something else.
+    """
+    if not os.path.lexists(out):
+        return None
+    if not out.is_dir() or out.is_symlink():
+        raise CardError(f"{out}: is no folder; name another one")
+    there = sorted(_files(out))
+    if not there:
+        return None
+    told = read_json(out / RELEASE) if RELEASE in there else {}
+    files = told.get("files")
+    known: dict[str, str] = files if isinstance(files, dict) else {}
+    for name in there:
+        ours = name == RELEASE and known
+        if not ours and not ((out / name).is_file() and known.get(name) == sha256_of(out / name)):
+            raise CardError(
+                f"{out / name}: was not written by `python -m cards pack`, or was changed; move it away, or name "
+                "another folder"
+            )
+    return told if set(known) <= set(there) else {}
+
+
+def _files(folder: Path) -> Iterator[str]:
+    for parent, folders, files in os.walk(folder):
+        links = [name for name in folders if (Path(parent) / name).is_symlink()]
+        yield from ((Path(parent) / name).relative_to(folder).as_posix() for name in [*files, *links])
+
+
+def _write(out: Path, files: Mapping[str, Source], release: str) -> None:
+    """Makes all of it beside `out`, then gives it that name."""
+    out = out.absolute()
+    made, before = (out.with_name(f".{out.name}.{end}") for end in ("tmp", "old"))
+    for left in (made, before):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        for name, source in {**files, RELEASE: release}.items():
+            _put(source, made / name)
+        if out.is_dir():
+            out.rename(before)
+        made.rename(out)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    shutil.rmtree(before, ignore_errors=True)
+
+
+def _put(source: Source, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if isinstance(source, str):
+        path.write_text(source, encoding="utf-8", newline="\n")
+        return
+    if any(fnmatchcase(source.name, name) for name in _LINKED):
+        try:
+            os.link(source.resolve(), path)
+            return
+        except OSError:  # another disk, or one that knows no links
+            pass
+    shutil.copyfile(source, path)

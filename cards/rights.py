@@ -1,0 +1,80 @@
+"""LICENSE and NOTICE of what is published: terms of weights and pictures, as the checkout's own NOTICE holds them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cards.facts import CardError
+
+ROOT = Path(__file__).resolve().parents[1]
+LICENCE, NOTICE = "LICENSE", "NOTICE"
+_PICTURES, _ICONS, _MODELS = "Pictures of MIS-mini", "Icons that MIS-mini's base", "Models"
+_OURS = "Licensed under the Apache License, Version 2.0 (see LICENSE), but for what stands below with terms of its own."
+_AUTHORS = (
+    "MIS (Multi-Image Safety) and MIRage are the work of Yi Ding, Lijun Li, Bing Cao and Jing Shao, arXiv 2501.18533.\n"
+    "None of their rows, pictures or weights is in here."
+)
+_UNPUBLISHED = "Not part of any released model"
+
+
+def licence() -> str:
+    """Text of LICENSE."""
+    return (ROOT / LICENCE).read_text("utf-8")
+
+
+def dataset_notice(name: str) -> str:
+    """Text of NOTICE beside MIS-mini.
+
+    Args:
+        name: of the dataset.
+
+    Raises:
+        CardError: the checkout's NOTICE lacks what it should say.
+    """
+    return _notice(name, [_section(_PICTURES)])
+
+
+def model_notice(name: str, language_model: bool) -> str:
+    """Text of NOTICE beside weights.
+
+    Args:
+        name: of the model.
+        language_model: whether they hold a published language model; those of a run at toy size hold none.
+
+    Raises:
+        CardError: the checkout's NOTICE lacks what it should say.
+    """
+    learnt = f"{_PICTURES}, from which the weights learnt; those of Noto Emoji were only tested with"
+    parts = [_section(_PICTURES).replace(_PICTURES, learnt, 1), _section(_ICONS)]
+    return _notice(name, [*parts, _published(_section(_MODELS))] if language_model else parts)
+
+
+def _notice(name: str, parts: list[str]) -> str:
+    owner = next((line for line in _text().splitlines() if line.startswith("Copyright ")), None)
+    if owner is None:
+        raise CardError(f"{ROOT / NOTICE}: names no owner (Copyright ...); restore it from the repository")
+    return "\n\n".join([f"{name}\n{owner}", _OURS, _AUTHORS, *parts]) + "\n"
+
+
+def _section(head: str) -> str:
+    """The paragraph of the checkout's NOTICE that begins so."""
+    found = [part for part in _text().strip().split("\n\n") if part.startswith(head)]
+    if len(found) != 1:
+        raise CardError(f"{ROOT / NOTICE}: has no one part that begins with {head!r}; restore it from the repository")
+    return found[0]
+
+
+def _published(section: str) -> str:
+    """A section without the entries of what is in no released model; an entry begins with two spaces, and no more."""
+    head, *lines = section.splitlines()
+    entries: list[list[str]] = []
+    for line in lines:
+        if line[2:3] != " ":
+            entries.append([])
+        entries[-1].append(line)
+    kept = [entry for entry in entries if _UNPUBLISHED not in " ".join(map(str.strip, entry))]
+    return "\n".join([head, *(line for entry in kept for line in entry)])
+
+
+def _text() -> str:
+    return (ROOT / NOTICE).read_text("utf-8")
