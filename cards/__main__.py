@@ -12,6 +12,8 @@ from typing import Any
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
+    "leaderboard": "measurements of others, counted anew, on a board",
+    "release": "is everything of a release the same everywhere, and fresh?",
 }
 """verb -> what it does; its module is of the same name, but for `dataset`."""
 _MODULES = {"dataset": "released"}

@@ -179,8 +179,9 @@ def _line(line: Mapping[str, Any], rows: Mapping[str, int]) -> Iterator[str]:
         yield f"{where}: judge_version: found {ascii(line.get('judge_version'))[:80]}, expected one version such as 1-a"
     metric = constant(ROOT / "cards" / METRICS[0] / f"{METRICS[0]}.py", "METRIC_VERSION")
     for field, ours in (("data_version", DATA_VERSION), ("metric_version", metric)):
-        if str(line.get(field)).split("-")[0] != ours.split("-")[0]:
-            yield f"{where}: {field}: found {line.get(field)}, expected one that compares with {ours}; measure it again"
+        told = str(line.get(field))
+        if not _VERSION.fullmatch(told) or told.split("-")[0] != ours.split("-")[0]:
+            yield f"{where}: {field}: found {told!a}, expected one that compares with {ours}; measure it again"
     asked = line["n"] + line["unscored"]
     if split not in rows:
         yield f"{where}: rows.{split}: is missing, expected how many rows the split has; measure it with this version"

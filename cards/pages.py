@@ -34,13 +34,18 @@ def mark(verb: str) -> str:
     return f"<!-- written by python -m cards {verb} -->"
 
 
+def from_report(sha256: str) -> str:
+    """The line that says which report.json a card is rendered from."""
+    return f"<!-- rendered from report.json {sha256} -->"
+
+
 def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
     """Text of a card.
 
     Args:
         template: its path in `cards/`; it has a line `{{ mark }}`.
         verb: the one that writes it.
-        facts: what else the template names.
+        facts: what else the template names; where `report_sha256` is there, the card says it.
 
     Raises:
         CardError: the template names what `facts` has not.
@@ -56,8 +61,9 @@ def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
         keep_trailing_newline=True,
     )
     environment.filters.update(per_cent=per_cent, cell=escape, settings=settings_table)
+    said = "\n".join([mark(verb), *([from_report(facts["report_sha256"])] if "report_sha256" in facts else [])])
     try:
-        return environment.get_template(template).render({"mark": mark(verb), **facts})
+        return environment.get_template(template).render({"mark": said, **facts})
     except jinja2.UndefinedError as error:
         raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
 

@@ -90,7 +90,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value) and abs(value) <= 10**12
+    return type(value) in (int, float) and abs(value) <= 10**12
 
 
 def _rate(rate: Mapping[str, Any], where: str) -> Iterator[str]:

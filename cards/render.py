@@ -16,6 +16,7 @@ from cards.audit import STATS, Plot, audit, plots_of
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, check_unchanged, flatten, read_dataset, read_sidecars
 from cards.pages import CARD, PAPER, fill, publish, size_category
 from cards.tables import Line, by_group, by_model, settings_table, share, table
+from mis_dataset.files import sha256_of
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
@@ -281,7 +282,7 @@ def _tables(report: Report, model: str | None = None) -> dict[str, Any]:
 def _seen(report: Report) -> dict[str, Any]:
     """What the base's vision tower names of every style, in per cent, and the splits whose rates that marks."""
     naming = {style: share(report.fraction("naming", style)) for style in ("trained", "real")}
-    return {"naming": naming, "marked": report.at("marked")}
+    return {"naming": naming, "marked": report.at("marked"), "report_sha256": sha256_of(report.path)}
 
 
 def _marked(report: Report, part: str) -> str:
