@@ -1,4 +1,4 @@
-"""`python -m cards release`: what is stale, dirty or of another version is not released; `make release` in its order."""
+"""`python -m cards release`: what is stale or of another version is not released; and what `make release` calls."""
 
 from __future__ import annotations
 
