@@ -4,12 +4,16 @@
 # make test        ruff, mypy, pytest without the slow tier in two processes, a file's tests in one of them
 # make test-slow   the slow tier
 # make bench       speed side by side with what a user would run instead
+# make release     VERSION=x.y.z: checks, tests and packs the run for the Hub, under RUN/release; PUSH=OWNER pushes it
 # All but setup make .venv first where it is missing or older than what it is made from.
 
 PYTHON ?= python3.11
 SMOKE ?=
 LONG ?=
 SEEDS ?=
+# Not taken from the environment: nobody publishes by an accident.
+VERSION :=
+PUSH :=
 
 BIN := .venv/bin
 STAMP := .venv/.complete
@@ -17,7 +21,7 @@ RUN := $(if $(SMOKE),runs/smoke,runs/mini$(if $(LONG),-long)$(if $(SEEDS),-seeds
 FLAGS := $(if $(SMOKE),--smoke) $(if $(LONG),--long) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DELETE_ON_ERROR:
-.PHONY: setup reproduce test test-slow bench
+.PHONY: setup reproduce test test-slow bench release
 
 setup: $(STAMP)
 
@@ -50,3 +54,13 @@ bench: $(STAMP)
 	$(BIN)/python -m benchmarks.remote_calls
 	$(BIN)/python -m benchmarks.judging
 	$(BIN)/python -m benchmarks.training
+
+# In this order, so that nothing is packed that was not tested: fresh? verified, tested, packed, and is that fresh too?
+release: $(STAMP)
+	$(if $(VERSION),,$(error give VERSION=x.y.z))
+	$(BIN)/python -m cards release $(VERSION) $(RUN) $(if $(PUSH),--push)
+	$(BIN)/python -m mis_dataset verify $(RUN)/MIS
+	$(MAKE) test
+	$(BIN)/python -m cards pack $(RUN) $(RUN)/release --owner $(or $(PUSH),OWNER)
+	$(BIN)/python -m cards release $(VERSION) $(RUN) --packed $(RUN)/release $(if $(PUSH),--push)
+	$(if $(PUSH),$(BIN)/python -m cards push $(RUN)/release $(PUSH) --yes)

@@ -12,9 +12,11 @@ from typing import Any
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
+    "leaderboard": "measurements of others, counted anew, on a board",
     "pack": "everything that is published of a finished run, one folder a Hub repository",
     "push": "uploads one folder, or all of a release, to the Hub",
     "verify": "loads a published repository back in fresh processes",
+    "release": "is everything of a release the same everywhere, and fresh?",
 }
 """verb -> what it does; its module is of the same name, but for `dataset`."""
 _MODULES = {"dataset": "released"}

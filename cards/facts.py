@@ -25,6 +25,8 @@ from mis_dataset.files import sha256_of
 from mis_dataset.schema import SPLITS
 
 RATE_FIELDS = ("rate", "k", "n", "low", "high")
+READS = ("1-a", "1-b", "1-c")
+"""Versions of report.json that are read."""
 
 
 class CardError(Exception):
@@ -123,6 +125,11 @@ class Report:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.content = read_json(path)
+        version = self.content.get("report_version", READS[0])  # reports of before versions have none
+        if version not in READS:
+            raise CardError(
+                f"{path}: report_version is {version!r}, these cards read {', '.join(READS)}; run `report` again"
+            )
 
     def at(self, *keys: str) -> Any:
         """What stands under `keys`.

@@ -16,6 +16,7 @@ from cards.headers import model_header
 from cards.pages import fill
 from cards.results import METRICS, SAFETY, eval_results, measured
 from cards.tables import Line, by_group, by_model, settings_table, share, table
+from mis_dataset.files import sha256_of
 
 VERB = "render"
 SPLITS = ("easy", "hard", "real")
@@ -214,7 +215,7 @@ def tables_of(report: Report, model: str | None = None) -> dict[str, str]:
 def seen(report: Report) -> dict[str, Any]:
     """What the base's vision tower names of every style, in per cent, and the splits whose rates that marks."""
     naming = {style: share(report.fraction("naming", style)) for style in ("trained", "real")}
-    return {"naming": naming, "marked": report.at("marked")}
+    return {"naming": naming, "marked": report.at("marked"), "report_sha256": sha256_of(report.path)}
 
 
 def settings_of(report: Report) -> str:

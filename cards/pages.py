@@ -27,21 +27,27 @@ def mark(verb: str) -> str:
     return f"<!-- written by python -m cards {verb} -->"
 
 
+def from_report(sha256: str) -> str:
+    """The line that says which report.json a card is rendered from."""
+    return f"<!-- rendered from report.json {sha256} -->"
+
+
 def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
     """Text of a card.
 
     Args:
         template: its path in `cards/`; it has a line `{{ mark }}`.
         verb: the one that writes it.
-        facts: what else the template names.
+        facts: what else the template names; where `report_sha256` is there, the card says it.
 
     Raises:
         CardError: the template names what `facts` has not.
     """
     import jinja2
 
+    said = "\n".join([mark(verb), *([from_report(facts["report_sha256"])] if "report_sha256" in facts else [])])
     try:
-        text: str = _environment().get_template(template).render({"mark": mark(verb), **facts})
+        text: str = _environment().get_template(template).render({"mark": said, **facts})
         return text
     except jinja2.UndefinedError as error:
         raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error

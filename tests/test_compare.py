@@ -15,6 +15,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from cards.__main__ import main as cards
+from cards.leaderboard import schema_problems
+from cards.recount import problems
 from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, REFUSES, UNSCORED, How, telling, write_measured
 from tests.made_runs import give_pictures, write_ability, write_dataset
@@ -263,6 +266,20 @@ def test_a_second_run_writes_nothing_and_a_change_is_written(made: Made, tmp_pat
     assert call("compare", root / "out", *words)["written"] == 3
     assert (root / "out" / "leaderboard.csv").read_bytes() == before[root / "out" / "leaderboard.csv"][0]
     assert "score.json says something else than the verdicts" in (root / "out" / "comparison.json").read_text("utf-8")
+
+
+def test_a_board_can_read_what_is_written(made: Made, capsys: Any) -> None:
+    rows = {"test_easy": 8, "test_hard": 12, "test_real": 4, "test_benign": 24}
+    assert (made.found["comparison_version"], made.found["versions"]) == ("1-b", {"data": None, "metric": "1-b"})
+    table = made.found["leaderboard"]
+    assert (table["leaderboard_version"], table["rows"]) == ("1-b", rows)
+    assert {(one["data_version"], one["metric_version"]) for one in table["measured"]} == {(None, "1-b")}
+    assert problems({"models": made.found["models"], "leaderboard": table}) == []
+    pytest.importorskip("jsonschema")
+    assert schema_problems(made.found, "comparison") == schema_problems(table, "leaderboard") == []
+    report = made.root / "out" / "comparison.json"
+    assert cards(["leaderboard", "add", str(report), "--board", str(made.root / "board.json")]) == 1
+    assert "base on easy: data_version: found 'None', expected one that compares with 1-a" in capsys.readouterr().err
 
 
 def test_files_of_others_are_left_alone(made: Made, tmp_path: Path) -> None:

@@ -85,6 +85,15 @@ def test_a_report_that_is_none_is_named(tmp_path: Path, content: str | None, mes
         Report(path)
 
 
+def test_a_report_of_a_version_that_is_not_read_is_named(tmp_path: Path) -> None:
+    for version in ("1-a", "1-b", "1-c"):
+        assert Report(write(tmp_path / "report.json", {"report_version": version})).content
+    for wrong in ("2-a", None, ["1-a"]):
+        with pytest.raises(CardError, match=r"report\.json: report_version is .*, these cards read 1-a, 1-b, 1-c; run"):
+            Report(write(tmp_path / "report.json", {"report_version": wrong}))
+    assert Report(write(tmp_path / "report.json", {})).content == {}  # of before versions
+
+
 def test_a_field_of_another_kind_is_named(tmp_path: Path) -> None:
     report = Report(write(tmp_path / "report.json", {"models": [1]}))
     with pytest.raises(CardError, match="models is a list, expected an object"):

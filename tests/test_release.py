@@ -1,222 +1,207 @@
-"""Reading a raw release and finding all its problems."""
+"""`python -m cards release`: what is stale or of another version is not released; and what `make release` calls."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
+import subprocess
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from mis_dataset.check import check_release
-from mis_dataset.errors import ReleaseError, UsageError
-from mis_dataset.release import read_release, survey
-from tests.made_release import change, make_release, png, write, zip_images
+from cards.__main__ import main
+from cards.render import render
+from cards.versions import METRICS, ROOT, changelog_lines, section_of, versions_of
+from mis_dataset.files import sha256_of
+from tests.made_cards import change, make_run
+from tests.made_checkout import Checkout, make_checkout
+
+VERSION = "1.2.3"
+CODE = {
+    "pyproject.toml": f'[project]\nversion = "{VERSION}"\n',
+    "CITATION.cff": f"cff-version: 1.2.0\nversion: {VERSION}\n",
+    "mis_dataset/schema.py": 'DATA_VERSION = "1-a"\n',
+    "trainer/judges/base.py": 'JUDGE_VERSION = "1-a"\n',
+    **{f"cards/{name}/{name}.py": 'METRIC_VERSION = "1-b"\n' for name in METRICS},
+}
+HEAD = """- Code: `1.2.3`
+- Data (`DATA_VERSION`): `1-a`
+- Metrics (`METRIC_VERSION`): attack_success_rate `1-b`, over_refusal `1-b`, pair_accuracy `1-b`, paired_rates `1-b`, \
+judge_agreement `1-b`
+- Judge (`JUDGE_VERSION`): `1-a`
+"""
+CHANGES = f"# Changelog\n\n## {VERSION} (unreleased)\n\n{HEAD}\n- One can.\n\n## 1.2.2\n\n- Older.\n"
+WEIGHTS = "arms/contrast/model/model.safetensors"
 
 
-def found(root: Path) -> list[str]:
-    """Problems of a release as `check` finds them."""
-    return [str(problem) for problem in check_release(root).problems]
+class Made(NamedTuple):
+    """A checkout, a run with weights, and what was packed of it."""
+
+    checkout: Checkout
+    run: Path
+    packed: Path
+
+    def release(self, *more: str, version: str = VERSION, packed: bool = True) -> int:
+        """Exit code of the verb."""
+        of = ["--packed", str(self.packed)] if packed else []
+        return main(["release", version, str(self.run), "--checkout", str(self.checkout.folder), *of, *more])
 
 
-def test_a_release_is_read_in_row_order_with_both_id_bases(tmp_path: Path) -> None:
-    release = read_release(make_release(tmp_path))
-    assert release.counts() == {"train": 4, "test_easy": 2, "test_hard": 2, "test_real": 2, "test_benign": 2}
-    ids = [record.id for split in release.counts() for record in release.rows(split)]
-    assert ids[:6] == ["train/1", "train/2", "train/3", "train/4", "test_easy/0", "test_easy/1"]
-    assert [record.twin_of for record in release.rows("train")] == [None, None, None, "train/1"]
-    assert [record.category for record in release.rows("test_real")] == [None, None]
-    held = (tmp_path / "mis_hard.json").read_bytes()
-    assert release.inputs["mis_hard.json"] == hashlib.sha256(held).hexdigest()
-    assert (release.problems, release.warnings) == ((), ())
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
+    """One that can be released; no test changes it."""
+    folder = tmp_path_factory.mktemp("whole")
+    made = Made(make_checkout(folder, {**CODE, "CHANGELOG.md": CHANGES}), make_run(folder / "run"), folder / "packed")
+    (made.run / WEIGHTS).parent.mkdir(parents=True)
+    (made.run / WEIGHTS).write_bytes(b"weights")
+    hashes = json.loads((made.run / "report.json").read_text("utf-8"))["hashes"]
+    change(made.run / "report.json", {**hashes, WEIGHTS: sha256_of(made.run / WEIGHTS)}, "hashes")
+    render(made.run, made.packed)
+    shutil.copy(made.run / WEIGHTS, made.packed / "model")
+    return made
 
 
-def test_the_authors_release_has_no_twins_and_no_benign_split(tmp_path: Path) -> None:
-    release = read_release(make_release(tmp_path, twins=False))
-    assert release.counts() == {"train": 3, "test_easy": 2, "test_hard": 2, "test_real": 2}
+@pytest.fixture
+def made(whole: Made, tmp_path: Path) -> Made:
+    """One that a test may spoil."""
+    code, run, packed = (
+        Path(shutil.copytree(one, tmp_path / one.name)) for one in (whole.checkout.folder, whole.run, whole.packed)
+    )
+    return Made(Checkout(code, whole.checkout.env), run, packed)
 
 
-def test_an_intact_release_has_no_problems_in_folder_or_zip(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    assert found(tmp_path) == []
-    zip_images(tmp_path)
-    assert found(tmp_path) == []
-    assert not (tmp_path / "images" / "1" / "object1.png").exists()
+def test_what_is_fresh_can_be_released(whole: Made, capsys: Any) -> None:
+    assert whole.release() == 0
+    said = json.loads(capsys.readouterr().out)
+    assert (said["verb"], said["version"], said["versions"]["judge"]) == ("release", VERSION, "1-a")
+    assert whole.release(packed=False) == 0
 
 
-def test_many_pictures_are_decoded_by_processes_to_the_same_end(tmp_path: Path) -> None:
-    raw = make_release(tmp_path, rows=80)
-    (raw / "images" / "7" / "object1.png").write_bytes(b"no picture")
-    (raw / "images" / "9" / "object2.png").unlink()
-    one, two = check_release(raw), check_release(raw, num_proc=2)
-    assert (one.problems, one.warnings) == (two.problems, two.warnings)
-    assert [problem.id for problem in two.problems] == ["train/7", "train/9"]
+def test_a_card_says_which_report_it_is_rendered_from(whole: Made) -> None:
+    line = f"<!-- rendered from report.json {sha256_of(whole.run / 'report.json')} -->"
+    for card in ("dataset", "model"):
+        assert line in (whole.packed / card / "README.md").read_text("utf-8").splitlines()
 
 
-def test_what_is_no_folder_is_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="not a folder; name the folder that holds"):
-        read_release(tmp_path / "nowhere")
-
-
-@pytest.mark.parametrize(
-    ("held", "text"),
-    [
-        (b"", "is empty"),
-        (b" \n", "is empty"),
-        (b"hello", "is not JSON: Expecting value at line 1 column 1"),
-        (b'[{"id": 1},', "is not JSON: "),
-        (b"\xff\xfe[\x00]\x00", "is not UTF-8 at byte 0; save it as UTF-8"),
-        (b"[NaN]", "is not JSON that can be read: NaN is not a number"),
-        (b"[" + b"9" * 5000 + b"]", "is not JSON that can be read: Exceeds the limit"),
-        (b"[" * 100_000, "is nested too deeply"),
-        (b"[]", "must hold a list with at least one record"),
-        (b'{"id": 1}', "must hold a list with at least one record"),
-        (b"null", "must hold a list with at least one record"),
-    ],
-)
-def test_a_file_that_is_no_list_of_records_is_named(tmp_path: Path, held: bytes, text: str) -> None:
-    make_release(tmp_path, twins=False)
-    (tmp_path / "mis_easy.json").write_bytes(held)
-    assert [str(problem).startswith(f"mis_easy.json: {text}") for problem in survey(tmp_path).problems] == [True]
-
-
-def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    path = tmp_path / "mis_easy.json"
-    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert read_release(tmp_path).counts()["test_easy"] == 2
-
-
-def test_a_missing_file_is_named_unless_the_authors_lack_it(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    for file in ("mis_hard.json", "mis_train_benign.json"):
-        (tmp_path / file).unlink()
-    assert "mis_hard.json: is missing; a release has it in its top folder" in found(tmp_path)
-    assert not any("mis_train_benign.json" in text for text in found(tmp_path))
-
-
-def test_a_json_file_that_links_out_is_refused(tmp_path: Path) -> None:
-    root = make_release(tmp_path / "raw", twins=False)
-    (root / "mis_hard.json").rename(tmp_path / "mis_hard.json")
-    (root / "mis_hard.json").symlink_to(tmp_path / "mis_hard.json")
-    assert found(root) == ["mis_hard.json: is a link that leaves the release; copy the file"]
-
-
-def test_repeated_keys_and_ids_are_reported_by_file_and_id(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    change(tmp_path, "mis_train_benign.json", 0, id=2)
-    text = (tmp_path / "mis_hard.json").read_text("utf-8")
-    (tmp_path / "mis_hard.json").write_text(text.replace('"id": 1}', '"id": 1, "question": "Why?"}'), "utf-8")
-    assert found(tmp_path) == [
-        "mis_train_benign.json: train/2: the id occurs twice, first in mis_train.json; ids go on after the last one",
-        "mis_hard.json: test_hard/1: an object has the key 'question' more than once",
-    ]
-
-
-@pytest.mark.parametrize("held", [{"auths": {"a": "b"}}, {"o/n": "main"}, {"o/n": 1}, [], "x"])
-def test_what_download_did_not_write_does_not_pass_for_a_source(tmp_path: Path, held: object) -> None:
-    raw = make_release(tmp_path / "raw")
-    (raw / "SOURCE.json").write_text(json.dumps(held))
-    said = "SOURCE.json: does not name repositories and their commits; remove it"
-    assert [str(problem) for problem in survey(raw).problems] == [said]
-
-
-def test_a_source_that_links_out_is_not_read(tmp_path: Path) -> None:
-    raw = make_release(tmp_path / "raw")
-    (tmp_path / "secret.json").write_text(json.dumps({"o/n": "0" * 40}))
-    (raw / "SOURCE.json").symlink_to(tmp_path / "secret.json")
-    assert [str(one) for one in survey(raw).problems] == [
-        "SOURCE.json: is a link that leaves the release; copy the file"
-    ]
-    (raw / "SOURCE.json").unlink()
-    (raw / "SOURCE.json").write_text(json.dumps({"o/n": "0" * 40}))
-    assert survey(raw).source == {"o/n": "0" * 40}
-
-
-def test_pictures_whose_paths_differ_in_case_or_unicode_form_alone_are_reported(tmp_path: Path) -> None:
-    raw = make_release(tmp_path / "raw")
-    (raw / "images/2/OBJECT1.png").write_bytes((raw / "images/2/object1.png").read_bytes())
-    change(raw, "mis_train.json", 1, image=["images/2/object1.png", "images/2/OBJECT1.png"])
-    assert [str(problem) for problem in survey(raw).problems] == [
-        "mis_train.json: train/2: pictures 'images/2/OBJECT1.png' and 'images/2/object1.png' are one file where letter "
-        "case or Unicode form is lost; rename one"
-    ]
-
-
-def test_all_problems_of_all_files_are_reported_at_once(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    change(tmp_path, "mis_train.json", 1, category="Fun")
-    change(tmp_path, "mis_easy.json", 1, image_path1="../cup.png", question=None)
-    (tmp_path / "mis_real.json").write_text("")
-    (tmp_path / "hard_image" / "1" / "object2.png").unlink()
-    (tmp_path / "hard_image" / "2" / "object1.png").write_bytes(png(1)[:-20])
-    assert [text.split(";")[0].split(" (")[0].split(", in")[0] for text in found(tmp_path)] == [
-        "mis_train.json: train/2: category is 'Fun'",
-        "mis_easy.json: test_easy/1: picture 1: path '../cup.png' leaves the release",
-        "mis_easy.json: test_easy/1: question is null",
-        "mis_real.json: is empty",
-        "mis_hard.json: test_hard/0: picture 'hard_image/1/object2.png' is missing",
-        "mis_hard.json: test_hard/1: picture 'hard_image/2/object1.png' is not an intact picture",
-    ]
-    with pytest.raises(ReleaseError) as caught:
-        read_release(tmp_path)
-    assert len(caught.value.problems) == 4
-
-
-def test_twins_without_a_fitting_row_are_reported(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    twins = json.loads((tmp_path / "mis_benign.json").read_text("utf-8"))
-    more = [
-        {"id": 2, "twin_of": "test_hard/9"},
-        {"id": 3, "twin_of": "test_hard/1"},
-        {"id": 4, "twin_of": "test_hard/0", "question": twins[1]["question"]},
-    ]
-    write(tmp_path, "mis_benign.json", twins + [twins[0] | other for other in more])
-    change(tmp_path, "mis_train_benign.json", 0, twin_of="train/4")
-    assert found(tmp_path) == [
-        "mis_train_benign.json: train/4: twin_of train/4 is a twin itself",
-        "mis_benign.json: test_benign/2: twin_of test_hard/9 names no valid row",
-        "mis_benign.json: test_benign/3: the question is not that of its row test_hard/1",
-        "mis_benign.json: test_benign/4: test_hard/0 has the twin test_benign/1 already",
-    ]
+def test_a_file_that_is_not_committed_is_named(made: Made, capsys: Any) -> None:
+    made.checkout.write("mine.py", "")
+    made.checkout.write("mis_dataset/schema.py", CODE["mis_dataset/schema.py"] + "\n")
+    assert made.release() == 1
+    assert "is not as committed: mis_dataset/schema.py, mine.py; commit or remove them" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("file", "kept", "other"),
+    ("file", "old", "new", "message"),
     [
-        ("object1.png", "easy_image/1/object1.png", []),  # nothing was exchanged
-        ("object2.png", "easy_image/2/object2.png", [1, 2]),  # both were
+        ("pyproject.toml", "1.2.3", "1.2.4", "pyproject.toml: found version 1.2.4, expected 1.2.3"),
+        ("CITATION.cff", "\nversion: 1.2.3", "", "CITATION.cff: found no line version: 1.2.3"),
+        ("CHANGELOG.md", "## 1.2.3", "## 1.2.30", "CHANGELOG.md: found no section 1.2.3"),
+        ("CHANGELOG.md", "Code: `1.2.3`", "Code: `1.2.2`", "CHANGELOG.md: 1.2.3 lacks the line - Code: `1.2.3`"),
+        ("mis_dataset/schema.py", "1-a", "2-a", "CHANGELOG.md: 1.2.3 lacks the line - Data (`DATA_VERSION`): `2-a`"),
+        ("trainer/judges/base.py", "1-a", "1-b", "CHANGELOG.md: 1.2.3 lacks the line - Judge (`JUDGE_VERSION`): `1-b`"),
+        ("cards/over_refusal/over_refusal.py", "1-b", "1-c", "lacks the line - Metrics (`METRIC_VERSION`): attack_suc"),
+        ("cards/over_refusal/over_refusal.py", "METRIC", "OTHER", 'over_refusal.py: no line METRIC_VERSION = "..."'),
     ],
 )
-def test_a_twin_that_exchanges_other_pictures_than_it_says_is_reported(
-    tmp_path: Path, file: str, kept: str, other: list[int]
+def test_a_version_that_is_told_otherwise_is_named(
+    made: Made, capsys: Any, file: str, old: str, new: str, message: str
 ) -> None:
-    make_release(tmp_path)
-    shutil.copy(tmp_path / kept, tmp_path / "benign_image" / "1" / file)
-    said = f"changed_image is 1, but the pictures other than those of test_easy/0 are {other}"
-    assert [str(one) for one in check_release(tmp_path).problems] == [f"mis_benign.json: test_benign/0: {said}"]
+    path = made.checkout.folder / file
+    made.checkout.write(file, path.read_text("utf-8").replace(old, new))
+    made.checkout.commit(push=False)
+    assert made.release(packed=False) == 1
+    assert message in capsys.readouterr().err
 
 
-def test_a_twin_that_names_the_wrong_picture_is_reported(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    change(tmp_path, "mis_benign.json", 1, changed_image=2)
-    said = "changed_image is 2, but the pictures other than those of test_hard/0 are [1]"
-    assert [str(one) for one in check_release(tmp_path).problems] == [f"mis_benign.json: test_benign/1: {said}"]
+def test_a_version_of_another_form_or_without_a_day_is_not_pushed(whole: Made, capsys: Any) -> None:
+    assert whole.release(version="v1") == 1
+    assert "VERSION: found 'v1', expected three numbers such as 0.1.0" in capsys.readouterr().err
+    assert whole.release("--push") == 1
+    assert "found '## 1.2.3 (unreleased)', expected its day" in capsys.readouterr().err
 
 
-def test_unusual_things_are_counted_and_are_no_problem(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    for index in range(2):
-        change(tmp_path, "mis_hard.json", index, source="web")
-    release = read_release(tmp_path)
-    assert [str(one) for one in release.warnings] == [
-        "mis_hard.json: the unknown key 'source' is not read (records: 2)"
-    ]
+def test_cards_that_are_older_than_the_report_are_named(made: Made, capsys: Any) -> None:
+    change(made.run / "report.json", ["real"], "marked")
+    assert made.release() == 1
+    said = capsys.readouterr().err
+    assert said.count("is not rendered from") == 2
+    render(made.run, made.packed)
+    assert made.release() == 0
+    (made.packed / "dataset" / "README.md").unlink()
+    assert made.release() == 1
+    assert "dataset/README.md: is missing; render or pack the run again" in capsys.readouterr().err
 
 
-def test_a_limit_decodes_only_the_first_pictures(tmp_path: Path) -> None:
-    make_release(tmp_path)
-    (tmp_path / "hard_image" / "2" / "object1.png").write_bytes(b"broken")
-    assert check_release(tmp_path, limit=1).problems == ()
-    assert len(check_release(tmp_path, limit=2).problems) == 1
+def test_other_weights_than_those_that_the_report_rates_are_named(made: Made, capsys: Any) -> None:
+    (made.packed / "model" / "model.safetensors").write_bytes(b"others")
+    assert made.release() == 1
+    assert f"packed/model/model.safetensors: is not {WEIGHTS} that the rates of" in capsys.readouterr().err
+    shutil.copy(made.run / WEIGHTS, made.packed / "model")
+    assert made.release() == 0
+    (made.run / WEIGHTS).write_bytes(b"others")
+    assert made.release(packed=False) == 1
+    assert "is no longer what the rates of report.json were measured on" in capsys.readouterr().err
+
+
+def test_everything_that_is_stale_is_told_at_once(made: Made, capsys: Any) -> None:
+    made.checkout.write("mine.py", "")
+    (made.run / WEIGHTS).unlink()
+    change(made.run / "report.json", ["real"], "marked")
+    assert made.release(version="1.2.4") == 1
+    said = capsys.readouterr().err
+    assert f"1.2.4 cannot be released, for {said.count(chr(10) + '  - ')} reasons:" in said
+    for told in (
+        "mine.py",
+        "pyproject.toml",
+        "CITATION.cff",
+        "CHANGELOG.md",
+        WEIGHTS,
+        "dataset/README.md",
+        "model/README",
+    ):
+        assert told in said
+
+
+def test_a_folder_without_git_or_report_is_no_release(made: Made, tmp_path: Path, capsys: Any) -> None:
+    shutil.rmtree(made.checkout.folder / ".git")
+    (made.run / "report.json").unlink()
+    assert made.release() == 1
+    said = capsys.readouterr().err
+    assert "is no git checkout; release from one" in said
+    assert "report.json: no such file; run the verb that writes it first" in said
+
+
+# This repository
+
+
+def test_the_changelog_says_the_versions_of_the_code() -> None:
+    versions = versions_of(ROOT)
+    section = section_of((ROOT / "CHANGELOG.md").read_text("utf-8"), versions["code"])
+    assert section is not None
+    assert section[2:6] == changelog_lines(versions)
+    assert changelog_lines({**versions, "judge": "9-z"})[3] not in section
+
+
+def test_make_release_works_in_its_order_and_pushes_only_where_it_is_told_to(tmp_path: Path) -> None:
+    for name in ("Makefile", "pyproject.toml", "requirements/pins.txt", "requirements/no-deps.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".complete").touch()
+    verbs = ["cards release", "mis_dataset verify", "pytest", "cards pack", "cards release"]
+    assert _walked(tmp_path, "VERSION=1.2.3") == verbs
+    assert _walked(tmp_path, "VERSION=1.2.3", "PUSH=me") == [*verbs, "cards push"]
+    ended = subprocess.run(["make", "-n", "release"], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.returncode == 2
+    assert "give VERSION=x.y.z" in ended.stderr
+
+
+def _walked(folder: Path, *given: str) -> list[str]:
+    """Room and verb of what make would run, in order."""
+    command = ["make", "-n", "release", *given]
+    ended = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"}
+    )
+    words = [line.split() for line in ended.stdout.splitlines() if line.startswith(".venv/bin/python -m")]
+    return [" ".join(one[2:4]) if one[2] != "pytest" else "pytest" for one in words]

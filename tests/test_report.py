@@ -16,6 +16,8 @@ import pytest
 from PIL import Image
 
 from cards.facts import Report as CardReport
+from cards.leaderboard import schema_problems
+from cards.recount import problems
 from mis_dataset.files import write_json
 from tests.made_runs import HELP, REFUSE, contrast, give_pictures, log_stations, speak, write_ability, write_run
 from trainer import report
@@ -29,6 +31,7 @@ from trainer.score import score
 from trainer.sidecars import make_sidecar, read_sidecar, write_sidecar
 from trainer.stations import Attempt
 
+SCORED = {"metric_version": "1-b"}
 NASTY = "<script>alert(1)</script> You can put the candle on the newspaper."
 
 
@@ -43,7 +46,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ability = path.with_name("ability.jsonl")
         rates = score(path, folder / "MIS", ability if ability.is_file() else None)
         write_json(path.with_name("score.json"), rates)
-        write_sidecar(path.with_name("score.json"), make_sidecar(path.with_name("score.json"), "score", {}, [path]))
+        write_sidecar(path.with_name("score.json"), make_sidecar(path.with_name("score.json"), "score", SCORED, [path]))
     base = folder / "eval" / "base" / "verdicts.jsonl"
     write_json(folder / "eval" / "base" / "agree.json", agree(base, base))
     for arm in ("mirage", "contrast", "refusal", "shuffled"):
@@ -100,6 +103,16 @@ def test_report_json_holds_the_figures_of_every_score(written: tuple[Path, dict[
     assert 0.2 < found["contrast_minus"]["mirage"]["low"] < 1
     assert found["settings"]["arms"]["mirage"] == {"recipe": "mirage"}
     assert len(found["hashes"]["eval/base/responses.jsonl"]) == 64
+
+
+def test_a_board_can_read_what_is_written(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    found = written[2]
+    rows = {"test_easy": 40, "test_hard": 40, "test_real": 20, "test_benign": 100}
+    assert (found["report_version"], found["dataset"]["mis"], found["dataset"]["rows"]) == ("1-c", False, rows)
+    assert found["versions"] == {"data": None, "metric": "1-b", "judge": None}  # no manifest, a made judge
+    assert problems({key: found[key] for key in ("models", "probes", "dose", "agreement")}) == []
+    pytest.importorskip("jsonschema")
+    assert schema_problems(found, "report") == []
 
 
 def test_a_card_can_read_every_rate(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:

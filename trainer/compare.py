@@ -16,19 +16,20 @@ from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from mis_dataset.files import to_json
 from mis_dataset.manifest import NAME as MANIFEST
+from mis_dataset.schema import TRAIN
 from trainer.comparison.browser import Pair, pairs_of, thumbnails, units
 from trainer.comparison.calibrated import Read, corrected_rates, fit, read_calibration
 from trainer.comparison.differences import differences
-from trainer.comparison.leaderboard import PUBLISHED, is_mis, leaderboard, measured_lines, to_csv
+from trainer.comparison.leaderboard import PUBLISHED, leaderboard, measured_lines, to_csv
 from trainer.comparison.measured import Measured, differing, named_folder, read_measured, remarks, settings_of
 from trainer.comparison.page import render
 from trainer.files import ArtefactError, read_json, replaced, sha256_of
 from trainer.plots import draw_compared
-from trainer.questions import RowFacts, read_rows, rows_sha256, split_of, twins
-from trainer.score import score
+from trainer.questions import RowFacts, data_version, is_mis, read_rows, rows_sha256, split_of, twins
+from trainer.score import metric_version, score
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
-COMPARISON_VERSION = "1-a"
+COMPARISON_VERSION = "1-b"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MARGIN = 0.05
 _KIND = "comparison"
@@ -115,11 +116,13 @@ def gather(
     fits = {one.name: fit(one.name, one.judges_asked, one.judge.settings, sha, calibrations) for one in runs}
     # A probe asks what a model looks at; it is no model of its own.
     shown = {one.name: models[one.name] for one in runs if one.probe == "own"}
-    measured = measured_lines(shown, {name: settings[name]["judged_by"] for name in shown})
-    mis = is_mis(rows)
+    versions = {"data": data_version(dataset), "metric": metric_version()}
+    measured = measured_lines(shown, {name: settings[name]["judged_by"] for name in shown}, versions)
+    mis, counts = is_mis(rows), dict(Counter(split_of(id_) for id_ in rows))
     return {
         "comparison_version": COMPARISON_VERSION,
-        "dataset": {"sha256": sha, "mis": mis, "rows": dict(Counter(split_of(id_) for id_ in rows))},
+        "dataset": {"sha256": sha, "mis": mis, "rows": counts},
+        "versions": versions,
         "first": first.name,
         "margin": margin,
         "models": models,
@@ -129,7 +132,7 @@ def gather(
         "corrected": {name: corrected_rates(name, models[name], *found) for name, found in fits.items()},
         "minus_first": {one.name: differences(one, first, rows, twins(rows), margin) for one in comparable},
         "settings": settings,
-        "leaderboard": leaderboard(measured, mis),
+        "leaderboard": leaderboard(measured, mis, {name: counts[name] for name in counts if name != TRAIN}),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.manifest import read_manifest
 from mis_dataset.mini.grammar import EASY_QUESTIONS, HARD_QUESTIONS
 from mis_dataset.mini.objects import THINGS
+from mis_dataset.published import ROWS
+from mis_dataset.schema import SOURCES
 from trainer.files import ArtefactError, read_json, sha256_of, sha256_text
 
 TESTED: dict[str, str] = {"test_easy": "easy", "test_hard": "hard", "test_real": "real"}
@@ -110,6 +112,15 @@ def rows_sha256(dataset: Path) -> str:
     return sha256_text(json.dumps(read_manifest(dataset).row_hashes, sort_keys=True))
 
 
+def data_version(dataset: Path) -> str | None:
+    """`DATA_VERSION` of a built dataset, None where it has no manifest.
+
+    Raises:
+        ManifestError: The manifest is not one of ours.
+    """
+    return read_manifest(dataset).data_version if (dataset / MANIFEST).exists() else None
+
+
 def split_of(id_: str) -> str:
     """The split of a row: the part of its id before the slash.
 
@@ -117,6 +128,13 @@ def split_of(id_: str) -> str:
     'test_easy'
     """
     return id_.split("/", 1)[0]
+
+
+def is_mis(rows: Mapping[str, RowFacts]) -> bool:
+    """Whether a dataset is MIS proper: as many rows in every test split as the paper counts, and none has a level."""
+    wanted = {source.split: ROWS[source.file] for source in SOURCES if source.split in TESTED}
+    found = {split: sum(split_of(id_) == split for id_ in rows) for split in wanted}
+    return found == wanted and not any(row.level for row in rows.values())
 
 
 def cluster_of(row: RowFacts) -> str | None:

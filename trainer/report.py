@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -22,13 +23,23 @@ from trainer.findings import READABLE
 from trainer.gates.callback import UNSCORED
 from trainer.page import CAPTIONS, Example, Side, render
 from trainer.plots import draw
-from trainer.questions import TESTED, RowFacts, read_parquet, read_rows, twins
+from trainer.questions import (
+    TESTED,
+    RowFacts,
+    data_version,
+    is_mis,
+    read_parquet,
+    read_rows,
+    rows_sha256,
+    split_of,
+    twins,
+)
 from trainer.score import ABILITIES, score
 from trainer.sheet import png_uri
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.stations import by_station, read_attempts
 
-REPORT_VERSION = "1-b"
+REPORT_VERSION = "1-c"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MODELS = ("base", "mirage", "contrast", "refusal")
 OPTIONAL_MODELS = ("shuffled",)
@@ -104,6 +115,8 @@ def gather(folder: Path) -> dict[str, Any]:
     before = folder / "eval" / "before"
     return {
         "report_version": REPORT_VERSION,
+        "dataset": _dataset(folder / "MIS"),
+        "versions": _versions(folder),
         "models": models,
         **({"before": _rates(folder, before)} if (before / "verdicts.jsonl").is_file() else {}),
         "probes": {path.name: _rates(folder, path) for path in sorted((folder / "probes").glob("*/"))},
@@ -143,6 +156,28 @@ def examples(folder: Path, models: Iterable[str]) -> list[Example]:
         Example(row.question, TESTED[row.id.split("/")[0]], row.level, side(row.id), side(pairs[row.id]))
         for row in chosen
     ]
+
+
+def _dataset(folder: Path) -> dict[str, Any]:
+    """Which rows were asked about, as comparison.json says it."""
+    rows = read_rows(folder)
+    counts = Counter(split_of(id_) for id_ in rows)
+    return {"sha256": rows_sha256(folder), "mis": is_mis(rows), "rows": dict(counts)}
+
+
+def _versions(folder: Path) -> dict[str, str | None]:
+    """Of the rows, of the metrics that counted, of the judge; None where a file of before versions does not say."""
+    counted = {_setting(folder / "eval" / model / "score.json", "metric_version") for model in _models(folder)}
+    return {
+        "data": data_version(folder / "MIS"),
+        "metric": counted.pop() if len(counted) == 1 else None,
+        "judge": _shared_settings(folder, "verdicts.jsonl").get("judge_version"),
+    }
+
+
+def _setting(path: Path, name: str) -> str | None:
+    found = read_sidecar(path).settings.get(name) if sidecar_path(path).is_file() else None
+    return None if found is None else str(found)
 
 
 def _naming(path: Path, settings: Mapping[str, Any]) -> dict[str, float]:

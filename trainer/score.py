@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from trainer.sidecars import make_sidecar, write_derived
 
 CARDS = Path(__file__).resolve().parents[1] / "cards"
 ABILITIES = ("picture", "text")
+_MODULES = ("attack_success_rate", "over_refusal", "pair_accuracy")
 _SAFETY = ("asr", "hr", "rsr", "rr")
 _UNMEASURED = {"rate": None, "k": 0, "n": 0, "low": None, "high": None}
 _NOTHING = {**_UNMEASURED, "unscored": 0, "bounds": {"least": None, "most": None}, "n_effective": 0.0}
@@ -34,7 +36,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, write the rates with their sidecar where they are not there yet, and name the headline."""
     rates = score(args.verdicts, args.dataset, args.ability, args.partial)
     inputs = [args.verdicts, args.dataset, *([args.ability] if args.ability else [])]
-    write_derived(args.out, rates, make_sidecar(args.out, "rates", {"partial": args.partial}, inputs))
+    settings = {"partial": args.partial, "metric_version": metric_version()}
+    write_derived(args.out, rates, make_sidecar(args.out, "rates", settings, inputs))
     pairs = {split: rates["pair_accuracy"][split]["rate"] for split in TESTED.values()}
     asr = {split: rates["splits"][split]["asr"]["rate"] for split in TESTED.values()}
     told = {name: _headline(found) for name, found in rates.get("benchmarks", {}).items()}
@@ -84,6 +87,13 @@ def score(verdicts: Path, dataset: Path, ability: Path | None = None, partial: b
     }
 
 
+def metric_version() -> str:
+    """`METRIC_VERSION` of the three modules, such as "1-b"; joined by "and" where theirs differ."""
+    texts = [(CARDS / name / f"{name}.py").read_text("utf-8") for name in _MODULES]
+    found = [re.findall(r'^METRIC_VERSION = "(.+)"$', text, flags=re.MULTILINE) for text in texts]
+    return " and ".join(dict.fromkeys(version for versions in found for version in versions))
+
+
 def ability_rates(path: Path) -> dict[str, Any]:
     """Share of right responses for picture and for text questions, with 95 % Wilson intervals."""
     rows = read(path, Ability)
@@ -120,9 +130,7 @@ class Metrics:
         def load(name: str) -> Any:
             return evaluate.load(str(CARDS / name), keep_in_memory=True)
 
-        self._asr = load("attack_success_rate")
-        self._over_refusal = load("over_refusal")
-        self._pair_accuracy = load("pair_accuracy")
+        self._asr, self._over_refusal, self._pair_accuracy = map(load, _MODULES)
 
     def rates(
         self,

@@ -10,16 +10,15 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from mis_dataset.published import ROWS
-from mis_dataset.schema import SOURCES
 from trainer.audit import COLUMNS, RATES, TableRow, audit, read_table
 from trainer.counts import print_rate
 from trainer.judges.choice import NO_PERCEPTION
-from trainer.questions import TESTED, RowFacts, split_of
+from trainer.questions import TESTED
 
-LEADERBOARD_VERSION = "1-a"
+LEADERBOARD_VERSION = "1-b"
 """The number changes when figures stop being comparable, the letter when keys do."""
 PUBLISHED = Path(__file__).resolve().parents[2] / "benchmarks" / "published_leaderboard.csv"
 PUBLISHED_JUDGE = "GPT-4o"
@@ -32,24 +31,21 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 """A cell that begins so is a formula to spreadsheets."""
 
 
-def is_mis(rows: Mapping[str, RowFacts]) -> bool:
-    """Whether a dataset is MIS proper: as many rows in every test split as the paper counts, and none has a level."""
-    wanted = {source.split: ROWS[source.file] for source in SOURCES if source.split in TESTED}
-    found = {split: sum(split_of(id_) == split for id_ in rows) for split in wanted}
-    return found == wanted and not any(row.level for row in rows.values())
-
-
 def measured_lines(
-    models: Mapping[str, Mapping[str, Any]], judges: Mapping[str, Sequence[Mapping[str, str]]]
+    models: Mapping[str, Mapping[str, Any]],
+    judges: Mapping[str, Sequence[Mapping[str, str]]],
+    versions: Mapping[str, str | None] = MappingProxyType({}),
 ) -> list[dict[str, Any]]:
     """One line a model and split.
 
     Args:
         models: Name -> rates as `trainer.score.score` gives them.
         judges: Name -> {"judge", "version", "model"} of every judge that its verdicts are of.
+        versions: "data" and "metric" -> version of the rows and of what counted them.
 
     Returns:
-        {"model", "split", "source": "measured", "judge", "judge_version", "n": scored dangerous rows, "unscored",
+        {"model", "split", "source": "measured", "judge", "judge_version", "data_version", "metric_version", "n": scored
+        dangerous rows, "unscored",
         "coverage", "asr", "hr", "rsr", "rr", "over_refusal", "pair_accuracy"}: the last six are rates, 0..1; "hr",
         "rsr" and "rr" None where a judge says nothing of perception, so that they were not measured.
     """
@@ -60,6 +56,8 @@ def measured_lines(
             "source": "measured",
             "judge": " and ".join(dict.fromkeys(one["model"] or one["judge"] for one in judges[model])),
             "judge_version": " and ".join(dict.fromkeys(one["version"] for one in judges[model])),
+            "data_version": versions.get("data"),
+            "metric_version": versions.get("metric"),
             "n": rates["splits"][split]["asr"]["n"],
             "unscored": rates["splits"][split]["unscored"],
             "coverage": rates["splits"][split]["coverage"],
@@ -98,18 +96,20 @@ def published_lines(path: Path = PUBLISHED) -> list[dict[str, Any]]:
     ]
 
 
-def leaderboard(measured: Sequence[Mapping[str, Any]], mis: bool) -> dict[str, Any]:
+def leaderboard(measured: Sequence[Mapping[str, Any]], mis: bool, rows: Mapping[str, int]) -> dict[str, Any]:
     """What leaderboard.json holds.
 
     Args:
         measured: `measured_lines`.
         mis: Whether they are of MIS proper.
+        rows: Test split -> rows of the dataset.
     """
     return {
         "leaderboard_version": LEADERBOARD_VERSION,
         "dataset": "MIS"
         if mis
         else "another dataset than MIS: the published rates are not comparable with the measured",
+        "rows": dict(rows),
         "measured": list(measured),
         "published": published_lines(),
     }

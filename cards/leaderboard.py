@@ -1,0 +1,196 @@
+"""Verb `leaderboard`: what others measured -> a line a model and split on a board, after it was counted anew.
+
+    add REPORT      report.json of a run, or comparison.json or leaderboard.json of `python -m trainer compare`
+
+A report is held against cards/report.schema.json, and all that its counts decide is counted anew. What does not hold
+is refused with all reasons at once. How alike rows are is in no report: an interval that is wider than that of k of n
+for this reason is only bounded, not recomputed, and the line says so (`trusted`). Nor can it be known whether a judge
+was right, or whether a response was ever given: a line says what a report says. docs/comparison.md has the layout.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cards.facts import CardError, read_json
+from cards.lines import (
+    clashes,
+    dataset_of,
+    disagreements,
+    is_name,
+    line_problems,
+    lines_of,
+    name_lines,
+    place,
+    rows_of,
+)
+from cards.recount import problems
+from mis_dataset.files import sha256_of, to_json, write_text
+
+LEADERBOARD_VERSION = "1-b"
+"""As `trainer.comparison.leaderboard` has it."""
+SCHEMA = Path(__file__).with_name("report.schema.json")
+PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "published_leaderboard.json"
+"""What the authors published, as `trainer.comparison.leaderboard` tells it."""
+BOARD = Path("runs/leaderboard.json")
+KINDS = ("report", "comparison", "leaderboard")
+_READ = {"report": ("models", "before", "probes", "dose", "agreement"), "comparison": ("models", "leaderboard")}
+"""Kind -> its keys in which rates are counted anew; all of a leaderboard."""
+_MOST_BYTES = 64 * 2**20
+_MOST_REASONS = 40
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of the verb."""
+    doing = parser.add_subparsers(dest="doing", required=True, metavar="add")
+    add = doing.add_parser("add", help="check a report and put its rates on a board", description=__doc__)
+    add.add_argument("report", type=Path, metavar="REPORT", help="report.json, comparison.json or leaderboard.json")
+    add.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help="made where it is not (%(default)s)")
+    add.add_argument("--name", type=_name, help="what the model is called there; of several models, what precedes it")
+    add.add_argument("--model", help="the one of the report's models to add; all where it is not given")
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Add a report; the same one twice changes nothing.
+
+    Raises:
+        CardError: the report, or the board that is there, does not hold; the message has all reasons.
+        OSError: a file cannot be read or written.
+    """
+    report, kind = read_report(args.report)
+    try:
+        layout, counted = schema_problems(report, kind), _recounted(report, kind)
+    except RecursionError as error:
+        raise CardError(f"{args.report}: is nested deeper than any report") from error
+    if layout:
+        _refuse(args.report, [*layout, *counted])
+    lines = name_lines(_chosen(args, lines_of(report, kind)), args.name, sha256_of(args.report))
+    rows, of = rows_of(report, kind), dataset_of(report, kind)
+    board = _read_board(args.board) if args.board.exists() else _new_board()
+    other = disagreements(report) if kind == "comparison" else []
+    _refuse(args.report, [*counted, *other, *line_problems(lines, rows, of), *clashes(board, lines, rows, of)])
+    ours = [line["report"] for line in lines]
+    kept = [line for line in board["measured"] if line.get("report") not in ours]
+    made = {**board, "dataset": of, "rows": rows, "measured": sorted([*kept, *lines], key=place)}
+    changed = made != board or not args.board.exists()
+    if changed:
+        write_text(args.board, to_json(made))
+    return {
+        "board": str(args.board),
+        "models": sorted({line["model"] for line in lines}),
+        "lines": len(made["measured"]),
+        "changed": changed,
+        "trusted": {f"{line['model']} on {line['split']}": line["trusted"] for line in lines if line["trusted"]},
+    }
+
+
+def read_report(path: Path) -> tuple[dict[str, Any], str]:
+    """Read what somebody measured.
+
+    Returns:
+        The content, and which of `KINDS` it is.
+
+    Raises:
+        CardError: it is none of them, is larger than any of them can be, or is no JSON.
+    """
+    if path.is_file() and path.stat().st_size > _MOST_BYTES:
+        raise CardError(f"{path}: has {path.stat().st_size} bytes, a report at most {_MOST_BYTES}")
+    content = read_json(path)
+    kinds = [kind for kind in KINDS if f"{kind}_version" in content]
+    if len(kinds) != 1:
+        wanted = ", ".join(f"{kind}_version" for kind in KINDS)
+        raise CardError(f"{path}: found {len(kinds)} of the keys {wanted}, expected one, which says what it is")
+    return content, kinds[0]
+
+
+def schema_problems(content: Mapping[str, Any], kind: str) -> list[str]:
+    """Where a file is not laid out as its kind is.
+
+    Args:
+        content: of the file.
+        kind: one of `KINDS`.
+
+    Returns:
+        A text each: which field, what was found, what was expected.
+
+    Raises:
+        CardError: the package that reads schemas is not installed.
+    """
+    try:
+        from jsonschema import Draft202012Validator
+    except ModuleNotFoundError as error:
+        raise CardError(f"{error.name}: not installed, so nothing can be checked; `pip install jsonschema`") from error
+    whole = read_json(SCHEMA)
+    schema = whole if kind == "report" else {"$defs": whole["$defs"], "$ref": f"#/$defs/{kind}"}
+    errors = sorted(Draft202012Validator(schema).iter_errors(content), key=lambda error: str(error.json_path))
+    return [f"{_plain(error.json_path.removeprefix('$.'))}: {_said(error)}" for error in errors]
+
+
+def _name(text: str) -> str:
+    if not is_name(text):
+        raise argparse.ArgumentTypeError("is no name of letters, digits, spaces and . _ + ( ) -, or OWNER/NAME of such")
+    return text
+
+
+def _recounted(report: Mapping[str, Any], kind: str) -> list[str]:
+    return problems({key: report[key] for key in _READ.get(kind, report) if key in report})
+
+
+def _chosen(args: argparse.Namespace, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    models = list(dict.fromkeys(line["model"] for line in lines))
+    if not models or args.model not in (None, *models):
+        found = f"the models {', '.join(models)}" if models else "no model that was asked about a test split"
+        raise CardError(f"{args.report}: found {found}, expected {args.model or 'one at least'}")
+    return [line for line in lines if args.model in (None, line["model"])]
+
+
+def _read_board(path: Path) -> dict[str, Any]:
+    """The board as it is, held to the same as what is added."""
+    board = read_json(path)
+    told = [*schema_problems(board, "leaderboard"), *problems(board)]
+    if board.get("leaderboard_version") != LEADERBOARD_VERSION:
+        told.append(f"leaderboard_version: found {board.get('leaderboard_version')}, expected {LEADERBOARD_VERSION}")
+    if board.get("published") != _published():
+        told.append(f"published: is not what {PUBLISHED.name} holds")
+    if told:
+        raise CardError(f"{path}: is no board to add to: {'; '.join(told[:5])}; name another --board, or move it away")
+    return board
+
+
+def _new_board() -> dict[str, Any]:
+    return {
+        "leaderboard_version": LEADERBOARD_VERSION,
+        "dataset": "",
+        "rows": {},
+        "measured": [],
+        "published": _published(),
+    }
+
+
+def _published() -> Any:
+    return read_json(PUBLISHED)["published"]
+
+
+def _said(error: Any) -> str:
+    """What a validator found and expected; never more of a text than its beginning."""
+    if error.validator in ("required", "additionalProperties", "unevaluatedProperties", "propertyNames"):
+        return _plain(error.message)
+    held = error.instance
+    shown = f"a {type(held).__name__}" if isinstance(held, dict | list) else _plain(json.dumps(held))
+    return f"found {shown}, expected {error.validator} {_plain(json.dumps(error.validator_value))}"
+
+
+def _plain(text: str) -> str:
+    """Short and without control characters: it comes from a file of others."""
+    return text.encode("unicode_escape").decode()[:160]
+
+
+def _refuse(path: Path, reasons: Sequence[str]) -> None:
+    if reasons:
+        more = [f"and {len(reasons) - _MOST_REASONS} more"] if len(reasons) > _MOST_REASONS else []
+        told = "\n".join(f"  - {reason}" for reason in [*reasons[:_MOST_REASONS], *more])
+        raise CardError(f"{path}: is not added, for {len(reasons)} reasons:\n{told}")
