@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from statistics import NormalDist
-from typing import Any
+from typing import Any, TypeGuard
 
 from cards.facts import RATE_FIELDS
 
@@ -58,7 +58,7 @@ def is_trusted(rate: Mapping[str, Any]) -> bool:
     if "n_effective" in rate:
         return not math.isclose(rate["n_effective"], rate["n"], rel_tol=_SLACK)
     low, high = wilson(rate["k"], rate["n"], rate["n"])
-    return abs(rate["low"] - low) > _NARROW or abs(rate["high"] - high) > _NARROW
+    return bool(abs(rate["low"] - low) > _NARROW or abs(rate["high"] - high) > _NARROW)
 
 
 def _walk(content: Any, where: str) -> Iterator[str]:
@@ -85,11 +85,11 @@ def _is_rate(content: Any) -> bool:
     return counts and numbers and also
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: Any) -> TypeGuard[int]:
     return type(value) is int and 0 <= value <= 10**12
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: Any) -> TypeGuard[float]:
     return type(value) in (int, float) and abs(value) <= 10**12
 
 

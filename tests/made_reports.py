@@ -125,7 +125,7 @@ def changed(content: dict[str, Any], value: object, *keys: str | int) -> dict[st
     """A copy in which one field is another; `...` takes it away."""
     copy: dict[str, Any] = json.loads(json.dumps(content))
     step: Callable[[Any, Any], Any] = lambda found, key: found[key]  # noqa: E731
-    at = reduce(step, keys[:-1], copy)
+    at: Any = reduce(step, keys[:-1], copy)
     if value is ...:
         del at[keys[-1]]
     else:

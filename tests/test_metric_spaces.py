@@ -116,7 +116,7 @@ def test_what_is_wrong_is_one_line_and_nothing_is_computed(name: str, text: str,
 # In the environment that the Hub would make
 
 
-def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 180) -> int:
+def wait_for(address: str, server: subprocess.Popen[bytes], seconds: float = 300) -> int:
     """HTTP status of the first reply."""
     ends = time.monotonic() + seconds
     while time.monotonic() < ends and server.poll() is None:
@@ -182,8 +182,8 @@ def test_a_page_starts_from_its_folder_alone_and_computes(
     app = space(name)
     given = tmp_path / "rows.jsonl"
     given.write_text("".join(json.dumps(dict(zip(app.COLUMNS, row, strict=True))) + "\n" for row in app.EXAMPLE))
-    command = [python, "-c", ASK, address, json.dumps(app.COLUMNS), json.dumps(app.EXAMPLE), given]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    command = [str(python), "-c", ASK, address, json.dumps(app.COLUMNS), json.dumps(app.EXAMPLE), str(given)]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr[-2000:]
     by_table, by_file, refused = json.loads(ended.stdout.splitlines()[-1])
     for said, shown in (by_table, by_file):
