@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, flatten, folder_of, public_name, read_sidecars
 from cards.headers import model_header
 from cards.pages import fill
-from cards.results import METRICS, SAFETY, eval_results, measured
+from cards.rates import METRICS, SAFETY, eval_results, measured
 from cards.tables import Line, by_group, by_model, settings_table, share, table
 from mis_dataset.files import sha256_of
 

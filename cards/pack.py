@@ -38,8 +38,8 @@ from cards.facts import (
 )
 from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
 from cards.pages import CARD
+from cards.rates import day_asked, entries, entries_yaml, eval_yaml
 from cards.render import EVAL, NAME, dataset_card
-from cards.results import day_asked, entries, entries_yaml, eval_yaml
 from mis_dataset.files import sha256_of, to_json
 
 RELEASE, SUMS = "RELEASE.json", "SHA256SUMS"
@@ -65,7 +65,7 @@ _MODEL = (
     "chat_template.jinja",
 )
 _NEEDED = ("config.json", "generation_config.json", "chat_template.jinja")
-_SPACE = ("*.py", "README.md", "requirements.txt", "*.css", "*.js", "*.png", "LICENSE", "NOTICE")
+_SPACE = ("*.py", "*.md", "requirements.txt", "*.css", "*.js", "*.png", "LICENSE", "NOTICE")
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
 _LINKED = ("*.safetensors", "*.parquet")
 

@@ -18,7 +18,7 @@ from cards.audit import audit_of, plots_of
 from cards.facts import CardError, Dataset, Split, check_built, read_dataset, read_json
 from cards.headers import released_header
 from cards.pages import CARD, fill, loading, publish
-from cards.results import eval_yaml
+from cards.rates import eval_yaml
 from cards.tables import by_split, share, size, table
 from mis_dataset.schema import BENIGN, TRAIN
 

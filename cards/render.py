@@ -15,7 +15,7 @@ from cards.facts import Dataset, Report, check_unchanged, read_dataset
 from cards.headers import mini_header
 from cards.model_card import VERB, Ids, model_card, seen, settings_of, tables_of
 from cards.pages import CARD, fill, loading, publish
-from cards.results import eval_yaml
+from cards.rates import eval_yaml
 
 EVAL = "eval.yaml"
 NAME = "MIS-mini"

@@ -10,10 +10,10 @@ import pytest
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
-from cards import results
+from cards import rates
 from cards.facts import CardError, Report, read_dataset
+from cards.rates import day_asked, entries, entries_yaml, eval_yaml
 from cards.render import render
-from cards.results import day_asked, entries, entries_yaml, eval_yaml
 from tests.made_cards import N, change, make_run, rate
 
 ASKED = {"station": "generate contrast", "started": 1795645000.0, "seconds": 3.0, "exit": 0}
@@ -134,5 +134,5 @@ def test_a_log_that_is_none_is_named(tmp_path: Path, line: str) -> None:
 
 
 def test_the_examples_run() -> None:
-    ran = doctest.testmod(results)
+    ran = doctest.testmod(rates)
     assert (ran.failed, ran.attempted) == (0, 1)
