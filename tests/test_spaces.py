@@ -95,10 +95,10 @@ def test_a_metric_card_promises_no_file_that_is_not_there(name: str) -> None:
     assert missing_files(CARDS / name, (CARDS / name / "README.md").read_text()) == []
 
 
-def test_a_promised_file_that_is_not_there_is_caught() -> None:
+def test_a_promised_file_that_is_not_there_is_caught(tmp_path: Path) -> None:
     card = "---\ntitle: x\nsdk: gradio\napp_file: app.py\n---\n"
-    assert missing_files(CARDS / "over_refusal", card) == ["app.py"]
-    assert missing_files(CARDS / "over_refusal", card.replace("app_file: app.py\n", "")) == ["app.py"]
+    assert missing_files(tmp_path, card) == ["app.py"]
+    assert missing_files(tmp_path, card.replace("app_file: app.py\n", "")) == ["app.py"]
 
 
 def missing_files(folder: Path, card: str) -> list[str]:

@@ -1,7 +1,7 @@
 """Space of one metric: verdicts in, figures with k, n, unscored and 95 % intervals out. Runs alone, from its folder.
 
 This file lies beside every metric, the same to the letter, and serves the one that it lies beside. `evaluate` has a
-page of its own, `launch_gradio_widget`, but that does not work with gradio 6; so one is made here.
+page of its own, `launch_gradio_widget`, but that asks for `gr.inputs`, which gradio 6 has not; so one is made here.
 """
 
 import csv
