@@ -51,7 +51,7 @@ def olah(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (folder / "olah.toml").write_text(_SETTINGS.format(port=port, folder=folder))
-    command = [python.with_name("olah-cli"), "-c", folder / "olah.toml"]
+    command = [str(python.with_name("olah-cli")), "-c", str(folder / "olah.toml")]
     with (folder / "olah.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "0"}
