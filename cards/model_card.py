@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from cards.facts import CardError, Dataset, Rate, Report, Sidecar, flatten, folder_of, public_name, read_sidecars
 from cards.headers import model_header
-from cards.pages import fill
+from cards.pages import check_name, fill
 from cards.rates import METRICS, SAFETY, eval_results, measured
 from cards.tables import Line, by_group, by_model, settings_table, share, table
 from mis_dataset.files import sha256_of
@@ -245,6 +245,8 @@ def known_language_model(base: Sequence[Sidecar]) -> str | None:
 
 def _asked(report: Report, dataset: Dataset, ids: Ids, model: str) -> dict[str, Any]:
     """What every card of a model needs: its names, how it is asked, and its rates beside those of the others."""
+    for name in ids:
+        check_name(name)
     told = {"ids": ids, "dataset": dataset, "tokens": report.at("settings", "generate", "max_new_tokens")}
     return told | {"beside": _beside(report, model)} | seen(report) | tables_of(report, model)
 

@@ -341,7 +341,19 @@ def test_a_base_that_names_no_language_model_is_an_error(own: Path) -> None:
 
 def test_what_comes_from_a_file_cannot_break_a_table(own: Path) -> None:
     change(own / "report.json", "a | b\n<b>c", "settings", "judge", "judge")
-    assert "| `judge.judge` | a \\| b &lt;b>c |" in render(own, own / "cards")["dataset"].read_text("utf-8")
+    change(own / "report.json", "0" * 64, "hashes", "eval/<script>alert(1)<b>|.jsonl")
+    texts = {name: path.read_text("utf-8") for name, path in render(own, own / "cards").items()}
+    assert "| `judge.judge` | a \\| b &lt;b>c |" in texts["dataset"]
+    assert "| `eval/&lt;script>alert(1)&lt;b>\\|.jsonl` |" in texts["model"]
+    assert not any(tag in text for tag in ("<script", "<b>") for text in texts.values())
+
+
+@pytest.mark.parametrize("name", ['a"b', "<b>", "a\nb", "`"])
+def test_a_name_that_would_end_a_line_of_code_is_refused(own: Path, name: str) -> None:
+    for names in ({"dataset_id": name}, {"model_id": name}):
+        with pytest.raises(CardError, match="is no id on the Hub and no plain name of a folder"):
+            render(own, own / "cards", **names)
+    assert not (own / "cards").exists()
 
 
 def read_python(card: str) -> list[str]:
