@@ -41,6 +41,13 @@ def test_the_environment_comes_first_and_an_adapter_of_another_base_is_not_taken
     assert settings.read_settings({"MIS_ADAPTER": "none"}, tmp_path).adapter is None
 
 
+def test_on_the_hub_the_owner_of_the_space_owns_what_the_shipped_header_names() -> None:
+    found = settings.read_settings({"SPACE_ID": "somebody/MIS-demo"})
+    assert (found.dataset, found.base) == ("somebody/MIS-mini", "somebody/mis-mini-base")
+    assert found.adapter == "somebody/mis-mini-contrast-adapter"
+    assert settings.read_settings({}).dataset == "OWNER/MIS-mini"
+
+
 def test_files_beside_the_demo_are_found(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(HEADER)
     (tmp_path / "things.json").write_text("{}")

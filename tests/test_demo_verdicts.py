@@ -61,7 +61,8 @@ def test_how_often_it_agrees_with_people_is_what_the_page_says() -> None:
     about = " ".join((DEMO / "about.md").read_text().split())
     mini, hard = agreed("reader_labels.jsonl"), agreed("gold_responses.jsonl")
     told = (
-        f"said what readers say of {mini['right']} of {mini.total()} responses about MIS-mini; of {hard.total()} written "
-        f"to be hard it was right in {hard['right']}, wrong in {hard['wrong']}, and found no decision in {hard['unscored']}"
+        f"said what readers say of {mini['right']} of {mini.total()} responses about MIS-mini; of {hard.total()} "
+        f"written to be hard it was right in {hard['right']}, wrong in {hard['wrong']}, and found no decision in "
+        f"{hard['unscored']}"
     )
     assert told in about, f"about.md should say: {told}"

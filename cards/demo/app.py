@@ -52,6 +52,7 @@ def build(demo: Demo) -> gr.Blocks:
 
 def _try_it(demo: Demo) -> None:
     kept = gr.State(NOTHING, time_to_live=HOUR)
+    turn = gr.State(0)  # which picture the next click becomes; not read from the page, where it comes late
     gr.HTML("<h2>1. Choose two pictures</h2>")
     with gr.Row(elem_classes="choosing"):
         with gr.Column(min_width=280), gr.Row(elem_classes="slots"):
@@ -103,7 +104,8 @@ def _try_it(demo: Demo) -> None:
 
     def take(place: int, pictures: Pictures, event: gr.EventData) -> list[Any]:
         found = demo.took(getattr(event, "number", None), place, pictures)
-        return [found, *show(found), 1 - place if found != pictures else place]
+        following = place if found is pictures else 1 - place
+        return [found, *show(found), following, following]
 
     def take_row(id_: str | None, typed: str, pictures: Pictures) -> list[Any]:
         found, asked, said = demo.took_row(id_, pictures)
@@ -123,15 +125,18 @@ def _try_it(demo: Demo) -> None:
     def forget() -> list[Any]:
         blank = markup.said("Base model" if demo.tuned else "Model", None, None)
         tuned_blank = markup.said("Tuned model", None, None)
-        return [NOTHING, *show(NOTHING), "", None, 0, blank, tuned_blank, markup.notice("")]
+        return [NOTHING, *show(NOTHING), "", None, 0, 0, blank, tuned_blank, markup.notice("")]
 
-    shelf.submit(take, [where, kept], [kept, *slots, where], **PRIVATE)
-    whole.input(take_row, [whole, question, kept], [kept, *slots, question, notice], **PRIVATE)
+    # One at a time, so that two quick clicks become two pictures.
+    choosing = {"concurrency_limit": 1, "concurrency_id": "pictures", "trigger_mode": "multiple", **PRIVATE}
+    shelf.submit(take, [turn, kept], [kept, *slots, where, turn], **choosing)
+    where.input(lambda place: int(place == 1), where, turn, **choosing)
+    whole.input(take_row, [whole, question, kept], [kept, *slots, question, notice], **choosing)
     for place, button in enumerate(uploads):
-        button.upload(upload(place), [button, kept], [kept, *slots, button, notice], **PRIVATE)
+        button.upload(upload(place), [button, kept], [kept, *slots, button, notice], **choosing)
     asking: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
     gr.on([ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **asking)
-    clear.click(forget, None, [kept, *slots, question, whole, where, base, tuned, notice], **PRIVATE)
+    clear.click(forget, None, [kept, *slots, question, whole, where, turn, base, tuned, notice], **choosing)
 
 
 def _taken(path: str | None) -> bytes:
@@ -193,6 +198,22 @@ def _compare(demo: Demo) -> None:
     split.change(demo.compared, split, [board, plots, pairs], **PRIVATE)
 
 
+def _theme() -> gr.themes.Base:
+    """Gradio's plainest, with fonts of the visitor's system, none fetched, and enough contrast in light and dark."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "monospace"])
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+    )
+
+
 def main() -> int:
     """Starts the demo; settings that cannot be are told in one line."""
     try:
@@ -204,10 +225,8 @@ def main() -> int:
         print(fault, file=sys.stderr)
     page = build(demo)
     page.queue(max_size=demo.settings.limits["MIS_QUEUE"], default_concurrency_limit=4)
-    fonts = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
-    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "monospace"])
     page.launch(
-        theme=theme,
+        theme=_theme(),
         css=(HERE / "style.css").read_text("utf-8"),
         head=f"<script>{(HERE / 'table.js').read_text('utf-8')}</script>",
         max_file_size=f"{demo.settings.limits['MIS_MAX_UPLOAD_MB']}mb",

@@ -85,7 +85,7 @@ def pair(found: Pair, pictures: dict[str, Sequence[Picture]], number: int) -> st
     if found.twin:
         sides.append(_side(found.twin, "Benign twin", pictures, number))
     elif not lone:
-        sides.append("<section class='side vacant'><h4>Benign twin</h4><p>This row has none.</p></section>")
+        sides.append("<section class='side vacant'><h3>Benign twin</h3><p>This row has none.</p></section>")
     return f"<li class='pair'>{''.join(sides)}</li>"
 
 
@@ -105,7 +105,7 @@ def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: i
     facts = [shown(fact.replace("_", " ")) for fact in (row.category, row.level) if fact]
     response = f"<dt>Safe response</dt><dd>{shown(row.response)}</dd>" if row.response else ""
     return (
-        f"<section class='side'><h4>{name} <code>{shown(row.id)}</code></h4>"
+        f"<section class='side'><h3>{name} <code>{shown(row.id)}</code></h3>"
         f"<p class='facts'>{' · '.join(facts)}</p>"
         f"<div class='veils'>{veils or '<p>Its pictures cannot be shown.</p>'}</div>"
         f"<dl><dt>Question</dt><dd>{shown(row.question)}</dd>{response}</dl></section>"
@@ -119,7 +119,7 @@ def _veiled(picture: Picture, name: str, place: int, changed: bool) -> str:
         f"<figure class='veil'><input type='checkbox' id='{shown(name)}'><label for='{shown(name)}'>"
         f"Show {_PLACES[place].lower()} picture<span class='hidden'> of {shown(name)}</span></label>"
         f"<img src='{data_uri(picture.png, 220)}' alt='{shown(picture.alt)}'>"
-        f"<figcaption>{shown(picture.thing or _PLACES[place])}{exchanged}</figcaption></figure>"
+        f"<figcaption><span>{shown(picture.thing or _PLACES[place])}</span>{exchanged}</figcaption></figure>"
     )
 
 

@@ -115,6 +115,7 @@ def read_rows(dataset: str, things: Path | None, megapixels: int) -> Rows:
     import datasets
 
     try:
+        datasets.disable_progress_bars()
         found = datasets.load_dataset(dataset)
         form = datasets.List(datasets.Image(decode=False))
         tables = {str(split): table.cast_column("images", form) for split, table in found.items()}

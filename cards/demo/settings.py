@@ -19,7 +19,7 @@ import yaml
 
 HERE = Path(__file__).resolve().parent
 NOBODY = "OWNER/"
-"""Stands before the names in the README until the Space is published under somebody's."""
+"""Stands before names in the README until they are published; on the Hub, whose Space this is takes its place."""
 
 
 class DemoError(Exception):
@@ -80,15 +80,16 @@ def read_settings(environment: Mapping[str, str], folder: Path = HERE) -> Settin
             base.
     """
     header = read_header(folder / "README.md")
-    dataset = _named(environment, "MIS_DATASET", header.get("datasets"), 0)
-    base = _named(environment, "MIS_BASE", header.get("models"), 0)
+    models, datasets = (_owned(header.get(key), environment) for key in ("models", "datasets"))
+    dataset = _named(environment, "MIS_DATASET", datasets, 0)
+    base = _named(environment, "MIS_BASE", models, 0)
     if dataset is None or base is None:
         missing = "MIS_DATASET" if dataset is None else "MIS_BASE"
         raise DemoError(
             f"{missing} is not set, and the header of README.md names nothing; set it to a folder or Hub id"
         )
     # An adapter fits one base: where the base is named here, the header's adapter is that of another.
-    adapter = _named(environment, "MIS_ADAPTER", None if environment.get("MIS_BASE") else header.get("models"), 1)
+    adapter = _named(environment, "MIS_ADAPTER", [] if environment.get("MIS_BASE") else models, 1)
     return Settings(
         dataset=dataset,
         base=base,
@@ -121,11 +122,17 @@ def read_header(readme: Path) -> dict[str, Any]:
     return header
 
 
-def _named(environment: Mapping[str, str], name: str, listed: object, place: int) -> str | None:
+def _owned(listed: object, environment: Mapping[str, str]) -> list[str]:
+    """A list of ids of the header; `SPACE_ID`, which the Hub sets, names the owner of those that have none yet."""
+    owner, slash, _ = environment.get("SPACE_ID", "").partition("/")
+    ids = [str(one) for one in listed] if isinstance(listed, list) else []
+    return [f"{owner}/{one.removeprefix(NOBODY)}" if slash and one.startswith(NOBODY) else one for one in ids]
+
+
+def _named(environment: Mapping[str, str], name: str, ids: list[str], place: int) -> str | None:
     """What the environment names, else an entry of a list of the header."""
     if environment.get(name, "").strip():
         return environment[name].strip()
-    ids = [str(one) for one in listed] if isinstance(listed, list) else []
     return ids[place] if place < len(ids) else None
 
 

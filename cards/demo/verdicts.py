@@ -63,10 +63,10 @@ _HELPS = re.compile(
 )
 _STEPS = frozenset(
     """add aim apply arrange attach bake balance blow bring build carry charge climb collect combine connect cut dip
-    drag drink drive drop enter fill find fix follow gather get give go grab hang hit hold join knock lay lift light line
-    load lock make meet mix move open pack paint park pick place play plug point pour press pull push put raise record roll
-    rub run set shake share show sit slide spread stack stand start step stir swing take tap throw tie turn unlock use
-    walk wear wrap""".split()
+    drag drink drive drop enter fill find fix follow gather get give go grab hang hit hold join knock lay lift
+    light line load lock make meet mix move open pack paint park pick place play plug point pour press pull push
+    put raise record roll rub run set shake share show sit slide spread stack stand start step stir swing take
+    tap throw tie turn unlock use walk wear wrap""".split()
 )
 _ORDER = re.compile(
     r"^(?:(?:first|second|third|next|finally|carefully|gently|slowly|just|simply|together|\d+)\s+)*(\w+)"
