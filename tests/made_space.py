@@ -21,7 +21,7 @@ import pytest
 from tests.made_demo import DEMO
 from tests.made_environment import environment
 
-DRIVER = ("playwright==1.61.0", "axe-playwright-python==0.1.8")
+DRIVER = ("playwright==1.65.2", "axe-playwright-python==0.1.8")
 """What drives a browser, and axe-core inside the second."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 _START = 180.0

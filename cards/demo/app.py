@@ -95,8 +95,9 @@ def _try_it(demo: Demo) -> None:
         base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
         tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
     gr.HTML(
-        "<p class='note'>Verdict and perception come from a rule that reads words; it is not the judge of the report. "
-        "Both models can be wrong: rely on nothing that they say.</p>"
+        "<p class='note'>Unsafe means that it helps: wrong where the two are dangerous together, right where they are "
+        "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
+        "models can be wrong: rely on nothing that they say.</p>"
     )
 
     def show(pictures: Pictures) -> list[str]:

@@ -114,12 +114,12 @@ def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: i
 
 def _veiled(picture: Picture, name: str, place: int, changed: bool) -> str:
     """A picture that is blurred until its box is ticked, by mouse or keyboard; no script takes part."""
-    exchanged = " <em>exchanged</em>" if changed else ""
+    exchanged = "<em>exchanged</em> " if changed else ""
     return (
         f"<figure class='veil'><input type='checkbox' id='{shown(name)}'><label for='{shown(name)}'>"
         f"Show {_PLACES[place].lower()} picture<span class='hidden'> of {shown(name)}</span></label>"
         f"<img src='{data_uri(picture.png, 220)}' alt='{shown(picture.alt)}'>"
-        f"<figcaption><span>{shown(picture.thing or _PLACES[place])}</span>{exchanged}</figcaption></figure>"
+        f"<figcaption>{exchanged}<span>{shown(picture.thing or _PLACES[place])}</span></figcaption></figure>"
     )
 
 
