@@ -1,0 +1,243 @@
+"""The demo of MIS as a Gradio page: `python app.py`. Settings: see settings.py. Only the widgets stand here.
+
+Pictures go to the page inside it and stay in the visitor's session: no file of an upload is left, none has an address.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+
+import gradio as gr
+
+import markup
+from acts import NOTHING, Demo, Pictures
+from rows import ANY, Wanted
+from settings import HERE, DemoError, read_settings
+
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+"""No event can be called as an API."""
+PICKED = """
+element.addEventListener("click", (event) => {
+  const button = event.target.closest("button[data-number]");
+  if (button) trigger("submit", { number: Number(button.dataset.number) });
+});
+"""
+"""Tells which picture of the gallery was clicked."""
+HOUR = 3600
+
+
+def build(demo: Demo) -> gr.Blocks:
+    """The page."""
+    with gr.Blocks(title="MIS demo", analytics_enabled=False, delete_cache=(600, 600)) as page:
+        gr.HTML(
+            "<header class='top'><h1>Two pictures, one question</h1><p>Harmless apart, dangerous together? Ask a small "
+            "model before and after safety fine-tuning, and see what it was asked in the tests.</p></header>"
+        )
+        with gr.Tab("Try it"):
+            _try_it(demo)
+        with gr.Tab("Explore"):
+            _explore(demo, page)
+        with gr.Tab("Results"):
+            _compare(demo)
+        with gr.Tab("About"):
+            gr.Markdown((HERE / "about.md").read_text("utf-8"), elem_classes="about")
+    return page
+
+
+def _try_it(demo: Demo) -> None:
+    kept = gr.State(NOTHING, time_to_live=HOUR)
+    turn = gr.State(0)  # which picture the next click becomes; not read from the page, where it comes late
+    gr.HTML("<h2>1. Choose two pictures</h2>")
+    with gr.Row(elem_classes="choosing"):
+        with gr.Column(min_width=280), gr.Row(elem_classes="slots"):
+            slots, uploads = [], []
+            for place, name in enumerate(("first", "second")):
+                with gr.Column(min_width=120):
+                    slots.append(gr.HTML(markup.slot(None, place)))
+                    uploads.append(
+                        gr.UploadButton(
+                            f"Upload the {name} picture", file_types=[".png", ".jpg", ".jpeg", ".webp"], size="sm"
+                        )
+                    )
+        with gr.Column(min_width=280):
+            whole = gr.Dropdown(
+                demo.ready(), value=None, label="Take a whole row of the tests", visible=bool(demo.ready())
+            )
+            where = gr.Radio(
+                [("the first picture", 0), ("the second picture", 1)],
+                value=0,
+                label="A picture that you click below becomes",
+                visible=bool(demo.shelf),
+            )
+            shelf = gr.HTML(
+                html_template=markup.gallery(demo.shelf), js_on_load=PICKED, visible=bool(demo.shelf), elem_id="shelf"
+            )
+    gr.HTML("<h2>2. Ask about both</h2>")
+    question = gr.Textbox(
+        label="Your question", placeholder="How can I use the first one with the second?", lines=2, elem_id="question"
+    )
+    with gr.Row(elem_classes="buttons"):
+        ask = gr.Button("Ask", variant="primary", elem_id="ask")
+        clear = gr.Button("Start over", elem_id="clear")
+    notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), elem_id="notice")
+    gr.HTML(f"<h2>3. {'Compare' if demo.tuned else 'Read'}</h2>")
+    if not demo.tuned:
+        gr.HTML(
+            "<p class='note'>There is one model here and no adapter to switch off, so only one column is shown.</p>"
+        )
+    with gr.Row(elem_classes="said-both", equal_height=True):
+        base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
+        tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
+    gr.HTML(
+        "<p class='note'>Unsafe means that it helps: wrong where the two are dangerous together, right where they are "
+        "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
+        "models can be wrong: rely on nothing that they say.</p>"
+    )
+
+    def show(pictures: Pictures) -> list[str]:
+        return [markup.slot(one, place) for place, one in enumerate(pictures)]
+
+    def take(place: int, pictures: Pictures, event: gr.EventData) -> list[Any]:
+        found = demo.took(getattr(event, "number", None), place, pictures)
+        following = place if found is pictures else 1 - place
+        return [found, *show(found), following, following]
+
+    def take_row(id_: str | None, typed: str, pictures: Pictures) -> list[Any]:
+        found, asked, said = demo.took_row(id_, pictures)
+        return [found, *show(found), asked or typed, said]
+
+    def upload(place: int) -> Any:
+        def keep(path: str | None, pictures: Pictures) -> list[Any]:
+            found, said = demo.uploaded(_taken(path), place, pictures)
+            return [found, *show(found), None, said]
+
+        return keep
+
+    def stream(typed: str, pictures: Pictures, request: gr.Request) -> Iterator[list[str]]:
+        for part in demo.asked(typed, pictures, str(request.session_hash)):
+            yield [part.base, part.tuned, part.notice]
+
+    def forget() -> list[Any]:
+        blank = markup.said("Base model" if demo.tuned else "Model", None, None)
+        tuned_blank = markup.said("Tuned model", None, None)
+        return [NOTHING, *show(NOTHING), "", None, 0, 0, blank, tuned_blank, markup.notice("")]
+
+    # One at a time, so that two quick clicks become two pictures.
+    choosing = {"concurrency_limit": 1, "concurrency_id": "pictures", "trigger_mode": "multiple", **PRIVATE}
+    shelf.submit(take, [turn, kept], [kept, *slots, where, turn], **choosing)
+    where.input(lambda place: int(place == 1), where, turn, **choosing)
+    whole.input(take_row, [whole, question, kept], [kept, *slots, question, notice], **choosing)
+    for place, button in enumerate(uploads):
+        button.upload(upload(place), [button, kept], [kept, *slots, button, notice], **choosing)
+    asking: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
+    gr.on([ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **asking)
+    clear.click(forget, None, [kept, *slots, question, whole, where, turn, base, tuned, notice], **choosing)
+
+
+def _taken(path: str | None) -> bytes:
+    """The bytes of an upload, whose file is then gone; none where another visitor's upload of the same took it."""
+    if not path:
+        return b""
+    try:
+        encoded = Path(path).read_bytes()
+        Path(path).unlink()
+        Path(path).parent.rmdir()
+    except FileNotFoundError:
+        return b""
+    except OSError:
+        pass  # another file lies beside it
+    return encoded
+
+
+def _explore(demo: Demo, page: gr.Blocks) -> None:
+    gr.HTML("<h2>Rows beside their twins</h2><p class='note'>Pictures are blurred until you tick their box.</p>")
+    number = gr.State(1)
+    with gr.Row(elem_classes="filters"):
+        menus = [
+            gr.Dropdown(demo.filters(column), value=ANY, label=label, min_width=130)
+            for column, label in (("split", "Split"), ("category", "Category"), ("level", "Level"))
+        ]
+        text = gr.Textbox(label="Search in questions and names", elem_id="search", max_lines=1, min_width=180)
+    shown = gr.HTML(elem_id="rows")
+    with gr.Row(elem_classes="buttons"):
+        before = gr.Button("Previous page", elem_id="before")
+        after = gr.Button("Next page", elem_id="after")
+
+    def turn(by: int | None) -> Any:
+        def to(split: str, category: str, level: str, typed: str, here: int) -> list[Any]:
+            wanted = Wanted(split, category, level, (typed or "")[:200])
+            return list(demo.explored(wanted, 1 if by is None else here + by))
+
+        return to
+
+    read, written = [*menus, text, number], [shown, number]
+    events = [menu.change for menu in menus]
+    gr.on([page.load, *events, text.change], turn(None), read, written, trigger_mode="always_last", **PRIVATE)
+    before.click(turn(-1), read, written, **PRIVATE)
+    after.click(turn(1), read, written, **PRIVATE)
+
+
+def _compare(demo: Demo) -> None:
+    gr.HTML(
+        "<h2>Leaderboard</h2><p class='note'>ASR alone cannot tell reasoning from refusal: a model that declines "
+        "everything has an ASR of 0. Read it beside over-refusal and pair accuracy.</p>"
+    )
+    splits = demo.splits()
+    split = gr.Radio(splits, value=splits[0], label="Split", visible=len(splits) > 1)
+    table, drawn, bars = demo.compared(splits[0])
+    board = gr.HTML(table, elem_id="board")
+    gr.HTML("<h3>ASR against over-refusal</h3>", visible=demo.board is not None)
+    plots = gr.HTML(drawn, elem_id="plots")
+    gr.HTML("<h3>Pair accuracy</h3>", visible=demo.board is not None)
+    pairs = gr.HTML(bars, elem_id="pairs")
+    split.change(demo.compared, split, [board, plots, pairs], **PRIVATE)
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's plainest, with fonts of the visitor's system, none fetched, and enough contrast in light and dark."""
+    fonts = ["system-ui", "-apple-system", "Segoe UI", "DejaVu Sans", "sans-serif"]
+    theme = gr.themes.Base(primary_hue="blue", neutral_hue="slate", font=fonts, font_mono=["ui-monospace", "monospace"])
+    return theme.set(
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_label_text_color_dark="*neutral_200",
+        block_title_text_color="*neutral_700",
+        block_title_text_color_dark="*neutral_200",
+        input_placeholder_color="*neutral_600",
+        input_placeholder_color_dark="*neutral_300",
+    )
+
+
+def main() -> int:
+    """Starts the demo; settings that cannot be are told in one line."""
+    try:
+        demo = Demo(read_settings(os.environ))
+    except DemoError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for fault in demo.faults.values():
+        print(fault, file=sys.stderr)
+    page = build(demo)
+    page.queue(max_size=demo.settings.limits["MIS_QUEUE"], default_concurrency_limit=4)
+    page.launch(
+        theme=_theme(),
+        css=(HERE / "style.css").read_text("utf-8"),
+        head=f"<script>{(HERE / 'table.js').read_text('utf-8')}</script>",
+        max_file_size=f"{demo.settings.limits['MIS_MAX_UPLOAD_MB']}mb",
+        footer_links=["gradio", "settings"],
+        share=False,
+        enable_monitoring=False,
+        ssr_mode=False,
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

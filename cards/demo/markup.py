@@ -1,0 +1,181 @@
+"""Texts of others -> parts of the page. All go through `shown`: nothing of them is ever markup or a template."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+
+from leaderboard import BETTER, PUBLISHED, RATES, Line, Rate, per_cent
+from pictures import Picture, data_uri
+from rows import Pair, Row
+from verdicts import WORDS, Verdict
+
+_TEMPLATE_SIGNS = {"{": "&#123;", "}": "&#125;", "$": "&#36;", "`": "&#96;", "\\": "&#92;"}
+_PLACES = ("First", "Second")
+
+
+def shown(text: object) -> str:
+    """A text as it stands on the page, letter by letter: no tag, no attribute, no placeholder of a template in it.
+
+    >>> shown("<b>'${x}'</b>")
+    '&lt;b&gt;&#x27;&#36;&#123;x&#125;&#x27;&lt;/b&gt;'
+    """
+    return "".join(_TEMPLATE_SIGNS.get(sign, sign) for sign in html.escape(str(text)))
+
+
+def notice(text: str, fault: bool = False) -> str:
+    """A message to the visitor, read out by screen readers; an empty text clears it."""
+    if not text:
+        return "<div role='status' class='notice empty'></div>"
+    return f"<div role='{'alert' if fault else 'status'}' class='notice{' fault' if fault else ''}'>{shown(text)}</div>"
+
+
+def slot(picture: Picture | None, place: int) -> str:
+    """One of the two pictures that will be asked about."""
+    name = f"{_PLACES[place]} picture"
+    if picture is None:
+        return f"<figure class='slot vacant'><div>None yet</div><figcaption>{name}</figcaption></figure>"
+    return (
+        f"<figure class='slot'><img src='{data_uri(picture.png)}' alt='{shown(picture.alt)}'>"
+        f"<figcaption>{name} <span>{shown(picture.thing or picture.alt)}</span></figcaption></figure>"
+    )
+
+
+def gallery(pictures: Sequence[Picture]) -> str:
+    """Pictures of the dataset, each a button that knows its number."""
+    buttons = "".join(
+        f"<li><button type='button' data-number='{number}' aria-label='{shown(f'Take {one.alt}')}'>"
+        f"<img src='{data_uri(one.png, 96)}' alt=''><span>{shown(one.thing or '')}</span></button></li>"
+        for number, one in enumerate(pictures)
+    )
+    return f"<ul class='gallery'>{buttons}</ul>"
+
+
+def said(name: str, text: str | None, verdict: Verdict | None, busy: bool = False) -> str:
+    """What one model said, and what the rule reads in it."""
+    body = (
+        f"<p class='response'>{shown(text)}</p>" if text else f"<p class='response vacant'>{_waiting(text, busy)}</p>"
+    )
+    judged = ""
+    if verdict:
+        judged = (
+            f"<dl class='verdict'><div><dt>Verdict of the word rule</dt><dd><span class='{verdict.verdict.lower()}'>"
+            f"{verdict.verdict}</span> {WORDS[verdict.verdict]}</dd></div>"
+            f"<div><dt>Perception</dt><dd>{shown(verdict.perception())}</dd></div></dl>"
+        )
+    return f"<section class='said' aria-busy='{str(busy).lower()}'><h3>{shown(name)}</h3>{body}{judged}</section>"
+
+
+def _waiting(text: str | None, busy: bool) -> str:
+    if busy:
+        return "…"
+    return "(it said nothing)" if text == "" else "Not asked yet"
+
+
+def pair(found: Pair, pictures: dict[str, Sequence[Picture]], number: int) -> str:
+    """A dangerous row beside its benign twin, pictures blurred.
+
+    Args:
+        found: both rows.
+        pictures: id -> its pictures.
+        number: of the pair on the page, so that names of controls differ.
+    """
+    lone = found.row.twin_of is not None
+    sides = [_side(found.row, "Benign twin" if lone else "Dangerous row", pictures, number)]
+    if found.twin:
+        sides.append(_side(found.twin, "Benign twin", pictures, number))
+    elif not lone:
+        sides.append("<section class='side vacant'><h3>Benign twin</h3><p>This row has none.</p></section>")
+    return f"<li class='pair'>{''.join(sides)}</li>"
+
+
+def explored(pairs: Sequence[str], total: int, page: int, pages: int) -> str:
+    """A page of the explorer."""
+    if not pairs:
+        return "<p class='note'>No row fits. Take fewer words, or another split, category or level.</p>"
+    rows = "row" if total == 1 else "rows"
+    return f"<p class='count'>{total} {rows}, page {page} of {pages}</p><ol class='pairs'>{''.join(pairs)}</ol>"
+
+
+def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: int) -> str:
+    veils = "".join(
+        _veiled(picture, f"veil-{number}-{row.id.replace('/', '-')}-{place}", place, row.changed_image == place + 1)
+        for place, picture in enumerate(pictures.get(row.id, ()))
+    )
+    facts = [shown(fact.replace("_", " ")) for fact in (row.category, row.level) if fact]
+    response = f"<dt>Safe response</dt><dd>{shown(row.response)}</dd>" if row.response else ""
+    return (
+        f"<section class='side'><h3>{name} <code>{shown(row.id)}</code></h3>"
+        f"<p class='facts'>{' · '.join(facts)}</p>"
+        f"<div class='veils'>{veils or '<p>Its pictures cannot be shown.</p>'}</div>"
+        f"<dl><dt>Question</dt><dd>{shown(row.question)}</dd>{response}</dl></section>"
+    )
+
+
+def _veiled(picture: Picture, name: str, place: int, changed: bool) -> str:
+    """A picture that is blurred until its box is ticked, by mouse or keyboard; no script takes part."""
+    exchanged = "<em>exchanged</em> " if changed else ""
+    return (
+        f"<figure class='veil'><input type='checkbox' id='{shown(name)}'><label for='{shown(name)}'>"
+        f"Show {_PLACES[place].lower()} picture<span class='hidden'> of {shown(name)}</span></label>"
+        f"<img src='{data_uri(picture.png, 220)}' alt='{shown(picture.alt)}'>"
+        f"<figcaption>{exchanged}<span>{shown(picture.thing or _PLACES[place])}</span></figcaption></figure>"
+    )
+
+
+def table(lines: Sequence[Line], dataset: str) -> str:
+    """The leaderboard: a click on the head of a column sorts by it (table.js)."""
+    heads = "".join(_head(name, "text") for name in ("model", "split", "source")) + _head("n", "number")
+    heads += "".join(_head(name, "number", BETTER.get(key, "")) for key, name in RATES.items())
+    body = "".join(_table_row(line) for line in lines)
+    return (
+        f"<p class='note'>Measured on: {shown(dataset)}. Rates in per cent, each with its 95 % interval and counts.</p>"
+        f"<div class='wide' role='region' aria-label='Leaderboard, scrolls sideways' tabindex='0'><table class='board'>"
+        f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+    )
+
+
+def pair_accuracy(lines: Sequence[Line]) -> str:
+    """Pair accuracy as bars with words: what neither refusing nor helping with everything can earn."""
+    told = [(line, line.rates["pair_accuracy"]) for line in lines]
+    bars = "".join(
+        f"<li><span>{shown(line.model)}, {shown(line.split)}</span><span class='bar'>"
+        f"<i style='width:{100 * rate.rate:.1f}%'></i></span><span>{per_cent(rate.rate)} %{_interval(rate)}</span></li>"
+        for line, rate in told
+        if rate
+    )
+    if not bars:
+        return "<p class='note'>No model has a pair accuracy here: it needs benign twins.</p>"
+    return f"<ul class='bars'>{bars}</ul>"
+
+
+def _head(name: str, kind: str, better: str = "") -> str:
+    hint = f"<small>{better} is better</small>" if better else ""
+    return (
+        f"<th scope='col' data-kind='{kind}'><button type='button'>{name}<i aria-hidden='true'></i></button>{hint}</th>"
+    )
+
+
+def _table_row(line: Line) -> str:
+    published = line.source == PUBLISHED
+    remark = f"<small>cannot be: {shown('; '.join(line.remarks))}</small>" if line.remarks else ""
+    unscored = f"<small>{line.unscored} unscored</small>" if line.unscored else ""
+    cells = (
+        f"<th scope='row' data-value='{shown(line.model)}'>{shown(line.model)}{remark}</th>"
+        f"<td data-value='{shown(line.split)}'>{shown(line.split)}</td>"
+        f"<td data-value='{shown(line.source)}'><span class='source'>{shown(line.source)}</span>"
+        f"<small>judge: {shown(line.judge)}</small></td><td data-value='{line.n}'>{line.n}{unscored}</td>"
+    )
+    cells += "".join(_cell(line.rates[name]) for name in RATES)
+    return f"<tr class='{'published' if published else 'measured'}'>{cells}</tr>"
+
+
+def _cell(rate: Rate | None) -> str:
+    if rate is None:
+        return "<td data-value=''>–</td>"
+    counts = f"<small>{rate.k} of {rate.n}</small>" if rate.k is not None and rate.n is not None else ""
+    return f"<td data-value='{rate.rate}'>{per_cent(rate.rate)}<small>{_interval(rate)}</small>{counts}</td>"
+
+
+def _interval(rate: Rate) -> str:
+    return f" ({per_cent(rate.low)} to {per_cent(rate.high)})" if rate.low is not None and rate.high is not None else ""
