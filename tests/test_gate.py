@@ -109,6 +109,27 @@ def test_an_arm_without_a_best_checkpoint_or_that_is_not_trained_yet_does_not_pa
     assert "its training has not ended" in error
 
 
+@pytest.mark.parametrize("rows", [[], {"picture": "picture/1"}, {"picture": [{}]}, None])
+def test_an_arm_whose_sidecar_does_not_say_what_was_asked_does_not_pass(tmp_path: Path, rows: Any) -> None:
+    arm = write_arm(tmp_path / "arm", [line(0), line(10)], best=10)
+    sidecar = json.loads((arm / "gate.jsonl.meta.json").read_text())
+    sidecar["settings"]["rows"] = rows
+    (arm / "gate.jsonl.meta.json").write_text(json.dumps(sidecar))
+    code, _, error = attempt("gate", arm, *LIMITS)
+    assert (code, "gate.jsonl: its sidecar does not name what was asked" in error) == (1, True)
+
+
+def test_evaluations_beside_the_sidecar_of_others_do_not_pass(tmp_path: Path) -> None:
+    arm = write_arm(tmp_path / "arm", [line(0), line(10) | {"wrong": ["picture/999"]}], best=10)
+    code, _, error = attempt("gate", arm, *LIMITS)
+    assert (code, "picture/999 was not asked by its sidecar" in error) == (1, True)
+
+
+def test_an_arm_without_the_line_before_training_does_not_pass(tmp_path: Path) -> None:
+    code, _, error = attempt("gate", write_arm(tmp_path / "arm", [line(10)], best=10), *LIMITS)
+    assert (code, "does not say what the model was before training" in error) == (1, True)
+
+
 def test_the_table_shows_every_limit(tmp_path: Path) -> None:
     arm = write_arm(tmp_path / "arm", [line(0), line(10, asr=5)], best=10)
     _, _, error = attempt("gate", arm, "--max-asr", 0.3, "--splits", "hard", "--by", "point")

@@ -176,3 +176,28 @@ def test_a_rate_that_is_none_is_named(key: str, value: object) -> None:
     assert rate_in({"over_refusal": {"all": held}}, "over_refusal", "all").n == 40
     with pytest.raises(ArtefactError, match=r"score\.json: over_refusal/all holds a"):
         rate_in({"over_refusal": {"all": {**held, key: value}}}, "over_refusal", "all", "score.json")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n": 0},
+        {"rate": None},
+        {"rate": 0.5, "low": 0.6, "high": 0.7},
+        {"rate": 0.5, "low": 0.1, "high": 0.2},
+        {"bounds": {"least": 0.0, "most": 0.05}},
+    ],
+)
+def test_a_rate_that_does_not_fit_its_own_counts_and_interval_is_refused(changes: dict[str, Any]) -> None:
+    held = {"rate": 0.25, "low": 0.1, "high": 0.4, "n": 20, "unscored": 0}
+    assert rate_in({"over_refusal": {"all": held}}, "over_refusal", "all").rate == 0.25
+    with pytest.raises(ArtefactError, match=r"over_refusal/all does not fit its own n and interval"):
+        rate_in({"over_refusal": {"all": held | changes}}, "over_refusal", "all")
+
+
+def test_unscored_rows_move_the_bounds_of_a_rate_whose_file_names_none() -> None:
+    held = {"rate": 0.0, "low": 0.0, "high": 0.1, "n": 30, "unscored": 10}
+    found = rate_in({"over_refusal": {"all": held}}, "over_refusal", "all")
+    assert (found.least, found.most) == (0.0, 0.25)
+    found = rate_in({"over_refusal": {"all": held | {"unscored": 0}}}, "over_refusal", "all")
+    assert (found.least, found.most) == (0.0, 0.0)

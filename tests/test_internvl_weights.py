@@ -171,6 +171,8 @@ def test_a_folder_without_a_config_and_one_of_another_model_are_refused(original
         (None, {"use_thumbnail": False}, "use_thumbnail is off"),
         (None, {"min_dynamic_patch": True}, "min_dynamic_patch is True"),
         (None, {"max_dynamic_patch": None}, "max_dynamic_patch is no count"),
+        (None, {"max_dynamic_patch": 0}, "max_dynamic_patch is no count"),
+        (None, {"dynamic_image_size": "yes"}, "dynamic_image_size is neither true nor false"),
         (None, {"force_image_size": 448}, "the tower is made for 56"),
         (None, {"downsample_ratio": 0.3}, "cannot be made smaller by 0.3"),
         (None, {"llm_config": None}, "llm_config is missing"),
@@ -181,6 +183,9 @@ def test_a_folder_without_a_config_and_one_of_another_model_are_refused(original
         ("llm_config", {"vocab_size": "40"}, "llm_config.vocab_size is '40', no count"),
         ("llm_config", {"rope_scaling": {"type": "yarn", "factor": 2.0}}, "'yarn'"),
         ("llm_config", {"rope_scaling": {"type": "dynamic"}}, "no factor"),
+        ("llm_config", {"num_hidden_layers": 10**9}, "llm_config.num_hidden_layers is 1000000000, more than 1000"),
+        ("llm_config", {"hidden_act": []}, "llm_config.hidden_act is no text"),
+        ("vision_config", {"qkv_bias": "no"}, "vision_config.qkv_bias is neither true nor false"),
         ("vision_config", {"num_attention_heads": 5}, "24 cannot be shared by 5 heads"),
         ("vision_config", {"norm_type": "batch_norm"}, "norm_type 'batch_norm' is not known"),
         ("vision_config", {"layer_norm_eps": 1e-5}, "with qk_normalization it must be 1e-06"),
@@ -202,3 +207,41 @@ def test_the_way_back_refuses_what_is_no_native_internvl(original: Path, tmp_pat
         (original / "config.json").write_text(json.dumps({"model_type": "internvl", **config}))
         with pytest.raises(ConvertError, match=str(original / "config.json")):
             restore(original, tmp_path / "back")
+
+
+@pytest.mark.parametrize(
+    ("part", "changes", "said"),
+    [
+        ("text_config", {"num_hidden_layers": 10**9}, "more than 1000 layers"),
+        ("text_config", {"num_hidden_layers": "2"}, "no counts: layers"),
+        ("text_config", {"hidden_size": None}, "no counts: width"),
+        ("text_config", {"num_attention_heads": 3}, "do not fit together"),
+        ("text_config", {"vocab_size": -1}, "no counts: vocabulary"),
+        ("vision_config", {"image_size": []}, "IndexError"),
+        (None, {"downsample_ratio": 1e-320}, "OverflowError"),
+    ],
+)
+def test_the_way_back_refuses_sizes_that_no_model_has(
+    original: Path, tmp_path: Path, part: str | None, changes: dict[str, Any], said: str
+) -> None:
+    convert(original, tmp_path / "native", image_token=5)
+    config = json.loads((tmp_path / "native" / "config.json").read_text())
+    (config[part] if part else config).update(changes)
+    (tmp_path / "native" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConvertError, match=said) as caught:
+        restore(tmp_path / "native", tmp_path / "back")
+    assert str(tmp_path / "native" / "config.json") in str(caught.value)
+    assert not (tmp_path / "back").exists()
+
+
+def test_what_somebody_put_beside_the_kept_settings_does_not_replace_what_is_written(
+    original: Path, tmp_path: Path
+) -> None:
+    convert(original, tmp_path / "native", image_token=5)
+    for name in (FIRST, INDEX, "evil.py", "pytorch_model.bin"):
+        (tmp_path / "native" / "original" / name).write_text("{}")
+    restore(tmp_path / "native", tmp_path / "back")
+    assert load_file(tmp_path / "back" / FIRST).keys() == load_file(original / FIRST).keys()
+    assert json.loads((tmp_path / "back" / INDEX).read_text())["weight_map"]
+    assert not [name for name in ("evil.py", "pytorch_model.bin") if (tmp_path / "back" / name).exists()]
+    assert (tmp_path / "back" / "config.json").read_bytes() == (original / "config.json").read_bytes()

@@ -57,3 +57,16 @@ def test_what_a_job_cannot_do_is_refused_before_it_costs(made: Checkout) -> None
         script(made, "gated")
     with pytest.raises(UsageError, match=r"qlora\.yaml: weights in 4 bits cannot be sharded"):
         script(made, "qlora", "--parallel", "fsdp2")
+
+
+@pytest.mark.parametrize("name", ["", "a b", "x;y", "a\nb", "--privileged"])
+def test_an_image_that_is_no_name_is_refused(name: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match="is no name of an image"):
+        job.image(name)
+    assert job.image("registry.example:5000/org/name@sha256") == "registry.example:5000/org/name@sha256"
+
+
+def test_a_time_that_has_no_end_is_refused() -> None:
+    assert job.timeout("30d") == "30d"
+    with pytest.raises(argparse.ArgumentTypeError, match="is no duration"):
+        job.timeout("9" * 400)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -141,12 +142,38 @@ def test_an_override_with_a_setting_that_nobody_knows_is_named(tmp_path: Path) -
         ({"labels": "shuffled", "twins": False}, "labels: shuffled swaps the decisions of a row and its twin"),
         ({"max_length": 1024}, "max_length 1024 would cut pictures in two; it has to be null"),
         ({"train_projector": "no way"}, "train_projector"),
+        ({"projector_learning_rate": math.inf}, "projector_learning_rate"),
+        ({"projector_learning_rate": "1e400"}, "projector_learning_rate: inf is not above 0"),
+        ({"pixel_cache_gb": math.nan}, "pixel_cache_gb holds a number that is none"),
+        ({"pixel_cache_gb": True}, "pixel_cache_gb: True is not above 0"),
+        ({"learning_rate": math.nan}, "learning_rate holds a number that is none"),
+        ({"learning_rate": "1e400"}, "learning_rate: inf is no number"),
+        ({"learning_rate": -1}, "learning_rate: -1 is not above 0"),
+        ({"learning_rate": True}, "learning_rate: True is of another type"),
+        ({"learning_rate": [0.1]}, r"learning_rate: \[0.1\] is of another type"),
+        ({"num_train_epochs": 0}, "num_train_epochs: 0 is not above 0"),
+        ({"per_device_train_batch_size": 0}, "per_device_train_batch_size: 0 is below 1"),
+        ({"per_device_train_batch_size": 1.5}, "per_device_train_batch_size: 1.5 is of another type"),
+        ({"gradient_accumulation_steps": -1}, "gradient_accumulation_steps: -1 is below 1"),
+        ({"weight_decay": None}, "weight_decay: None is of another type"),
+        ({"adam_beta1": 1}, "adam_beta1: 1 is not below 1"),
+        ({"deepspeed": "none.json"}, "deepspeed"),
+        ({"seed": 5}, "seed: it is --seed of the command line; leave it out"),
+        ({"output_dir": "/elsewhere"}, "output_dir: it is OUT of the command line"),
+        ({"resume_from_checkpoint": "/elsewhere"}, "resume_from_checkpoint: `sft` goes on from OUT's own"),
     ],
 )
 def test_a_wrong_recipe_is_one_clear_error(tmp_path: Path, changes: dict[str, Any], found: str) -> None:
     path = write_recipe(tmp_path / "wrong.yaml", **changes)
     with pytest.raises(MISError, match=rf"wrong\.yaml.*{found}"):
         read_recipe(path, tmp_path, 0)
+
+
+def test_a_secret_in_a_recipe_is_refused_and_not_shown(tmp_path: Path) -> None:
+    path = write_recipe(tmp_path / "wrong.yaml", hub_token="hf_made_up")
+    with pytest.raises(MISError, match="hub_token: a secret stands in no file; put it into HF_TOKEN") as caught:
+        read_recipe(path, tmp_path, 0)
+    assert "hf_made_up" not in str(caught.value)
 
 
 def test_processes_wait_for_the_one_that_asks_a_gates_questions(tmp_path: Path) -> None:

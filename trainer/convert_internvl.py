@@ -18,7 +18,7 @@ from typing import Any
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
 from mis_dataset.processes import alone
-from trainer.files import ArtefactError, checkpoint_files, read_json
+from trainer.files import ArtefactError, beside_weights, checkpoint_files, read_json
 from trainer.internvl.config import native_config
 from trainer.internvl.layout import ConvertError, Layout, layout_of, native_layout_of, pieces
 from trainer.internvl.processor import asked_by, read_tokenizer, write_processor
@@ -127,7 +127,8 @@ def restore(source: Path, out: Path, *, most: int | None = None) -> dict[str, An
         found, sized = _found(source, layout, back=True)
         counts = write_shards(new, pieces(sized), found, most, back=True)
         if kept.is_dir():
-            shutil.copytree(kept, new, dirs_exist_ok=True)
+            # By name: what else lies there, such as weights, would replace what was just written.
+            _copy(beside_weights(kept), new)
         return counts
 
     summary = _written(source, out, {"to": "original", "max_shard_size": most}, fill)
@@ -171,8 +172,12 @@ def _dtype(found: Mapping[str, Found]) -> str:
 def _keep(source: Path, folder: Path) -> None:
     """Settings and tokenizer of the original, byte for byte."""
     folder.mkdir()
-    for file in checkpoint_files(source):
-        if file.suffix != ".safetensors" and file.name != INDEX:
+    _copy(beside_weights(source), folder)
+
+
+def _copy(files: list[Path], folder: Path) -> None:
+    for file in files:
+        if file.name != INDEX:
             shutil.copyfile(file, folder / file.name)
 
 

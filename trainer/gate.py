@@ -138,9 +138,25 @@ def _of_arm(args: argparse.Namespace) -> Subject:
         raise ArtefactError(f"{args.run}: its training has not ended; run `sft` again to go on")
     evaluations = read_evaluations(path)
     chosen = _chosen(args.run, evaluations, args.checkpoint)
-    asked = read_sidecar(path).settings.get("rows", {})
-    questions = [id_ for kind in ABILITIES for id_ in asked.get(kind, [])]
+    if evaluations[0].step:
+        raise ArtefactError(f"{path}: does not say what the model was before training; train the arm anew")
+    questions = _asked(path)
+    if unknown := {id_ for one in (chosen, evaluations[0]) for id_ in one.found["wrong"]} - {*questions}:
+        raise ArtefactError(f"{path}: {min(unknown)} was not asked by its sidecar; the two are not of one training")
     return Subject(chosen.found, chosen.step, _marks(questions, chosen), _marks(questions, evaluations[0]))
+
+
+def _asked(path: Path) -> list[str]:
+    """The ability questions that a gate asked, by its sidecar.
+
+    Raises:
+        ArtefactError: It names none.
+    """
+    rows = read_sidecar(path).settings.get("rows")
+    asked = [rows.get(kind, []) if isinstance(rows, dict) else None for kind in ABILITIES]
+    if not all(isinstance(ids, list) and all(isinstance(id_, str) for id_ in ids) for ids in asked):
+        raise ArtefactError(f"{path}: its sidecar does not name what was asked; train the arm anew")
+    return [id_ for ids in asked for id_ in ids or []]
 
 
 def _chosen(run: Path, evaluations: list[Evaluation], checkpoint: str) -> Evaluation:
@@ -153,7 +169,7 @@ def _chosen(run: Path, evaluations: list[Evaluation], checkpoint: str) -> Evalua
         return evaluations[-1]
     found = read_json(run / "gate.json").get("best")
     step = found.get("step") if isinstance(found, dict) else None
-    chosen = next((one for one in evaluations if one.step == step), None)
+    chosen = next((one for one in evaluations if one.step == step and type(step) is int), None)
     if chosen is None:
         raise ArtefactError(f"{run}: no checkpoint kept its ability and could be scored, so there is no best one")
     return chosen

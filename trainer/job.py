@@ -51,6 +51,8 @@ _WHY = {
     429: "too many requests; wait a few minutes",
 }
 """What to do about a status; the Hub's own words may hold the token."""
+_LONGEST = 10**9
+"""Most of any unit; the client would fail on what is no time any more."""
 _AGAIN = "run it again, which launches no second one"
 
 
@@ -100,7 +102,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--parallel", choices=PARALLEL, help="how several GPUs share it (full: fsdp2, else ddp)")
     parser.add_argument("--timeout", type=timeout, default="12h", help="the Hub stops it then: 90m, 12h (default), 1d")
-    parser.add_argument("--image", default=IMAGE, help=f"with Python 3.11, git and make ({IMAGE})")
+    parser.add_argument("--image", type=image, default=IMAGE, help=f"with Python 3.11, git and make ({IMAGE})")
     parser.add_argument("--namespace", type=namespace, help="user or organization that pays (you)")
     parser.add_argument("--code", metavar="URL@COMMIT", help="what runs (HEAD of this checkout, at origin)")
     parser.add_argument("--seed", type=seed, default=0)
@@ -119,8 +121,22 @@ def timeout(text: str) -> str:
         ArgumentTypeError: `text` is none; argparse says so and exits with 2.
     """
     number = re.fullmatch(r"([0-9]+)|([0-9]+(?:\.[0-9]+)?)[smhd]", text)
-    if not number or not float(number[1] or number[2]):
+    if not number or not 0 < float(number[1] or number[2]) < _LONGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is no duration such as 90m, 12h or 1d")
+    return text
+
+
+def image(text: str) -> str:
+    """Name of a container's image.
+
+    >>> image("python:3.11-bookworm")
+    'python:3.11-bookworm'
+
+    Raises:
+        ArgumentTypeError: `text` is none; argparse says so and exits with 2.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no name of an image")
     return text
 
 
@@ -337,7 +353,8 @@ def _place(name: str, text: str, kind: str, known: tuple[str, ...]) -> HfUri:
         place = parse_hf_uri(text if text.startswith("hf://") else f"hf://{kind}/{text}")
     except HfUriError as error:
         raise UsageError(f"{name} {text!r}: {error.msg}") from error
-    if place.type not in known or ".." in place.path_in_repo.split("/"):
+    # What cannot be printed cannot be shown before it is launched, and half a letter is no name anywhere.
+    if place.type not in known or ".." in place.path_in_repo.split("/") or not text.isprintable():
         raise UsageError(f"{name} {text!r}: is no folder of a {' or '.join(known)} on the Hub")
     return place
 

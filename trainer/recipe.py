@@ -12,14 +12,18 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
-from collections.abc import Sequence
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from mis_dataset.errors import MISError
 from mis_dataset.schema import CATEGORIES
+from trainer.flat_yaml import read_flat_yaml
 
 if TYPE_CHECKING:
     from trl import SFTConfig
@@ -54,6 +58,17 @@ _PATIENCE = "86400"
 """Seconds that processes wait for one that asks a gate's questions."""
 _REFUSED = ("save_only_model", "push_to_hub", "load_best_model_at_end")
 """Settings of TRL's that `sft` has no use for: it goes on from whole checkpoints, and publishes nothing."""
+_ELSEWHERE = {
+    "output_dir": "it is OUT of the command line",
+    "seed": "it is --seed of the command line",
+    "resume_from_checkpoint": "`sft` goes on from OUT's own",
+    "hub_token": "a secret stands in no file; put it into HF_TOKEN",
+}
+"""What a recipe cannot say -> where it is said."""
+_ABOVE_ZERO = ("learning_rate", "num_train_epochs", "save_steps", "logging_steps")
+_FROM_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
+_FROM_ZERO = ("weight_decay", "max_grad_norm", "dataloader_num_workers", "save_total_limit", "adam_beta1", "adam_beta2")
+_BELOW_ONE = ("adam_beta1", "adam_beta2")
 
 
 @dataclass
@@ -139,11 +154,10 @@ class RecipeArguments:
             value = getattr(self, name)
             if not _is_count(value) and (name == "lora_r" or value is not None):
                 raise ValueError(f"{name}: {value} is no whole number from 1 on")
-        rate = self.projector_learning_rate
-        if rate is not None and (not isinstance(rate, float | int) or rate <= 0):
-            raise ValueError(f"projector_learning_rate: {rate} is not above 0")
-        if not isinstance(self.pixel_cache_gb, float | int) or self.pixel_cache_gb <= 0:
-            raise ValueError(f"pixel_cache_gb: {self.pixel_cache_gb} is not above 0")
+        for name in ("projector_learning_rate", "pixel_cache_gb"):
+            value = getattr(self, name)
+            if not _is_above_zero(value) and (name == "pixel_cache_gb" or value is not None):
+                raise ValueError(f"{name}: {value} is not above 0")
         if not isinstance(self.doses, list) or not all(map(_is_count, self.doses)):
             raise ValueError(f"doses: {self.doses} is no list of numbers of rows, each at least 1")
         if self.doses and self.method == "full":
@@ -165,7 +179,11 @@ class RecipeArguments:
 
 
 def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value <= sys.maxsize
+
+
+def _is_above_zero(value: Any) -> bool:
+    return isinstance(value, float | int) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -206,7 +224,10 @@ def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
     parser = TrlParser((RecipeArguments, SFTConfig))
     for file in files:
         # It gives back what it does not know: ["--name", "value", ...].
-        if unknown := parser.set_defaults_with_config(**_read_yaml(file))[::2]:
+        settings = _read_yaml(file)
+        if wrong := [f"{name}: {_ELSEWHERE[name]}; leave it out" for name in _ELSEWHERE if name in settings]:
+            raise MISError(f"{file}: {'; '.join(wrong)}")
+        if unknown := parser.set_defaults_with_config(**settings)[::2]:
             raise MISError(f"{file}: no setting of a recipe: {', '.join(name.strip('-') for name in unknown)}")
     words = ["--output_dir", str(out / "checkpoints"), "--seed", str(seed)]
     words += [] if torch.cuda.is_available() else ["--use_cpu", "true"]  # without it, bf16 is refused
@@ -221,10 +242,12 @@ def read_recipe(path: Path, out: Path, seed: int, overrides: Sequence[Path] = ()
             if config.use_liger_kernel and (config.use_cpu or find_spec("liger_kernel") is None):
                 words += ["--use_liger_kernel", "false"]
             recipe, config = parser.parse_args_into_dataclasses(words)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, ArithmeticError, ImportError, OSError) as error:
         raise MISError(f"{named}: {error}") from error
     except SystemExit as error:
         raise MISError(f"{named}: {(said.getvalue().strip().splitlines() or ['not understood'])[-1]}") from error
+    if faults := [*_faults(config, read_settings(path, overrides).keys())]:
+        raise MISError(f"{named}: {'; '.join(faults)}")
     if config.use_cpu and config.loss_type != "nll":
         raise MISError(f"{named}: loss_type {config.loss_type!r} is not known on the CPU; use nll")
     if config.max_length is not None:
@@ -247,16 +270,34 @@ def read_settings(path: Path, overrides: Sequence[Path] = ()) -> dict[str, Any]:
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:
-    import yaml
-
     if not file.is_file():
         shipped = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
         shipped = [name for name in shipped if not name.startswith("accelerate/")]
         raise MISError(f"{file}: no such recipe; those shipped are {', '.join(shipped)}")
-    try:
-        found = yaml.safe_load(file.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise MISError(f"{file}: {error}") from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
-        raise MISError(f"{file}: no settings stand there, one `name: value` a line")
-    return found
+    return read_flat_yaml(file)
+
+
+def _faults(config: SFTConfig, given: AbstractSet[str]) -> Iterator[str]:
+    """Settings of TRL's of a type or a size that it does not look at, and would fail on or train nonsense with."""
+    hints = get_type_hints(type(config))
+    for name in sorted(given & hints.keys()):
+        value, kinds = getattr(config, name), {*(get_args(hints[name]) or (hints[name],))}
+        if kinds <= {bool, int, float, str, type(None)} and not _is_of(value, kinds):
+            yield f"{name}: {value!r} is of another type"
+            continue
+        least = 1 if name in _FROM_ONE else 0 if name in _FROM_ZERO else None
+        if least is not None and value is not None and value < least:
+            yield f"{name}: {value} is below {least}"
+        if name in _ABOVE_ZERO and value <= 0:
+            yield f"{name}: {value} is not above 0"
+        if name in _BELOW_ONE and value >= 1:
+            yield f"{name}: {value} is not below 1"
+        if isinstance(value, float) and not math.isfinite(value):
+            yield f"{name}: {value} is no number"
+
+
+def _is_of(value: Any, kinds: set[Any]) -> bool:
+    """Whether a value is of a type, where a whole number is a number too, and true is none."""
+    if isinstance(value, bool) or value is None:
+        return type(value) in kinds
+    return isinstance(value, tuple(kinds)) or (isinstance(value, int) and float in kinds)

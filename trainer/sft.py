@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 from mis_dataset.arguments import above_zero, positive, seed
@@ -128,6 +129,9 @@ def fine_tune(
 
     Returns:
         Rows, steps and the last training loss.
+
+    Raises:
+        MISError: A checkpoint holds what this training did not write.
     """
     from trainer import models
     from trainer.training import sharing
@@ -150,7 +154,10 @@ def fine_tune(
         made = read_sidecar(out / "model")
         device = _both(made.device if checkpoint else None, models.place_of(trainer.model, config.device))
         write_sidecar(out / "model", replace(made, device=device or made.device))
-    trainer.train(resume_from_checkpoint=checkpoint)
+    try:
+        trainer.train(resume_from_checkpoint=checkpoint)
+    except UnpicklingError as error:  # what torch refuses to run, or to read
+        raise MISError(f"{checkpoint}: was not written by this training; remove it, and run again") from error
     history = _told(trainer.state.log_history)
     weights = sharing.whole_weights(trainer)
     if first:

@@ -88,8 +88,8 @@ def rate_in(found: Mapping[str, Any], figure: str, of: str, where: str = "gate.j
         held = held.get(key) if isinstance(held, Mapping) else None
     if not isinstance(held, Mapping):
         raise ArtefactError(f"{where}: {'/'.join(path)} is not there; measure the model anew")
-    bounds = held.get("bounds", {"least": held.get("rate"), "most": held.get("rate")})
     try:
+        bounds = held.get("bounds") or _bounds(held)
         shares = [held["rate"], held["low"], held["high"], bounds["least"], bounds["most"]]
         counts = [held["n"], held.get("unscored", 0)]
     except (KeyError, TypeError) as error:
@@ -98,7 +98,25 @@ def rate_in(found: Mapping[str, Any], figure: str, of: str, where: str = "gate.j
         raise ArtefactError(f"{where}: {'/'.join(path)} holds a share that is not in 0..1; measure the model anew")
     if not all(type(one) is int and one >= 0 for one in counts):
         raise ArtefactError(f"{where}: {'/'.join(path)} holds a count that is none; measure the model anew")
+    # A rate over nothing, or outside of its own interval, would hold any limit.
+    if (shares[0] is None) != (counts[0] == 0) or not _fits(shares[0], shares[1::2], shares[2::2]):
+        raise ArtefactError(f"{where}: {'/'.join(path)} does not fit its own n and interval; measure the model anew")
     return Rate(shares[0], shares[1], shares[2], counts[0], counts[1], shares[3], shares[4])
+
+
+def _bounds(held: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rate would be at least and at most, where its file does not say it."""
+    rate, n, unscored = held["rate"], held["n"], held.get("unscored", 0)
+    if not unscored or rate is None:
+        return {"least": rate, "most": rate}
+    whole = max(1, n + unscored)
+    return {"least": rate * n / whole, "most": (rate * n + unscored) / whole}
+
+
+def _fits(rate: float | None, lows: list[float | None], highs: list[float | None]) -> bool:
+    """Whether a rate lies between its ends, up to rounding."""
+    below, above = ([end for end in ends if end is not None] for ends in (lows, highs))
+    return rate is None or max(below, default=0.0) - 1e-6 <= rate <= min(above, default=1.0) + 1e-6
 
 
 def read_evaluations(path: Path) -> list[Evaluation]:

@@ -45,6 +45,10 @@ _LANGUAGE_COUNTS = (
 )
 _LANGUAGE = ("hidden_act", "rms_norm_eps", "rope_theta")
 _NUMBERS = ("layer_norm_eps", "rms_norm_eps", "rope_theta")
+_TEXTS, _SWITCHES = ("hidden_act",), ("qkv_bias", "qk_normalization")
+_MOST_LAYERS = 1000
+"""Ten times those of the largest: a table of all tensors that a broken file asks for would fill the memory."""
+_NO_SIZES = ("language", "bias", "tied", "tower_bias", "tower_qk_norm", "tower_norm_bias")
 _QK_NORM_EPS = 1e-6
 """Of the native tower's norms of queries and keys, whatever `layer_norm_eps` is."""
 
@@ -176,7 +180,7 @@ def native_layout_of(config: Mapping[str, Any], name: str) -> Layout:
         vision, text = config["vision_config"], config["text_config"]
         if text["model_type"] not in languages:
             raise ConvertError(f"{name}: its language model is {text['model_type']!r}, no InternVL2.5 has that")
-        return Layout(
+        found = Layout(
             language=languages[text["model_type"]],
             width=text["hidden_size"],
             layers=text["num_hidden_layers"],
@@ -197,8 +201,21 @@ def native_layout_of(config: Mapping[str, Any], name: str) -> Layout:
             tower_norm_bias=vision["norm_type"] == "layer_norm",
             shuffle=int(1 / config["downsample_ratio"]) ** 2,
         )
-    except (KeyError, TypeError, ZeroDivisionError) as error:
+        _check_sizes(found)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
         raise ConvertError(f"{name}: says no sizes of an InternVL ({error!r}); copy or make it anew") from error
+    return found
+
+
+def _check_sizes(layout: Layout) -> None:
+    """Fails with a ValueError on sizes that no model has, of which no table of tensors can be made."""
+    sizes = {name: value for name, value in vars(layout).items() if name not in _NO_SIZES}
+    if wrong := [name for name, value in sizes.items() if type(value) is not int or value < 1]:
+        raise ValueError(f"no counts: {', '.join(wrong)}")
+    if max(layout.layers, layout.tower_layers) > _MOST_LAYERS:
+        raise ValueError(f"more than {_MOST_LAYERS} layers")
+    if layout.width % layout.heads or layout.heads % layout.kv_heads:
+        raise ValueError(f"{layout.width} and {layout.heads} heads, {layout.kv_heads} for keys, do not fit together")
 
 
 def native_language(language: str) -> str:
@@ -322,6 +339,12 @@ def _faults(config: Mapping[str, Any]) -> list[str]:
         faults += [f"{called}.{key} is missing" for key in (*counts, *others) if part.get(key) is None]
         held = {key: part[key] for key in counts if part.get(key) is not None}
         faults += [f"{called}.{key} is {n!r}, no count" for key, n in held.items() if type(n) is not int or n < 1]
+        if type(layers := held.get("num_hidden_layers")) is int and layers > _MOST_LAYERS:
+            faults.append(f"{called}.num_hidden_layers is {layers}, more than {_MOST_LAYERS}")
+        faults += [f"{called}.{key} is no text" for key in _TEXTS if type(part.get(key, "")) is not str]
+        faults += [
+            f"{called}.{key} is neither true nor false" for key in _SWITCHES if type(part.get(key, True)) is not bool
+        ]
     for key, value in ((key, part.get(key)) for part in (vision, text) for key in _NUMBERS):
         if value is not None and type(value) not in (int, float):
             faults.append(f"{key} is {value!r}, no number")
@@ -340,9 +363,12 @@ def _clashes(config: Mapping[str, Any], vision: Mapping[str, Any], text: Mapping
         faults.append(f"force_image_size is {config['force_image_size']!r}, but the tower is made for {side}")
     if type(ratio) not in (int, float) or not 0 < ratio <= 1 or side % patch or (side // patch * ratio) % 1:
         faults.append(f"{side} px in patches of {patch} px cannot be made smaller by {ratio!r}")
+    if type(config["dynamic_image_size"]) is not bool:
+        faults.append("dynamic_image_size is neither true nor false")
     if config["dynamic_image_size"] and config.get("use_thumbnail") is not True:
         faults.append("use_thumbnail is off")
-    if config["dynamic_image_size"] and type(config.get("max_dynamic_patch")) is not int:
+    most = config.get("max_dynamic_patch")
+    if config["dynamic_image_size"] and (type(most) is not int or most < 1):
         faults.append("max_dynamic_patch is no count")
     if vision["norm_type"] not in ("layer_norm", "rms_norm"):
         faults.append(f"norm_type {vision['norm_type']!r} is not known")

@@ -13,6 +13,8 @@ import shutil
 import zipfile
 from pathlib import Path
 
+from safetensors import SafetensorError, safe_open
+
 _WEIGHTS = ("adapter_model.safetensors", "model.safetensors", "model.safetensors.index.json")
 """The weights in a checkpoint: of LoRA, of a whole model, and of one in several files."""
 _FSDP = ("pytorch_model_fsdp_0/.metadata", "optimizer_0/.metadata")
@@ -39,26 +41,44 @@ def last_checkpoint(folder: Path, processes: int = 1) -> str | None:
 def remove_broken(folder: Path, processes: int = 1) -> None:
     """Removes checkpoints that are not whole: one that is written again, and cut short again, could look whole."""
     for path in folder.glob("checkpoint-*"):
-        if _step(path, processes) is None:
+        if path.is_symlink() or not path.is_dir():
+            path.unlink()  # never what it points at
+        elif _step(path, processes) is None:
             shutil.rmtree(path)
 
 
 def _step(checkpoint: Path, processes: int) -> int | None:
     """After how many steps a whole checkpoint was written; None where it is not whole."""
+    if checkpoint.is_symlink():
+        return None
     try:
         step = json.loads((checkpoint / "trainer_state.json").read_text("utf-8"))["global_step"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return step if type(step) is int and _is_whole(checkpoint, processes) else None
+    # Another number than its name's would leave steps out, or train some twice.
+    is_its_own = type(step) is int and step > 0 and checkpoint.name == f"checkpoint-{step}"
+    return step if is_its_own and _is_whole(checkpoint, processes) else None
 
 
 def _is_whole(checkpoint: Path, processes: int) -> bool:
     ranks = range(processes)
     states = [f"rng_state_{rank}.pth" for rank in ranks] if processes > 1 else ["rng_state.pth"]
-    if not _are_there(checkpoint, "scheduler.pt") or not all(zipfile.is_zipfile(checkpoint / name) for name in states):
+    states += ["scheduler.pt", *(["optimizer.pt"] if _are_there(checkpoint, "optimizer.pt") else [])]
+    if not all(zipfile.is_zipfile(checkpoint / name) for name in states):
+        return False
+    if not all(map(_opens, checkpoint.glob("*.safetensors"))):
         return False
     plain = _are_there(checkpoint, "optimizer.pt") and any(_are_there(checkpoint, name) for name in _WEIGHTS)
     return plain or _are_there(checkpoint, *_FSDP) or _are_there(checkpoint, _LATEST)
+
+
+def _opens(weights: Path) -> bool:
+    """Whether a file of weights is whole, by its header."""
+    try:
+        with safe_open(weights, "pt"):
+            return True
+    except (SafetensorError, OSError):
+        return False
 
 
 def _are_there(checkpoint: Path, *names: str) -> bool:

@@ -47,7 +47,7 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     Raises:
         ModelError: No checkpoint lies there, its family is not known or has no such bound of pictures, or the method
             is ``qlora`` and bitsandbytes or a GPU is missing, or the model would be sharded; or several GPUs are seen
-            by this process alone.
+            by this process alone; or TRL refuses the settings.
     """
     family = families.family_of(base)
     if config.n_gpu > 1:  # TRL would refuse its DataParallel once the checkpoint is read
@@ -61,7 +61,11 @@ def make_trainer(base: Path, rows: Dataset, config: SFTConfig, recipe: RecipeArg
     # One process: what goes past the model's `forward` goes past the averaging of gradients over processes too.
     spare = config.use_cpu and family in END_TO_END and config.world_size == 1
     kind = CompletionLossTrainer if spare else SourceLossTrainer
-    trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    try:
+        trainer = kind(model, args=config, train_dataset=rows, processing_class=processor, peft_config=lora)
+    except (ValueError, NotImplementedError, ImportError) as error:  # how TRL refuses settings
+        said = " ".join(str(error).split())
+        raise ModelError(f"{base}: cannot be trained with these settings of the recipe: {said}") from error
     # Qwen2.5-VL and Qwen3-VL say False, as their own loss cannot be told how many tokens a step has. TRL's can; without
     # this it would be a mean of means, and a row of a short micro-batch would count for more.
     trainer.model_accepts_loss_kwargs = True
