@@ -99,7 +99,7 @@ KINDS: dict[str, Kind] = {
             "demo",
             "space",
             required=(CARD, "app.py", "requirements.txt"),
-            allowed=("*.py", "*.css", "*.js", "*.png", *_TEXTS),
+            allowed=("*.py", "*.md", "*.css", "*.js", "*.png", *_TEXTS),
         ),
     )
 }

@@ -20,7 +20,7 @@ NAME = "MANIFEST.json"
 CROISSANT = "croissant.json"
 """What `croissant` writes beside the dataset."""
 CARD = "README.md"
-ABOUT = (CROISSANT, CARD, "rows.png", "words.png", ".gitattributes")
+ABOUT = (CROISSANT, CARD, "rows.png", "words.png", "eval.yaml", "LICENSE", "NOTICE", ".gitattributes")
 """Documents about a dataset that lie beside it on the Hub: not of it."""
 _NOTES = (".git/", ".cache/huggingface/")
 """Where git and huggingface_hub note what they fetched into a folder."""
