@@ -82,7 +82,7 @@ def chromium(cache: Path) -> Iterator[tuple[Any, str]]:
 
 @pytest.fixture
 def visit(chromium: tuple[Any, str], space: Space) -> Iterator[Visit]:
-    """Opens the page as a new visitor; at the end no script may have failed and nothing may have been fetched outside."""
+    """Opens the page as a new visitor; at the end no script may have failed and nothing been fetched outside."""
     contexts, faults = [], list[str]()
 
     def opened(**options: Any) -> Any:
