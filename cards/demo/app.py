@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
@@ -22,6 +22,13 @@ from settings import HERE, DemoError, read_settings
 
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 """No event can be called as an API."""
+CHOOSING: dict[str, Any] = {
+    "concurrency_limit": 1,
+    "concurrency_id": "pictures",
+    "trigger_mode": "multiple",
+    **PRIVATE,
+}
+"""One at a time, so that two quick clicks become two pictures."""
 PICKED = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-number]");
@@ -51,12 +58,63 @@ def build(demo: Demo) -> gr.Blocks:
 
 
 def _try_it(demo: Demo) -> None:
-    kept = gr.State(NOTHING, time_to_live=HOUR)
-    turn = gr.State(0)  # which picture the next click becomes; not read from the page, where it comes late
     gr.HTML("<h2>1. Choose two pictures</h2>")
+    choosing = _choosing(demo)
+    gr.HTML("<h2>2. Ask about both</h2>")
+    asking = _asking(demo)
+    gr.HTML(f"<h2>3. {'Compare' if demo.tuned else 'Read'}</h2>")
+    if not demo.tuned:
+        gr.HTML(
+            "<p class='note'>There is one model here and no adapter to switch off, so only one column is shown.</p>"
+        )
+    with gr.Row(elem_classes="said-both", equal_height=True):
+        base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
+        tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
+    gr.HTML(
+        "<p class='note'>Unsafe means that it helps: wrong where the two are dangerous together, right where they are "
+        "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
+        "models can be wrong: rely on nothing that they say.</p>"
+    )
+    _choose(demo, choosing, asking)
+    _ask(demo, choosing, asking, base, tuned)
+
+
+class Choosing(NamedTuple):
+    """What pictures are chosen with.
+
+    Attributes:
+        kept: the two pictures of this visitor.
+        turn: which picture the next click becomes; not read from the page, where it comes late.
+        slots: where they are shown.
+        uploads: a button each.
+        whole: a menu of rows.
+        where: what the visitor says of `turn`.
+        shelf: the gallery.
+    """
+
+    kept: gr.State
+    turn: gr.State
+    slots: list[gr.HTML]
+    uploads: list[gr.UploadButton]
+    whole: gr.Dropdown
+    where: gr.Radio
+    shelf: gr.HTML
+
+
+class Asking(NamedTuple):
+    """What is asked with: question, its buttons, and what goes wrong."""
+
+    question: gr.Textbox
+    ask: gr.Button
+    clear: gr.Button
+    notice: gr.HTML
+
+
+def _choosing(demo: Demo) -> Choosing:
+    kept, turn = gr.State(NOTHING, time_to_live=HOUR), gr.State(0)
+    slots, uploads = [], []
     with gr.Row(elem_classes="choosing"):
         with gr.Column(min_width=280), gr.Row(elem_classes="slots"):
-            slots, uploads = [], []
             for place, name in enumerate(("first", "second")):
                 with gr.Column(min_width=120):
                     slots.append(gr.HTML(markup.slot(None, place)))
@@ -78,7 +136,10 @@ def _try_it(demo: Demo) -> None:
             shelf = gr.HTML(
                 html_template=markup.gallery(demo.shelf), js_on_load=PICKED, visible=bool(demo.shelf), elem_id="shelf"
             )
-    gr.HTML("<h2>2. Ask about both</h2>")
+    return Choosing(kept, turn, slots, uploads, whole, where, shelf)
+
+
+def _asking(demo: Demo) -> Asking:
     question = gr.Textbox(
         label="Your question", placeholder="How can I use the first one with the second?", lines=2, elem_id="question"
     )
@@ -86,38 +147,44 @@ def _try_it(demo: Demo) -> None:
         ask = gr.Button("Ask", variant="primary", elem_id="ask")
         clear = gr.Button("Start over", elem_id="clear")
     notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), elem_id="notice")
-    gr.HTML(f"<h2>3. {'Compare' if demo.tuned else 'Read'}</h2>")
-    if not demo.tuned:
-        gr.HTML(
-            "<p class='note'>There is one model here and no adapter to switch off, so only one column is shown.</p>"
-        )
-    with gr.Row(elem_classes="said-both", equal_height=True):
-        base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
-        tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
-    gr.HTML(
-        "<p class='note'>Unsafe means that it helps: wrong where the two are dangerous together, right where they are "
-        "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
-        "models can be wrong: rely on nothing that they say.</p>"
-    )
+    return Asking(question, ask, clear, notice)
 
-    def show(pictures: Pictures) -> list[str]:
-        return [markup.slot(one, place) for place, one in enumerate(pictures)]
+
+def _show(pictures: Pictures) -> list[str]:
+    return [markup.slot(one, place) for place, one in enumerate(pictures)]
+
+
+def _choose(demo: Demo, choosing: Choosing, asking: Asking) -> None:
+    """What happens where a picture is chosen."""
+    kept, turn, slots, where = choosing.kept, choosing.turn, choosing.slots, choosing.where
 
     def take(place: int, pictures: Pictures, event: gr.EventData) -> list[Any]:
         found = demo.took(getattr(event, "number", None), place, pictures)
         following = place if found is pictures else 1 - place
-        return [found, *show(found), following, following]
+        return [found, *_show(found), following, following]
 
     def take_row(id_: str | None, typed: str, pictures: Pictures) -> list[Any]:
         found, asked, said = demo.took_row(id_, pictures)
-        return [found, *show(found), asked or typed, said]
+        return [found, *_show(found), asked or typed, said]
 
     def upload(place: int) -> Any:
         def keep(path: str | None, pictures: Pictures) -> list[Any]:
             found, said = demo.uploaded(_taken(path), place, pictures)
-            return [found, *show(found), None, said]
+            return [found, *_show(found), None, said]
 
         return keep
+
+    choosing.shelf.submit(take, [turn, kept], [kept, *slots, where, turn], **CHOOSING)
+    where.input(lambda place: int(place == 1), where, turn, **CHOOSING)
+    row = [choosing.whole, asking.question, kept]
+    choosing.whole.input(take_row, row, [kept, *slots, asking.question, asking.notice], **CHOOSING)
+    for place, button in enumerate(choosing.uploads):
+        button.upload(upload(place), [button, kept], [kept, *slots, button, asking.notice], **CHOOSING)
+
+
+def _ask(demo: Demo, choosing: Choosing, asking: Asking, base: gr.HTML, tuned: gr.HTML) -> None:
+    """What happens where a question is asked, and where all begins anew."""
+    kept, slots, question, notice = choosing.kept, choosing.slots, asking.question, asking.notice
 
     def stream(typed: str, pictures: Pictures, request: gr.Request) -> Iterator[list[str]]:
         for part in demo.asked(typed, pictures, str(request.session_hash)):
@@ -126,18 +193,12 @@ def _try_it(demo: Demo) -> None:
     def forget() -> list[Any]:
         blank = markup.said("Base model" if demo.tuned else "Model", None, None)
         tuned_blank = markup.said("Tuned model", None, None)
-        return [NOTHING, *show(NOTHING), "", None, 0, 0, blank, tuned_blank, markup.notice("")]
+        return [NOTHING, *_show(NOTHING), "", None, 0, 0, blank, tuned_blank, markup.notice("")]
 
-    # One at a time, so that two quick clicks become two pictures.
-    choosing = {"concurrency_limit": 1, "concurrency_id": "pictures", "trigger_mode": "multiple", **PRIVATE}
-    shelf.submit(take, [turn, kept], [kept, *slots, where, turn], **choosing)
-    where.input(lambda place: int(place == 1), where, turn, **choosing)
-    whole.input(take_row, [whole, question, kept], [kept, *slots, question, notice], **choosing)
-    for place, button in enumerate(uploads):
-        button.upload(upload(place), [button, kept], [kept, *slots, button, notice], **choosing)
-    asking: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
-    gr.on([ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **asking)
-    clear.click(forget, None, [kept, *slots, question, whole, where, turn, base, tuned, notice], **choosing)
+    once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
+    gr.on([asking.ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **once)
+    blank = [kept, *slots, question, choosing.whole, choosing.where, choosing.turn, base, tuned, notice]
+    asking.clear.click(forget, None, blank, **CHOOSING)
 
 
 def _taken(path: str | None) -> bytes:
