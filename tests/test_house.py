@@ -335,7 +335,7 @@ def command_problem(words: list[str]) -> str | None:
         words = ["python", "-m", "mis_dataset", "build", *words[2:]]
     while "=" in words[0]:  # of the environment
         words = words[1:]
-    if words[1:2] == ["-m"] and words[2] in FRAMEWORKS:
+    if (words[1:2] == ["-m"] and words[2] in FRAMEWORKS) or "venv" in " ".join(words[:3]):  # in its own environment
         paths = [word.split("@")[0] for word in words if word.split("/")[0] in ROOMS]
         return next((f"no {path}" for path in paths if not (ROOT / path).exists()), None)
     if words[1:2] != ["-m"] or words[2] not in ROOMS:
