@@ -63,6 +63,15 @@ def test_a_family_that_cannot_be_used_is_refused_by_name(tmp_path: Path, family:
         family_of(tmp_path)
 
 
+def test_a_configuration_of_wrong_types_is_one_clear_error(vlm: Callable[[str], Path], tmp_path: Path) -> None:
+    config = json.loads((vlm("internvl") / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"downsample_ratio": 0}))
+    with pytest.raises(ModelError, match=f"{tmp_path}: config.json names no model that transformers knows"):
+        family_of(tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    assert family_of(tmp_path) == "internvl"
+
+
 # Parts
 
 

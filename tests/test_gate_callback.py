@@ -50,6 +50,18 @@ def gated(tiny: Tiny, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root / "arm"
 
 
+@pytest.mark.parametrize("changes", [{"seconds": 5}, {"asked": None}, {"best": {}}, {"stopped": 1}, {"share": "x"}])
+def test_a_gate_json_that_no_gate_wrote_is_one_clear_error(
+    gated: Path, tmp_path: Path, changes: dict[str, Any]
+) -> None:
+    found = json.loads((gated / "gate.json").read_text())
+    (tmp_path / "gate.json").write_text(json.dumps(found))
+    assert summary(tmp_path)["gate"]["stopped"] is None
+    (tmp_path / "gate.json").write_text(json.dumps(found | changes))
+    with pytest.raises(MISError, match=r"gate\.json: is not as a gate writes it"):
+        summary(tmp_path)
+
+
 # It disturbs nothing
 
 

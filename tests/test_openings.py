@@ -47,6 +47,11 @@ def test_too_few_rows_tell_nothing() -> None:
     assert tell([], []) == []
 
 
+def test_completions_without_a_word_tell_nothing() -> None:
+    rows = [Opening(f"train/{number}", f"train/{number}", ()) for number in range(8)]
+    assert tell(rows[:4], rows[4:]) == []
+
+
 def test_the_interval_is_no_point_where_there_is_no_error() -> None:
     low, high = auc_interval(1.0, 14, 14)
     assert (0.85 < low < 0.95, high) == (True, 1.0)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import save_file
 
 from trainer.families import ModelError
 from trainer.training.pixel_cache import PixelCache
@@ -39,6 +40,15 @@ def test_a_file_that_was_cut_short_is_none_and_is_made_again(tmp_path: Path, lef
     cache, file = PixelCache(tmp_path, 10**6), tmp_path / "0a.safetensors"
     cache.put(KEY, MADE)
     file.write_bytes(file.read_bytes()[:left])
+    assert cache.get(KEY) is None
+    cache.put(KEY, MADE)
+    assert same(cache.get(KEY))
+
+
+@pytest.mark.parametrize("said", [None, {"else": "1"}, {"lists": "{"}, {"lists": "5"}])
+def test_a_file_of_somebody_else_is_none_and_is_made_again(tmp_path: Path, said: dict[str, str] | None) -> None:
+    cache = PixelCache(tmp_path, 10**6)
+    save_file({"pixel_values": torch.zeros(2)}, tmp_path / "0a.safetensors", said)
     assert cache.get(KEY) is None
     cache.put(KEY, MADE)
     assert same(cache.get(KEY))

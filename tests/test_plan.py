@@ -233,8 +233,18 @@ def test_what_is_not_known_is_refused_by_name(tmp_path: Path, capsys: pytest.Cap
     ):
         model_folder("../x", EMPTY)
     words = ["plan", "--config", str(recipe_file(tmp_path, base=QWEN, optim="adafactor")), "--gpu", "h100"]
-    assert main([*words, "--tokens", "3"]) == 2
+    for wrong in (("--tokens", "3"), ("--tokens", "10000001"), ("--side", "16385")):
+        assert main([*words, *wrong]) == 2
     assert main(words) == 1
     assert "optim adafactor cannot be planned; known are adamw_torch" in capsys.readouterr().err
     with pytest.raises(MISError, match="no checkpoint lies there"):
         counted.seen(tmp_path, 1, 64, RecipeArguments())
+
+
+def test_sizes_that_no_model_has_are_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = make_vlm(tmp_path / "model", "internvl")
+    config = json.loads((model / "config.json").read_text())
+    config["text_config"]["vocab_size"] = 10**15
+    (model / "config.json").write_text(json.dumps(config))
+    assert main(["plan", "--config", str(recipe_file(tmp_path)), "--gpu", "h100", "--model", str(model)]) == 1
+    assert "recipe.yaml: no step of it can be counted with" in capsys.readouterr().err

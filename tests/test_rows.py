@@ -6,9 +6,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mis_dataset.errors import MISError
+from mis_dataset.files import sha256_of
 from mis_dataset.mini.draw import draw_disturbed
 from mis_dataset.mini.grammar import REFUSALS
 from mis_dataset.mini.lessons import GENERAL_FAMILIES, UNSEEN, lessons
@@ -189,6 +192,39 @@ def test_pictures_that_are_not_in_the_file_are_refused(tmp_path: Path) -> None:
     (tmp_path / "MIS" / NAME).write_text(known.replace(wrong, sha256_of(tmp_path / "MIS" / name)))
     with pytest.raises(MISError, match="MIS: a picture's bytes are not in the files of train"):
         read_split(tmp_path / "MIS", "train")
+
+
+def changed(tiny: Tiny, folder: Path, **values: Any) -> Path:
+    """A copy of the dataset whose train rows have other values and whose manifest says so."""
+    shutil.copytree(tiny.dataset, folder)
+    (file,) = (folder / "data").glob("train-*.parquet")
+    before, table = sha256_of(file), pq.read_table(file)
+    for name, value in values.items():
+        column = pa.array([value] * len(table), table.schema.field(name).type)
+        table = table.set_column(table.column_names.index(name), name, column)
+    pq.write_table(table, file)
+    manifest = folder / "MANIFEST.json"
+    manifest.write_text(manifest.read_text().replace(before, sha256_of(file)))
+    return folder
+
+
+@pytest.mark.parametrize("values", [{"question": None}, {"question": " "}, {"response": None}])
+def test_rows_without_a_question_or_a_response_are_refused(
+    tiny: Tiny, tmp_path: Path, values: dict[str, str | None]
+) -> None:
+    recipe = RecipeArguments(general_share=0.0)
+    assert len(training_rows(changed(tiny, tmp_path / "same"), recipe, 0)) > 0
+    with pytest.raises(MISError, match="train/1 lacks its question or its response"):
+        training_rows(changed(tiny, tmp_path / "changed", **values), recipe, 0)
+
+
+def test_a_card_that_names_files_elsewhere_is_not_followed(tiny: Tiny, tmp_path: Path) -> None:
+    shutil.copytree(tiny.dataset, tmp_path / "MIS")
+    other = changed(tiny, tmp_path / "other", question="Of another folder?") / "data"
+    (other / "train.parquet").write_bytes(next(other.glob("train-*.parquet")).read_bytes())
+    card = f"---\nconfigs:\n- config_name: default\n  data_files: {other}/train.parquet\n---\n"
+    (tmp_path / "MIS" / "README.md").write_text(card)
+    assert read_split(tmp_path / "MIS", "train")["question"] == read_split(tiny.dataset, "train")["question"]
 
 
 def test_a_dataset_that_was_changed_since_it_was_built_is_refused(tiny: Tiny, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from math import isqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
+from huggingface_hub.errors import StrictDataclassError
 from PIL import Image
 from transformers import AutoConfig, AutoImageProcessor
 
@@ -139,7 +140,7 @@ def family_of(folder: Path, known: Collection[str] = FAMILIES) -> str:
         raise ModelError(f"{folder}: model type {said!r} is not native: {_REMOTE[said]}")
     try:
         family: str = AutoConfig.from_pretrained(folder, trust_remote_code=False).model_type
-    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError, StrictDataclassError) as error:
         raise ModelError(f"{folder}: config.json names no model that transformers knows ({error})") from error
     if family not in known:
         raise ModelError(f"{folder}: model type {family!r} is not known; known are {', '.join(known)}")

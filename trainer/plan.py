@@ -33,6 +33,7 @@ TRAIN_ROWS = 3927
 """Of MIS-train. Source: paper, Table 19."""
 TEXT = 512
 """Tokens of question and response with their template. Ours, an upper estimate for labels of 100 to 300 words."""
+_MOST_TOKENS, _MOST_SIDE = 10**7, 16384
 HEADROOM = 2 * 10**9
 """Bytes of a GPU that CUDA, NCCL and gaps between tensors take. Ours, an assumption."""
 
@@ -62,15 +63,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         MISError: The recipe is wrong, or names a model, an optimizer or a GPU that is not known.
     """
     gpu = gpu_of(args.gpu)
-    if args.tokens < 4:
-        raise UsageError(f"--tokens {args.tokens}: a question and a response have at least 4")
+    if not 4 <= args.tokens <= _MOST_TOKENS:
+        raise UsageError(f"--tokens {args.tokens}: a question and a response have at least 4, at most {_MOST_TOKENS}")
+    if args.side > _MOST_SIDE:
+        raise UsageError(f"--side {args.side}: a blank picture of that size is processed, at most {_MOST_SIDE} px")
     recipe, config = read_recipe(args.config, Path("plan"), 0, args.override)
     folder = args.model or model_folder(recipe.base, args.config)
     if config.optim not in ADAMW:
         raise MISError(f"{args.config}: optim {config.optim.value} cannot be planned; known are {', '.join(ADAMW)}")
     # What the files say: `read_recipe` takes bfloat16 back on a CPU, and a plan is for a GPU.
     halved = bool(read_settings(args.config, args.override).get("bf16", True))
-    counted = count(folder, recipe, config, halved, args.tokens, args.side, args.gpus > 1)
+    try:
+        counted = count(folder, recipe, config, halved, args.tokens, args.side, args.gpus > 1)
+    except (RuntimeError, ArithmeticError, MemoryError) as error:  # what torch says to sizes that no model has
+        said = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MISError(f"{args.config}: no step of it can be counted with {folder}: {said}; look at both") from error
     rows = rows_of(recipe, args.rows)
     steps = steps_of(rows, config, args.gpus)
     flops = counted.flops * config.gradient_accumulation_steps * args.gpus

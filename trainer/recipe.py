@@ -68,6 +68,8 @@ _ELSEWHERE = {
 _ABOVE_ZERO = ("learning_rate", "num_train_epochs", "save_steps", "logging_steps")
 _FROM_ONE = ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps")
 _FROM_ZERO = ("weight_decay", "max_grad_norm", "dataloader_num_workers", "save_total_limit", "adam_beta1", "adam_beta2")
+_MOST = 10**12
+_MOST_RANK = 2**16
 _BELOW_ONE = ("adam_beta1", "adam_beta2")
 
 
@@ -154,6 +156,8 @@ class RecipeArguments:
             value = getattr(self, name)
             if not _is_count(value) and (name == "lora_r" or value is not None):
                 raise ValueError(f"{name}: {value} is no whole number from 1 on")
+        if self.lora_r > _MOST_RANK:
+            raise ValueError(f"lora_r: {self.lora_r} is above {_MOST_RANK}, where no layer has so many columns")
         for name in ("projector_learning_rate", "pixel_cache_gb"):
             value = getattr(self, name)
             if not _is_above_zero(value) and (name == "pixel_cache_gb" or value is not None):
@@ -292,8 +296,8 @@ def _faults(config: SFTConfig, given: AbstractSet[str]) -> Iterator[str]:
             yield f"{name}: {value} is not above 0"
         if name in _BELOW_ONE and value >= 1:
             yield f"{name}: {value} is not below 1"
-        if isinstance(value, float) and not math.isfinite(value):
-            yield f"{name}: {value} is no number"
+        if isinstance(value, int | float) and not abs(value) <= _MOST:
+            yield f"{name}: {value} is no number that a training can have"
 
 
 def _is_of(value: Any, kinds: set[Any]) -> bool:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 from mis_dataset.errors import MISError, UsageError
 from mis_dataset.files import write_json, write_text
 from mis_dataset.manifest import NAME as MANIFEST
-from trainer.files import read_json, sha256_text
+from trainer.files import ArtefactError, read_json, sha256_text
 from trainer.gates.rows import Asking, Slices, ask, draw, judged, rates
 from trainer.gates.rules import FIGURES, Clock, Evaluation, best, collapse, read_evaluations
 from trainer.judges.base import Judge
@@ -97,13 +97,35 @@ def summary(out: Path) -> dict[str, Any]:
     """What the gate of an arm says in the line of ``sft``; nothing where it had none.
 
     An arm that was stopped has not passed.
+
+    Raises:
+        ArtefactError: gate.json is none.
     """
     path = out / _FILES[1]
     if not path.is_file():
         return {}
-    found = read_json(path)
+    found = _concluded(path)
     told = {"best": found["best"] and found["best"]["step"], "stopped": found["stopped"], "share": found["share"]}
     return {"gate": told, "passed": found["stopped"] is None}
+
+
+def _concluded(path: Path) -> dict[str, Any]:
+    """gate.json of an earlier process.
+
+    Raises:
+        ArtefactError: It is none.
+    """
+    found = read_json(path)
+    chosen, seconds = found.get("best"), found.get("seconds")
+    counted = isinstance(seconds, dict) and seconds.keys() == {"gate", "training"}
+    numbers = [found.get("asked"), found.get("share"), *(seconds.values() if counted else [None])]
+    if (
+        not all(isinstance(one, int | float) and one >= 0 for one in numbers)
+        or not (chosen is None or (isinstance(chosen, dict) and type(chosen.get("step")) is int))
+        or not isinstance(found.get("stopped", 0), str | None)
+    ):
+        raise ArtefactError(f"{path}: is not as a gate writes it; remove it and run `sft` again, which goes on")
+    return found
 
 
 class Gate:
@@ -274,7 +296,7 @@ class Gate:
             shutil.rmtree(self._out / _FILES[2], ignore_errors=True)
             write_sidecar(self._file, replace(self._sidecar, device=place_of(self._trainer.model)))
         elif (self._out / _FILES[1]).is_file():
-            before = read_json(self._out / _FILES[1])
+            before = _concluded(self._out / _FILES[1])
             self._clock = Clock(self._recipe.gate_max_share, **before["seconds"], asked=before["asked"])
 
     @cached_property

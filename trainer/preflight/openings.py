@@ -72,10 +72,11 @@ def tell(dangerous: Sequence[Opening], harmless: Sequence[Opening]) -> list[Told
     """Tries to tell two kinds of rows apart, by each number of `WORDS`.
 
     Returns:
-        One entry for each number; empty where a kind has fewer families than two, which leaves nothing to learn from.
+        One entry for each number; empty where a kind has fewer families than two, or no row has a word, which leaves
+        nothing to learn from.
     """
     least = min(len({one.family for one in kind}) for kind in (dangerous, harmless))
-    if least < 2:
+    if least < 2 or not any(one.words for one in (*dangerous, *harmless)):
         return []
     found = []
     for words in WORDS:

@@ -37,12 +37,12 @@ class PixelCache:
         self._most_bytes = most_bytes
 
     def get(self, key: str) -> dict[str, Any] | None:
-        """What was kept under `key`, a hexadecimal digest; None where nothing is, or a file that was cut short."""
+        """What was kept under `key`, a hexadecimal digest; None where nothing is, or no file of ours."""
         try:
             with safe_open(self._path(key), "pt") as file:
-                lists: dict[str, Any] = json.loads(file.metadata()[_LISTS])
+                lists: dict[str, Any] = json.loads((file.metadata() or {})[_LISTS])
                 return lists | {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        except (OSError, SafetensorError):
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError):
             return None
 
     def put(self, key: str, made: Mapping[str, Any]) -> None:

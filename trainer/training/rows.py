@@ -58,14 +58,18 @@ def training_rows(
         said: what a model said to text questions (OUT/said.jsonl of the verb ``base``).
 
     Raises:
-        MISError: The dataset has no train rows, fewer than the recipe wants, no twins where they are asked for, or
-            no label of MIS-mini where labels are swapped; or the recipe names no general rows beside MIS proper.
+        MISError: The dataset has no train rows, one without question or response, fewer than the recipe wants, no
+            twins where they are asked for, or no label of MIS-mini where labels are swapped; or the recipe names no
+            general rows beside MIS proper.
     """
     from datasets import concatenate_datasets
 
     released = read_split(dataset, "train")
     rows = released.remove_columns("images").to_list()
     chosen = _chosen(rows, dataset, recipe, seed, limit)
+    # A text that is none would be trained on as the word "None", and numbers of pictures are no question.
+    if hollow := next((row["id"] for row in chosen if not _is_asked_and_said(row)), None):
+        raise MISError(f"{dataset}: {hollow} lacks its question or its response; build the dataset again")
     try:
         labelled = _relabel(chosen, recipe.labels, Random(f"labels/{seed}"))
     except ValueError as error:
@@ -95,6 +99,10 @@ def _chosen(rows: list[Row], dataset: Path, recipe: RecipeArguments, seed: int, 
             "release and build it anew, or take a recipe with twins: false"
         )
     return [*dangerous, *benign]
+
+
+def _is_asked_and_said(row: Row) -> bool:
+    return bool((row["question"] or "").strip()) and row["response"] is not None
 
 
 def _general(dataset: Path, chosen: list[Row], recipe: RecipeArguments, seed: int, said: Path | None) -> list[Row]:
@@ -132,6 +140,7 @@ def read_split(dataset: Path, split: str) -> Dataset:
     """
     from datasets import load_dataset
     from datasets.exceptions import DatasetGenerationError
+    from pyarrow import ArrowException
 
     if not any((Path(dataset) / "data").glob(f"{split}-*.parquet")):
         raise MISError(f"{dataset}: no split {split} lies there; make it with `python -m mis_dataset build RAW OUT`")
@@ -139,11 +148,11 @@ def read_split(dataset: Path, split: str) -> Dataset:
     if faults:
         raise MISError(f"{dataset}: {faults[0]} since it was built ({len(faults)} files in all); build it again")
     try:
-        rows = load_dataset(str(dataset), split=split)
-    except DatasetGenerationError as error:
-        raise MISError(
-            f"{dataset}: split {split} cannot be read ({error.__cause__}); build the dataset again"
-        ) from error
+        # Named, as a card in the folder could name files anywhere.
+        rows = load_dataset(str(dataset), split=split, data_files={split: f"data/{split}-*.parquet"})
+    except (DatasetGenerationError, ArrowException, ValueError) as error:
+        said = " ".join(str(error.__cause__ or error).split())
+        raise MISError(f"{dataset}: split {split} cannot be read ({said[:300]}); build the dataset again") from error
     _refuse_linked(Path(dataset), split, rows)
     return rows
 
