@@ -304,7 +304,8 @@ def test_a_missing_or_broken_file_is_one_clear_error(
     folder = tmp_path / "broken"
     shutil.copytree(original, folder)
     (folder / file).write_bytes(content) if content is not None else (folder / file).unlink()
-    with pytest.raises(ConvertError, match=str(folder)):
+    said = f"{folder}: {file} is missing; fetch" if content is None else str(folder)
+    with pytest.raises(ConvertError, match=said):
         convert(folder, tmp_path / "native")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
@@ -62,7 +63,10 @@ def test_killed_at_any_step_and_again_a_run_ends_with_the_same_bytes(arms: Arms)
         due = earliest + random.randrange(1, 4)
         assert Run(words).kill_when(lambda due=due: bool(steps(arm)) and steps(arm)[-1] >= due) == -9  # type: ignore[misc]
         assert not (arm / "model").exists()
-    assert call(*words)["steps"] == STEPS
+    last = steps(arm)[-1]
+    code, line, error = attempt(*words)
+    assert (code, json.loads(line)["steps"]) == (0, STEPS)
+    assert re.findall("goes on from checkpoint-([0-9]+)", error) == [str(last)]
     assert_same(arms.whole, arm)
 
 

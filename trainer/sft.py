@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import atexit
 import shutil
+import sys
 import warnings
 from contextlib import nullcontext
 from dataclasses import asdict, replace
@@ -148,7 +149,9 @@ def fine_tune(
             remove_broken(begun, config.world_size)
         checkpoint = last_checkpoint(begun, config.world_size)
     if first:
-        if checkpoint is None:  # of an attempt that may have had other settings
+        if checkpoint:
+            print(f"{out}: goes on from {Path(checkpoint).name}", file=sys.stderr)
+        else:  # of an attempt that may have had other settings
             for name in ("dose", "adapter"):
                 shutil.rmtree(out / name, ignore_errors=True)
         made = read_sidecar(out / "model")

@@ -60,6 +60,7 @@ def read_tokenizer(source: Path, layout: Layout) -> PreTrainedTokenizerBase:
         ConvertError: Files are missing or broken, an id would change or has no embedding, or a token that prompts need
             is not there.
     """
+    _look_for(source, "tokenizer_config.json")
     try:
         settings = read_json(source / "tokenizer_config.json")
         added = {int(id_): _added(token) for id_, token in settings["added_tokens_decoder"].items()}
@@ -129,6 +130,7 @@ def _internlm2(source: Path, settings: dict[str, Any], added: dict[int, AddedTok
     """SentencePiece, without ``<s>`` before every text: the chat template writes it, so that no prompt has two."""
     from transformers import PreTrainedTokenizerFast
 
+    _look_for(source, "tokenizer.model")
     read = read_pieces(source / "tokenizer.model")
     tokenizer: PreTrainedTokenizerBase = PreTrainedTokenizerFast(
         tokenizer_object=make_tokenizer(read, added),
@@ -147,9 +149,7 @@ def _internlm2(source: Path, settings: dict[str, Any], added: dict[int, AddedTok
 def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken]) -> PreTrainedTokenizerBase:
     from transformers import Qwen2Tokenizer
 
-    missing = [name for name in ("vocab.json", "merges.txt") if not (source / name).is_file()]
-    if missing:
-        raise ConvertError(f"{source}: {missing[0]} is missing; fetch the tokenizer's files, or use --weights-only")
+    _look_for(source, "vocab.json", "merges.txt")
     try:
         tokenizer: PreTrainedTokenizerBase = Qwen2Tokenizer(
             vocab=str(source / "vocab.json"),
@@ -168,6 +168,15 @@ def _qwen2(source: Path, settings: dict[str, Any], added: dict[int, AddedToken])
     except Exception as error:
         raise ConvertError(f"{source}: vocab.json or merges.txt is broken ({error}); fetch them again") from error
     return tokenizer
+
+
+def _look_for(source: Path, *names: str) -> None:
+    missing = [name for name in names if not (source / name).is_file()]
+    if missing:
+        raise ConvertError(
+            f"{source}: {missing[0]} is missing; fetch the tokenizer's files, or convert with --weights-only and "
+            "--image-token-id N"
+        )
 
 
 def _named(settings: dict[str, Any], name: str, default: str) -> str:

@@ -21,7 +21,7 @@ from random import Random
 from typing import Any
 
 from mis_dataset.chat import Message, completion, prompt
-from mis_dataset.errors import MISError
+from mis_dataset.errors import MISError, UsageError
 from mis_dataset.record import shown
 from trainer.files import parse_json, parse_line, read_text
 
@@ -30,6 +30,7 @@ _PLACEHOLDER = "<image>"
 _ROLES = {"human": "user", "gpt": "assistant"} | {role: role for role in ("system", "user", "assistant")}
 """What a turn says who speaks -> a role of a chat template."""
 _ANSWERS = ("answer", "response", "completion")
+_ELSE = "the recipe says `general:`; another, or `general_share: 0.0`, is a line of a file of --override"
 _TOLD = 20
 """Faults that an error names; the rest is counted."""
 
@@ -56,13 +57,16 @@ def general_rows(source: str, count: int, seed: int) -> list[Row]:
 
     if not count:
         return []
-    place = place_of(source)
+    try:
+        place = place_of(source)
+    except UsageError as error:
+        raise UsageError(f"{error} ({_ELSE})") from error
     random = Random(f"general/{seed}")
     try:
         ranked = ((random.random(), number, row) for number, row in enumerate(_read(source)))
         drawn = heapq.nsmallest(count, ranked, key=lambda one: one[:2])
     except LOAD_ERRORS as error:
-        raise MISError(f"{source}: cannot be read as general rows: {reason_of(error)}") from error
+        raise MISError(f"{source}: cannot be read as general rows: {reason_of(error)} ({_ELSE})") from error
     if len(drawn) < count:
         raise MISError(f"{source}: has {len(drawn)} rows, the recipe draws {count}; take another or a smaller share")
     rows, faults = [], []
