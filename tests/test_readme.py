@@ -204,6 +204,10 @@ def test_the_readme_shows_what_evaluate_printed() -> None:
 def test_the_readme_says_which_trainings_the_gate_stopped() -> None:
     lines = BARS.with_name("gated.jsonl").read_text("utf-8").splitlines()
     found = {Path(one["arm"]).name: one for one in map(json.loads, lines)}
+    whole = found.pop("gated")
+    assert (whole["passed"], whole["steps"]) == (True, 412)
+    best = whole["gate"]["best"]
+    assert f"one of contrast went to its end, with the best checkpoint at step {best}" in " ".join(README.split())
     assert {one["passed"] for one in found.values()} == {False}
     assert all("had collapsed" in one["gate"]["stopped"] for one in found.values())
     steps = {name: one["steps"] for name, one in found.items()}

@@ -149,14 +149,7 @@ def fine_tune(
             remove_broken(begun, config.world_size)
         checkpoint = last_checkpoint(begun, config.world_size)
     if first:
-        if checkpoint:
-            print(f"{out}: goes on from {Path(checkpoint).name}", file=sys.stderr)
-        else:  # of an attempt that may have had other settings
-            for name in ("dose", "adapter"):
-                shutil.rmtree(out / name, ignore_errors=True)
-        made = read_sidecar(out / "model")
-        device = _both(made.device if checkpoint else None, models.place_of(trainer.model, config.device))
-        write_sidecar(out / "model", replace(made, device=device or made.device))
+        _go_on(out, checkpoint, models.place_of(trainer.model, config.device))
     try:
         trainer.train(resume_from_checkpoint=checkpoint)
     except UnpicklingError as error:  # what torch refuses to run, or to read
@@ -171,6 +164,18 @@ def fine_tune(
         shutil.rmtree(begun, ignore_errors=True)
     losses = [entry["loss"] for entry in history if "loss" in entry]
     return {"rows": len(rows), "steps": trainer.state.global_step, "loss": losses[-1] if losses else None}
+
+
+def _go_on(out: Path, checkpoint: str | None, place: str) -> None:
+    """Says from where training goes on, and in the sidecar on what."""
+    if checkpoint:
+        print(f"{out}: goes on from {Path(checkpoint).name}", file=sys.stderr)
+    else:  # of an attempt that may have had other settings
+        for name in ("dose", "adapter"):
+            shutil.rmtree(out / name, ignore_errors=True)
+    made = read_sidecar(out / "model")
+    device = _both(made.device if checkpoint else None, place)
+    write_sidecar(out / "model", replace(made, device=device or made.device))
 
 
 def _told(history: list[dict[str, Any]]) -> list[dict[str, Any]]:
