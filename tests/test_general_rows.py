@@ -171,9 +171,8 @@ def test_a_file_that_holds_no_rows_is_one_clear_error(tmp_path: Path, text_: str
 
 @pytest.mark.parametrize("name", ["nowhere", "text", "a/b/c"])
 def test_what_is_neither_a_folder_nor_a_name_on_the_hub_is_refused(name: str) -> None:
-    with pytest.raises(
-        UsageError, match=f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub"
-    ) as error:
+    said = f"{name}: is neither a folder nor OWNER/NAME of a dataset on the Hub"
+    with pytest.raises(UsageError, match=said) as error:
         general_rows(name, 1, 0)
     assert "another, or `general_share: 0.0`, is a line of a file of --override" in str(error.value)
 
