@@ -117,8 +117,8 @@ def _concluded(path: Path) -> dict[str, Any]:
     """
     found = read_json(path)
     chosen, seconds = found.get("best"), found.get("seconds")
-    counted = isinstance(seconds, dict) and seconds.keys() == {"gate", "training"}
-    numbers = [found.get("asked"), found.get("share"), *(seconds.values() if counted else [None])]
+    times = [*seconds.values()] if isinstance(seconds, dict) and seconds.keys() == {"gate", "training"} else [None]
+    numbers = [found.get("asked"), found.get("share"), *times]
     if (
         not all(isinstance(one, int | float) and one >= 0 for one in numbers)
         or not (chosen is None or (isinstance(chosen, dict) and type(chosen.get("step")) is int))
