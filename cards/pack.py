@@ -97,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Writes the release; returns what it holds, and what it lacks."""
+    """Writes the release; returns what it holds."""
     return pack(args.run, args.out, args.owner, args.model)
 
 
@@ -111,8 +111,8 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
         model: the arm.
 
     Returns:
-        "release" -> path of RELEASE.json; "owner"; "folders": folder -> repository; "missing": folder -> why it is not
-        there; "written": files that were written, 0 where the release was there.
+        "release" -> path of RELEASE.json; "owner"; "folders": folder -> repository; "written": files that were written,
+        0 where the release was there.
 
     Raises:
         CardError: the run is not what its report was measured on, a file is a pickle or has no place in a release, the
@@ -122,7 +122,6 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
     if not _OWNER.fullmatch(owner):
         raise CardError(f"--owner {owner!r}: is no name on the Hub: letters, digits and single . _ - between them")
     folders = folders_of(run, owner, model)
-    missing = {} if DEMO in folders else {DEMO: f"cards/{DEMO} is not in this checkout; the release has no demo"}
     files = {f"{name}/{path}": source for name, folder in folders.items() for path, source in folder.files.items()}
     release = {
         "owner": owner,
@@ -130,7 +129,7 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
         "files": {path: _sha256(source) for path, source in files.items()},
     }
     told: dict[str, Any] = {"release": str(out / RELEASE), "owner": owner}
-    told |= {"folders": {name: folder.repo for name, folder in folders.items()}, "missing": missing}
+    told |= {"folders": {name: folder.repo for name, folder in folders.items()}}
     if _refuse_others(out) == release:
         return told | {"written": 0}
     _write(out, files, to_json(release))
@@ -159,9 +158,7 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
         "adapter": Folder("adapter", ids.adapter, _adapter(report, dataset, run, ids, model, known)),
     }
     made |= {metric: Folder("metric", f"{owner}/{metric}", _space(metric)) for metric in METRICS}
-    if (rights.ROOT / "cards" / DEMO).is_dir():
-        made[DEMO] = Folder("demo", f"{owner}/MIS-demo", _space(DEMO))
-    return made
+    return made | {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(owner, ids))}
 
 
 def _dataset(report: Report, dataset: Dataset, run: Path, ids: Ids) -> dict[str, Source]:
@@ -260,6 +257,13 @@ def _space(name: str) -> dict[str, Source]:
                 raise CardError(f"{path}: has no place in a Space; move it away")
             found[path.name] = path
     return found
+
+
+def _demo(owner: str, ids: Ids) -> dict[str, Source]:
+    """The demo, whose card says what it loads: in the checkout repositories of nobody, here those of this release."""
+    found = _space(DEMO)
+    card = (rights.ROOT / "cards" / DEMO / CARD).read_text("utf-8")
+    return found | {CARD: card.replace("OWNER/mis-mini-contrast-adapter", ids.adapter).replace("OWNER/", f"{owner}/")}
 
 
 def _check_croissant(mis: Path, dataset: Dataset) -> None:

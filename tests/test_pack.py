@@ -59,7 +59,7 @@ def stamps(folder: Path) -> dict[str, tuple[int, int]]:
     return {name: (found.st_ino, found.st_mtime_ns) for name in files(folder) if (found := (folder / name).stat())}
 
 
-def test_the_verb_says_what_it_made_and_what_it_lacks(run: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_verb_says_what_it_made(run: Path, tmp_path: Path, capsys: Any) -> None:
     assert main(["pack", str(run), str(tmp_path / "out"), "--owner", "someone"]) == 0
     printed = capsys.readouterr()
     told = json.loads(printed.out)
@@ -67,15 +67,12 @@ def test_the_verb_says_what_it_made_and_what_it_lacks(run: Path, tmp_path: Path,
     assert (told["verb"], told["owner"]) == ("pack", "someone")
     assert told["release"] == str(tmp_path / "out" / "RELEASE.json")
     assert told["written"] == len(files(tmp_path / "out"))
-    missing = "cards/demo is not in this checkout; the release has no demo"
-    assert told["missing"] == ({} if (ROOT / "cards" / "demo").is_dir() else {"demo": missing})
     assert main(["pack", str(run), str(tmp_path / "out")]) == 2
 
 
 def test_a_release_names_every_folder_its_kind_and_where_it_goes(out: Path) -> None:
     told = json.loads((out / "RELEASE.json").read_text("utf-8"))
     folders = told["folders"]
-    folders.pop("demo", None)
     assert told["owner"] == "someone"
     assert folders == {
         "dataset": {"kind": "dataset", "repo": "someone/MIS-mini"},
@@ -83,6 +80,7 @@ def test_a_release_names_every_folder_its_kind_and_where_it_goes(out: Path) -> N
         "model": {"kind": "model", "repo": "someone/mis-mini-contrast"},
         "adapter": {"kind": "adapter", "repo": "someone/mis-mini-contrast-adapter"},
         **{metric: {"kind": "metric", "repo": f"someone/{metric}"} for metric in METRICS},
+        "demo": {"kind": "demo", "repo": "someone/MIS-demo"},
     }
     assert told["files"] == {name: sha256(out / name) for name in files(out) - {"RELEASE.json"}}
 
@@ -97,6 +95,15 @@ def test_each_folder_holds_what_its_kind_has_and_nothing_else(out: Path) -> None
         assert {f"{metric}.py", "README.md", "requirements.txt"} <= files(out / metric)
         for name in files(out / metric):
             assert (out / metric / name).read_bytes() == (ROOT / "cards" / metric / name).read_bytes()
+
+
+def test_the_demo_loads_what_is_published_beside_it_and_is_else_that_of_the_checkout(out: Path) -> None:
+    card = (out / "demo" / "README.md").read_text("utf-8")
+    assert "\n- someone/mis-mini-base\n- someone/mis-mini-contrast-adapter\n" in card
+    assert "MIS_DATASET=someone/MIS-mini" in card
+    assert "OWNER" not in card
+    for name in files(out / "demo") - {"README.md"}:
+        assert (out / "demo" / name).read_bytes() == (ROOT / "cards" / "demo" / name).read_bytes()
 
 
 def test_weights_and_rows_are_those_of_the_run_and_take_no_room_of_their_own(run: Path, out: Path) -> None:

@@ -18,7 +18,7 @@ def test_a_run_is_packed_pushed_and_loads_back(tmp_path: Path) -> None:
     run, out = tmp_path / "run", tmp_path / "out"
     assert main(["reproduce", str(run), "--smoke"]) == 0
     with open_room(tmp_path / "home") as room:
-        assert room("pack", run, out, "--owner", "me").told["missing"] == {}
+        assert room("pack", run, out, "--owner", "me").told["owner"] == "me"
         release = json.loads((out / RELEASE).read_text())
         repos = [one["repo"] for one in release["folders"].values()]
         pushed = room("push", out, "me", "--yes").told["repositories"]
