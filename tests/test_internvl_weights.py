@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mis_dataset.errors import UsageError
 from tests.made_internvl_chat import SIZES, make_config, make_weights, write
 from trainer.convert_internvl import convert, restore
 from trainer.internvl.layout import ConvertError
@@ -245,3 +246,10 @@ def test_what_somebody_put_beside_the_kept_settings_does_not_replace_what_is_wri
     assert json.loads((tmp_path / "back" / INDEX).read_text())["weight_map"]
     assert not [name for name in ("evil.py", "pytorch_model.bin") if (tmp_path / "back" / name).exists()]
     assert (tmp_path / "back" / "config.json").read_bytes() == (original / "config.json").read_bytes()
+
+
+def test_a_link_is_no_new_folder_and_nothing_is_left_beside_it(original: Path, tmp_path: Path) -> None:
+    (tmp_path / "native").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UsageError, match="native: holds something else"):
+        convert(original, tmp_path / "native", image_token=5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["native", "original"]

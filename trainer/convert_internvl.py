@@ -190,7 +190,9 @@ def _written(
         raise UsageError(f"{out}: source and target lie inside one another; name another folder")
     summary = {"out": str(out), "to": settings["to"]}
     sidecar = make_sidecar(out, "convert", settings, _inputs(source))
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+    # A folder does not take the place of a link.
+    empty = out.is_dir() and not out.is_symlink() and not any(out.iterdir())
+    if (out.exists() or out.is_symlink()) and not empty:
         if not is_from(out, sidecar):
             raise UsageError(f"{out}: holds something else; name a new folder, or remove it")
         return summary | {"written": False}
