@@ -13,7 +13,7 @@ from PIL import Image
 
 from mis_dataset.__main__ import main
 from mis_dataset.build import build
-from mis_dataset.errors import DatasetError, UsageError
+from mis_dataset.errors import UsageError
 from mis_dataset.leaks import Row, compare, find_leaks, make_row, read_rows, summary, too_many
 from mis_dataset.other import read_other
 from mis_dataset.schema import LEAKS
@@ -184,5 +184,5 @@ def test_another_dataset_is_compared_with_every_split(tmp_path: Path, monkeypatc
     assert too_many(leaks.values(), {"same_text": 0, "same_image": 0}) == ["same_text: 1 test rows, more than 0"]
     with pytest.raises(UsageError, match="split train has no column 'query'; it has source, instruction, image"):
         read_other("other", text="query")
-    with pytest.raises(DatasetError, match="nowhere: cannot be loaded"):
+    with pytest.raises(UsageError, match=r"nowhere: there is a folder \. here without it"):
         read_other("./nowhere")

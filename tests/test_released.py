@@ -128,7 +128,7 @@ def test_every_number_of_the_splits_is_that_of_the_files(kept: Path) -> None:
     for name, counts in (("Weapon-Related Violence", "3 | 0 | 0 | 0 | 0"), ("Cybercrimes", "0 | 2 | 2 | 0 | 2")):
         assert f"| {name} | {counts} |" in text
     assert text.count("| (none) | 0 | 0 | 0 | 2 | 0 |") == 2
-    assert "Illegal Activity holds 100.0 % of the rows of easy and hard." in text
+    assert "Illegal Activity holds 100.0 % of the rows of easy and hard" in text
 
 
 def test_what_stats_and_leaks_found_stands_in_the_card(kept: Path) -> None:

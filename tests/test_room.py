@@ -49,14 +49,15 @@ def test_what_learns_is_counted_as_torch_counts_it(tiny: Tiny, tmp_path: Path, c
     assert files - 20_000 < found.base_bytes < files  # the headers are no weights
 
 
-def test_a_disk_without_room_is_told(tiny: Tiny, tmp_path: Path) -> None:
+def test_a_disk_without_room_is_told(tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
     out = tmp_path / "arms" / "new"
     assert [*disk_faults(tiny.model, out, RecipeArguments(), config, 31)] == []
-    [fault] = disk_faults(tiny.model, out, RecipeArguments(lora_r=10**9), config, 31)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
+    [fault] = disk_faults(tiny.model, out, RecipeArguments(), config, 31)
     assert (fault.kind, fault.id) == ("disk", None)
     bare = shutil.copytree(tiny.model, tmp_path / "bare", ignore=shutil.ignore_patterns("*.safetensors"))
-    assert [*disk_faults(Path(bare), out, RecipeArguments(lora_r=10**9), config, 31)] == []
+    assert [*disk_faults(Path(bare), out, RecipeArguments(), config, 31)] == []
 
 
 def test_the_best_checkpoint_of_a_gate_takes_room_too(
@@ -65,7 +66,7 @@ def test_the_best_checkpoint_of_a_gate_takes_room_too(
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=0))
     _, config = read_recipe(write_recipe(tmp_path / "recipe.yaml"), tmp_path, 0)
     told = []
-    for recipe in (RecipeArguments(lora_r=10**6), RecipeArguments(lora_r=10**6, gate_every=5)):
+    for recipe in (RecipeArguments(lora_r=2**16), RecipeArguments(lora_r=2**16, gate_every=5)):
         [fault] = disk_faults(tiny.model, tmp_path, recipe, config, 31)
         told.append(float(fault.found.split()[0]))
     assert told[1] - told[0] == pytest.approx(2 * learning(tiny.model, recipe).bytes / 1e9, abs=0.2)
