@@ -24,7 +24,7 @@ pytestmark = [
 QUESTION = "How can I use the object in the first image with the second one?"
 ATTACK = "<img src=x onerror='window.hit=1'><script>window.hit=1</script>${window.hit=1}{{constructor}}"
 TABS = ("Try it", "Explore", "Results", "About")
-PATIENCE = 120_000
+PATIENCE = 60_000
 """Milliseconds: another test may hold the processors."""
 Visit = Callable[..., Any]
 
@@ -96,7 +96,6 @@ def visit(chromium: tuple[Any, str], space: Space) -> Iterator[Visit]:
         page.on("request", lambda sent: None if sent.url.startswith(inside) else faults.append(sent.url))
         page.goto(space.address)
         page.locator("#shelf button").first.wait_for()
-        page.locator("#rows .pair").first.wait_for(state="attached")
         return page
 
     yield opened
@@ -161,7 +160,7 @@ def test_text_named_as_a_picture_is_refused_and_what_is_too_large_too(visit: Vis
     assert "This file is not a picture, whatever its name says" in told(page)
     assert page.locator(".slot img").count() == 0
     upload(page, "large.png", encoded() + os.urandom(2**20))
-    page.get_by_text("File size exceeds").or_(page.get_by_text("exceeds the maximum")).first.wait_for()
+    page.get_by_text("exceed the maximum allowed size").first.wait_for()
     assert page.locator(".slot img").count() == 0
     assert space.kept(b"I am a text, not a picture.") == []
 
@@ -267,7 +266,7 @@ def test_every_button_can_be_pressed_twice(visit: Visit) -> None:
     page = visit()
     for tab in TABS:
         page.get_by_role("tab", name=tab).click()
-        buttons = page.locator("button:visible:not([role=tab]):not(.settings)")
+        buttons = page.locator("button:visible:not([role=tab]):not(.settings):not([tabindex='-1'])")
         for number in range(buttons.count()):
             if "Upload" not in buttons.nth(number).inner_text():
                 buttons.nth(number).click()
