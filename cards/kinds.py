@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -45,9 +45,16 @@ class Kind(NamedTuple):
     allowed: tuple[str, ...]
     gated: bool = False
 
-    def places(self, name: str) -> list[str]:
-        """All patterns, for a folder of that name."""
-        return [pattern.format(name=name) for pattern in (*self.required, *self.allowed)]
+    def missing(self, name: str, paths: Iterable[str]) -> list[str]:
+        """What a folder of that name needs and these paths lack, in the words of an error."""
+        paths = list(paths)
+        required = [pattern.format(name=name) for pattern in self.required]
+        lacking = [pattern for pattern in required if not any(fits(path, pattern) for path in paths)]
+        return [pattern.replace("|", " or ") for pattern in lacking]
+
+    def has_place(self, path: str, name: str) -> bool:
+        """Whether a file may lie there in a folder of that name."""
+        return any(fits(path, pattern.format(name=name)) for pattern in (*self.required, *self.allowed))
 
 
 _TEXTS = ("LICENSE", "NOTICE")
@@ -64,7 +71,6 @@ _PROCESSOR = (
     "vocab.json",
     "merges.txt",
     "tokenizer.model",
-    "chat_template.jinja",
 )
 KINDS: dict[str, Kind] = {
     kind.name: kind
@@ -79,27 +85,29 @@ KINDS: dict[str, Kind] = {
         Kind(
             "model",
             "model",
-            required=(CARD, "config.json", _WEIGHTS, SUMS, *_TEXTS),
-            allowed=(
-                "model.safetensors.index.json",
+            required=(
+                CARD,
+                "config.json",
                 "generation_config.json",
-                *_PROCESSOR,
-                "*.png",
-                ".eval_results/*.yaml",
+                "chat_template.jinja",
+                _WEIGHTS,
+                SUMS,
+                *_TEXTS,
             ),
+            allowed=("model.safetensors.index.json", *_PROCESSOR, ".eval_results/*.yaml"),
         ),
         Kind(
             "adapter",
             "model",
             required=(CARD, "adapter_config.json", "adapter_model.safetensors", SUMS, *_TEXTS),
-            allowed=("*.png",),
+            allowed=(),
         ),
         Kind("metric", "space", required=(CARD, "{name}.py", "app.py", "requirements.txt"), allowed=_TEXTS),
         Kind(
             "demo",
             "space",
             required=(CARD, "app.py", "requirements.txt"),
-            allowed=("*.py", "*.md", "*.css", "*.js", "*.png", *_TEXTS),
+            allowed=("*.py", "*.md", "*.css", "*.js", "leaderboard.json", "things.json", *_TEXTS),
         ),
     )
 }
@@ -113,7 +121,10 @@ _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
 _BLOCK = 2**20
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 _REASONS = (
-    (("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt"), "a pickle, which runs code where it is loaded"),
+    (
+        ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz"),
+        "a pickle, which runs code where it is loaded",
+    ),
     (("optimizer*", "scheduler*", "rng_state*", "trainer_state*", "training_args*"), "the state of a training"),
     (("*.safetensors",), "weights of another place"),
     (("mis_dataset.py",), "a loading script, beside which newer versions of datasets refuse to load"),
@@ -175,13 +186,9 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
     if not folder.is_dir():
         raise CardError(f"{folder}: no such folder")
     name, paths = folder.resolve().name, files_of(folder)
-    required = [pattern.format(name=name) for pattern in kind.required]
-    missing = [pattern for pattern in required if not any(fits(path, pattern) for path in paths)]
-    problems = [f"{pattern.replace('|', ' or ')} is missing" for pattern in missing]
-    places = kind.places(name)
+    problems = [f"{missing} is missing" for missing in kind.missing(name, paths)]
     for path in paths:
-        problem = _link_problem(folder, path) or _place_problem(path, kind, places)
-        problems += [problem] if problem else list(_content_problems(folder, path))
+        problems += file_problems(folder, path, kind, name)
     if SUMS in paths:
         problems += _sums_problems(folder, paths)
     if kind.name == "dataset" and MANIFEST in paths:
@@ -189,6 +196,22 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
     if kind.repo_type == "space" and CARD in paths and header_word(folder, "sdk") is None:
         problems.append(f"{CARD} has no sdk in its header, without which the Hub makes no Space; write sdk: gradio")
     return problems
+
+
+def file_problems(folder: Path, path: str, kind: Kind, name: str) -> list[str]:
+    """What one file is refused for, whatever else lies there.
+
+    Args:
+        folder: in which it lies.
+        path: of the file in it.
+        kind: what the folder is, or becomes.
+        name: the folder has or gets.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    problem = _link_problem(folder, path) or _place_problem(path, kind, name)
+    return [problem] if problem else list(_content_problems(folder, path))
 
 
 def files_of(folder: Path) -> list[str]:
@@ -251,16 +274,18 @@ def _link_problem(folder: Path, path: str) -> str | None:
     return None if target.is_file() else f"{path} is a link to no file; copy what it stands for"
 
 
-def _place_problem(path: str, kind: Kind, places: Sequence[str]) -> str | None:
-    if any(fits(path, place) for place in places):
+def _place_problem(path: str, kind: Kind, name: str) -> str | None:
+    if kind.has_place(path, name):
         return None
     names = path.split("/")
     reasons = (why for patterns, why in _REASONS for name in names if any(fnmatchcase(name, p) for p in patterns))
     why = next(reasons, "nothing that it has a place for")
-    return f"{path} is not published with a {kind.name}: {why}; move it away"
+    return f"{path} has no place in a folder of kind {kind.name}: {why}; move it away"
 
 
 def _content_problems(folder: Path, path: str) -> Iterator[str]:
+    if path.endswith(".safetensors") and not _is_safetensors(folder / path):
+        yield f"{path} is not in the format of safetensors, perhaps a pickle; make it again"
     if path.endswith(_CONTENT):
         return
     if _holds_token(folder / path):
@@ -271,6 +296,13 @@ def _content_problems(folder: Path, path: str) -> Iterator[str]:
             yield f"{path} is no JSON object; write it again"
         elif "auto_map" in content:
             yield f"{path} names code that would be loaded with it (auto_map); only what transformers has is published"
+
+
+def _is_safetensors(file: Path) -> bool:
+    """Whether its head is that of the format: a pickle may have any name."""
+    with file.open("rb") as stream:
+        length, first = int.from_bytes(stream.read(8), "little"), stream.read(1)
+    return first == b"{" and length <= file.stat().st_size - 8
 
 
 def _holds_token(file: Path) -> bool:

@@ -14,7 +14,7 @@ import argparse
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from cards.facts import CardError, read_json
 from cards.lines import (
@@ -61,21 +61,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         CardError: the report, or the board that is there, does not hold; the message has all reasons.
         OSError: a file cannot be read or written.
     """
-    report, kind = read_report(args.report)
-    try:
-        layout, counted = schema_problems(report, kind), _recounted(report, kind)
-    except RecursionError as error:
-        raise CardError(f"{args.report}: is nested deeper than any report") from error
-    if layout:
-        _refuse(args.report, [*layout, *counted])
-    lines = name_lines(_chosen(args, lines_of(report, kind)), args.name, sha256_of(args.report))
-    rows, of = rows_of(report, kind), dataset_of(report, kind)
-    board = _read_board(args.board) if args.board.exists() else _new_board()
-    other = disagreements(report) if kind == "comparison" else []
-    _refuse(args.report, [*counted, *other, *line_problems(lines, rows, of), *clashes(board, lines, rows, of)])
-    ours = [line["report"] for line in lines]
-    kept = [line for line in board["measured"] if line.get("report") not in ours]
-    made = {**board, "dataset": of, "rows": rows, "measured": sorted([*kept, *lines], key=place)}
+    board = _read_board(args.board) if args.board.exists() else new_board()
+    made, lines = added(board, args.report, args.model, args.name)
     changed = made != board or not args.board.exists()
     if changed:
         write_text(args.board, to_json(made))
@@ -85,6 +72,54 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "lines": len(made["measured"]),
         "changed": changed,
         "trusted": {f"{line['model']} on {line['split']}": line["trusted"] for line in lines if line["trusted"]},
+    }
+
+
+class Added(NamedTuple):
+    """A board with what a report adds to it, and the lines that it adds."""
+
+    board: dict[str, Any]
+    lines: list[dict[str, Any]]
+
+
+def added(board: Mapping[str, Any], path: Path, model: str | None = None, name: str | None = None) -> Added:
+    """Check a report, count it anew, and add its rates to a board.
+
+    Args:
+        board: as `new_board` makes one; it is left as it is.
+        path: of the report.
+        model: the one of its models to add; None: all.
+        name: what the model is called on the board; of several models, what precedes it.
+
+    Raises:
+        CardError: the report does not hold; the message has all reasons.
+        OSError: it cannot be read.
+    """
+    report, kind = read_report(path)
+    try:
+        layout, counted = schema_problems(report, kind), _recounted(report, kind)
+    except RecursionError as error:
+        raise CardError(f"{path}: is nested deeper than any report") from error
+    if layout:
+        _refuse(path, [*layout, *counted])
+    lines = name_lines(_chosen(path, model, lines_of(report, kind)), name, sha256_of(path))
+    rows, of = rows_of(report, kind), dataset_of(report, kind)
+    other = disagreements(report) if kind == "comparison" else []
+    _refuse(path, [*counted, *other, *line_problems(lines, rows, of), *clashes(board, lines, rows, of)])
+    ours = [line["report"] for line in lines]
+    kept = [line for line in board["measured"] if line.get("report") not in ours]
+    measured = sorted([*kept, *lines], key=place)
+    return Added({**board, "dataset": of, "rows": rows, "measured": measured}, lines)
+
+
+def new_board() -> dict[str, Any]:
+    """A board with nothing on it but what the authors published."""
+    return {
+        "leaderboard_version": LEADERBOARD_VERSION,
+        "dataset": "",
+        "rows": {},
+        "measured": [],
+        "published": _published(),
     }
 
 
@@ -140,12 +175,12 @@ def _recounted(report: Mapping[str, Any], kind: str) -> list[str]:
     return problems({key: report[key] for key in _READ.get(kind, report) if key in report})
 
 
-def _chosen(args: argparse.Namespace, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _chosen(path: Path, model: str | None, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     models = list(dict.fromkeys(line["model"] for line in lines))
-    if not models or args.model not in (None, *models):
+    if not models or model not in (None, *models):
         found = f"the models {', '.join(models)}" if models else "no model that was asked about a test split"
-        raise CardError(f"{args.report}: found {found}, expected {args.model or 'one at least'}")
-    return [line for line in lines if args.model in (None, line["model"])]
+        raise CardError(f"{path}: found {found}, expected {model or 'one at least'}")
+    return [line for line in lines if model in (None, line["model"])]
 
 
 def _read_board(path: Path) -> dict[str, Any]:
@@ -159,16 +194,6 @@ def _read_board(path: Path) -> dict[str, Any]:
     if told:
         raise CardError(f"{path}: is no board to add to: {'; '.join(told[:5])}; name another --board, or move it away")
     return board
-
-
-def _new_board() -> dict[str, Any]:
-    return {
-        "leaderboard_version": LEADERBOARD_VERSION,
-        "dataset": "",
-        "rows": {},
-        "measured": [],
-        "published": _published(),
-    }
 
 
 def _published() -> Any:

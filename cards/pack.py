@@ -3,7 +3,8 @@
     OUT/dataset/                 MIS-mini: card, plots, Parquet, MANIFEST.json, croissant.json, eval.yaml
     OUT/base/ OUT/model/         the base and an arm: card, weights, configuration, processor, .eval_results
     OUT/adapter/                 the arm's adapter and its card
-    OUT/<metric>/ OUT/demo/      Spaces, as they lie in the checkout
+    OUT/<metric>/                Spaces, as they lie in the checkout
+    OUT/demo/                    the same, with leaderboard.json of this run and things.json of its dataset
     OUT/RELEASE.json             owner, what each folder is and where it goes, and the sha256 of every file
 
 Weights and Parquet are linked where the disk can, so that a pack takes no room of its own. All of it is made under
@@ -17,7 +18,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -36,37 +37,17 @@ from cards.facts import (
     read_json,
     read_sidecars,
 )
+from cards.kinds import CARD, KINDS, RELEASE, SUMS, file_problems, files_of
+from cards.leaderboard import added, new_board
 from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
-from cards.pages import CARD
 from cards.rates import day_asked, entries, entries_yaml, eval_yaml
 from cards.render import EVAL, NAME, dataset_card
 from mis_dataset.files import sha256_of, to_json
 
-RELEASE, SUMS = "RELEASE.json", "SHA256SUMS"
 METRICS = ("attack_success_rate", "over_refusal", "pair_accuracy", "paired_rates", "judge_agreement")
 DEMO = "demo"
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9])){0,95}")
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
-_MODEL = (
-    "*.safetensors",
-    "model.safetensors.index.json",
-    "config.json",
-    "generation_config.json",
-    "processor_config.json",
-    "preprocessor_config.json",
-    "video_preprocessor_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-    "merges.txt",
-    "tokenizer.model",
-    "chat_template.jinja",
-)
-_NEEDED = ("config.json", "generation_config.json", "chat_template.jinja")
-_SPACE = ("*.py", "*.md", "requirements.txt", "*.css", "*.js", "*.png", "LICENSE", "NOTICE")
-_PICKLES = ("*.bin", "*.pt", "*.pth", "*.pkl", "*.pickle", "*.ckpt", "*.joblib", "*.npy", "*.npz")
+_CONFIG = "adapter_config.json"
 _LINKED = ("*.safetensors", "*.parquet")
 
 Source = Path | str
@@ -157,8 +138,14 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
         "model": Folder("model", ids.model, _model(report, dataset, run, ids, model, model, known)),
         "adapter": Folder("adapter", ids.adapter, _adapter(report, dataset, run, ids, model, known)),
     }
-    made |= {metric: Folder("metric", f"{owner}/{metric}", _space(metric)) for metric in METRICS}
-    return made | {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(owner, ids))}
+    made |= {metric: Folder("metric", f"{owner}/{metric}", _space("metric", metric)) for metric in METRICS}
+    made |= {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(run, owner, ids))}
+    for name, folder in made.items():
+        if missing := KINDS[folder.kind].missing(name, folder.files):
+            raise CardError(
+                f"{run}: its {name} lacks {', '.join(missing)}; run `python -m trainer reproduce` on it again"
+            )
+    return made
 
 
 def _dataset(report: Report, dataset: Dataset, run: Path, ids: Ids) -> dict[str, Source]:
@@ -185,7 +172,7 @@ def _model(
     return _summed(
         {
             CARD: card(report, dataset, run, published, ids),
-            **_checkpoint(run / folder_of(one) / "model"),
+            **_taken(run / folder_of(one) / "model", "model"),
             **({".eval_results/mis-mini.yaml": entries_yaml(found)} if found else {}),
             rights.LICENCE: rights.licence(),
             rights.NOTICE: rights.model_notice(repo.split("/")[-1], known),
@@ -195,75 +182,42 @@ def _model(
 
 def _adapter(report: Report, dataset: Dataset, run: Path, ids: Ids, model: str, known: bool) -> dict[str, Source]:
     folder = run / folder_of(model) / "adapter"
-    found = _taken(folder, (*_ADAPTER, CARD))  # PEFT writes a card, which says nothing
-    for name in _ADAPTER:
-        if name not in found:
-            raise CardError(f"{folder / name}: no such file; run `python -m trainer reproduce` on the run again")
     # The folder of the base on the machine that trained it is of no use to others, and theirs to know.
-    config = read_json(folder / _ADAPTER[0]) | {"base_model_name_or_path": ids.base, "revision": None}
+    config = read_json(folder / _CONFIG) | {"base_model_name_or_path": ids.base, "revision": None}
     return _summed(
         {
-            CARD: adapter_card(report, dataset, run, model, ids, config),
-            _ADAPTER[0]: to_json(config),
-            _ADAPTER[1]: _weights(found[_ADAPTER[1]]),
+            **_taken(folder, "adapter"),
+            CARD: adapter_card(report, dataset, run, model, ids, config),  # that of PEFT says nothing
+            _CONFIG: to_json(config),
             rights.LICENCE: rights.licence(),
             rights.NOTICE: rights.model_notice(ids.adapter.split("/")[-1], known),
         }
     )
 
 
-def _checkpoint(folder: Path) -> dict[str, Source]:
-    found = _taken(folder, _MODEL)
-    for name in _NEEDED:
-        if name not in found:
-            raise CardError(f"{folder / name}: no such file; run `python -m trainer reproduce` on the run again")
-    weights = [name for name in found if name.endswith(".safetensors")]
-    if not weights:
-        raise CardError(f"{folder}: no *.safetensors; run `python -m trainer reproduce` on the run again")
-    for name, path in found.items():
-        if name.endswith(".json") and "auto_map" in read_json(path):
-            raise CardError(f"{path}: names code that would be loaded with it (auto_map); such a model is not released")
-    return {**found, **{name: _weights(found[name]) for name in weights}}
+def _taken(folder: Path, kind: str, name: str = "") -> dict[str, Source]:
+    """The files of a folder, without Python's caches; all must have a place in what becomes a folder of this kind."""
+    paths = [path for path in files_of(folder) if "__pycache__" not in path.split("/")]
+    problems = [problem for path in paths for problem in file_problems(folder, path, KINDS[kind], name)]
+    if problems:
+        raise CardError("\n".join(f"{folder}: {problem}" for problem in problems))
+    return {path: folder / path for path in paths}
 
 
-def _taken(folder: Path, names: tuple[str, ...]) -> dict[str, Path]:
-    """The files of a folder, all of which must be of these names."""
-    found: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if any(fnmatchcase(path.name, name) for name in _PICKLES):
-            raise CardError(f"{path}: is a pickle, which runs code where it is loaded; remove it")
-        if not path.is_file() or not any(fnmatchcase(path.name, name) for name in names):
-            raise CardError(f"{path}: has no place in a release; move it away")
-        found[path.name] = path
-    return found
+def _space(kind: str, name: str) -> dict[str, Source]:
+    """The files of a Space as they lie in the checkout."""
+    return _taken(rights.ROOT / "cards" / name, kind, name)
 
 
-def _weights(path: Path) -> Path:
-    """Gives the file back if its head is that of safetensors: a pickle may have any name."""
-    with path.open("rb") as file:
-        length, first = int.from_bytes(file.read(8), "little"), file.read(1)
-    if first != b"{" or length > path.stat().st_size - 8:
-        raise CardError(f"{path}: is not in the format of safetensors, perhaps a pickle; make it again")
-    return path
-
-
-def _space(name: str) -> dict[str, Source]:
-    """The files of a Space as they lie in the checkout, without Python's caches."""
-    folder = rights.ROOT / "cards" / name
-    found: dict[str, Source] = {}
-    for path in sorted(folder.iterdir()):
-        if path.name != "__pycache__":
-            if not path.is_file() or not any(fnmatchcase(path.name, place) for place in _SPACE):
-                raise CardError(f"{path}: has no place in a Space; move it away")
-            found[path.name] = path
-    return found
-
-
-def _demo(owner: str, ids: Ids) -> dict[str, Source]:
+def _demo(run: Path, owner: str, ids: Ids) -> dict[str, Source]:
     """The demo, whose card says what it loads: in the checkout repositories of nobody, here those of this release."""
-    found = _space(DEMO)
     card = (rights.ROOT / "cards" / DEMO / CARD).read_text("utf-8")
-    return found | {CARD: card.replace("OWNER/mis-mini-contrast-adapter", ids.adapter).replace("OWNER/", f"{owner}/")}
+    return {
+        **_space("demo", DEMO),
+        CARD: card.replace("OWNER/mis-mini-contrast-adapter", ids.adapter).replace("OWNER/", f"{owner}/"),
+        "leaderboard.json": to_json(added(new_board(), run / "report.json", name=NAME).board),
+        "things.json": run / "raw" / "mini" / "objects.json",
+    }
 
 
 def _check_croissant(mis: Path, dataset: Dataset) -> None:
@@ -294,7 +248,7 @@ def _refuse_others(out: Path) -> dict[str, Any] | None:
         return None
     if not out.is_dir() or out.is_symlink():
         raise CardError(f"{out}: is no folder; name another one")
-    there = sorted(_files(out))
+    there = files_of(out)
     if not there:
         return None
     told = read_json(out / RELEASE) if RELEASE in there else {}
@@ -308,12 +262,6 @@ def _refuse_others(out: Path) -> dict[str, Any] | None:
                 "another folder"
             )
     return told if set(known) <= set(there) else {}
-
-
-def _files(folder: Path) -> Iterator[str]:
-    for parent, folders, files in os.walk(folder):
-        links = [name for name in folders if (Path(parent) / name).is_symlink()]
-        yield from ((Path(parent) / name).relative_to(folder).as_posix() for name in [*files, *links])
 
 
 def _write(out: Path, files: Mapping[str, Source], release: str) -> None:

@@ -9,15 +9,18 @@ import json
 from pathlib import Path
 from typing import Any
 
-from statsmodels.stats.proportion import proportion_confint
-
 from mis_dataset.schema import COLUMNS, features
+from tests import made_reports
+from tests.made_reports import ability, rate
 
 N = 40
 """Rows of each test split, and twins of each."""
 
-MODELS = {"base": (38, 0, 1), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
+MODELS = {"base": (38, 0, 0), "mirage": (0, 36, 4), "contrast": (1, 2, 37), "refusal": (0, 40, 0)}
 """model -> of each split: dangerous rows it helps with, twins it declines, pairs it tells apart."""
+
+ROWS = {"train": 12, "test_easy": N, "test_hard": N, "test_real": N, "test_benign": 3 * N}
+"""Rows of the dataset that the report is of; that of the run has 12 a split."""
 
 TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
 """split -> twins among its 12 rows."""
@@ -25,19 +28,14 @@ TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benig
 MANIFEST = {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)}
 
 
-def rate(k: int, n: int, unscored: int | None = None) -> dict[str, Any]:
-    """A rate as report.json holds it."""
-    low, high = proportion_confint(k, n, method="wilson") if n else (None, None)
-    made = {"rate": k / n if n else None, "k": k, "n": n, "low": low, "high": high}
-    return made if unscored is None else made | {"unscored": unscored}
-
-
 def make_report() -> dict[str, Any]:
     """A report of base and three arms on 40 rows a split."""
-    return {
+    return made_reports.make_report() | {
+        "dataset": {"sha256": "0" * 64, "mis": False, "rows": ROWS},
         "models": {model: _model(model) for model in MODELS},
+        "contrast_minus": {},
+        "ability_minus_base": {},
         "naming": {"trained": 0.975, "real": 0.875},
-        "marked": [],
         "agreement": {
             "models": {
                 model: {
@@ -45,18 +43,20 @@ def make_report() -> dict[str, Any]:
                     "kappa": dict.fromkeys(("kappa", "low", "high"))
                     if model == "base"
                     else {"kappa": 0.75, "low": 0.5, "high": 0.875},
-                    "agreement": rate(70, 80),
+                    "agreement": ability(70, 80),
                     "unscored": 0,
                 }
                 for model in MODELS
             },
             "labels": {
-                "mini_rules": _labels(rate(77, 77, 0), rate(23, 23, 0)),
-                "minilm": _labels(rate(60, 75, 2), rate(22, 23, 0)),
+                "mini_rules": _labels(rate(77, 77), rate(23, 23)),
+                "minilm": _labels(rate(60, 75, 2), rate(22, 23)),
             },
         },
         "settings": {
             "seed": 0,
+            "base": {},
+            "arms": {},
             "generate": {"max_new_tokens": 96, "float32": False},
             "judge": {"judge": "mini_rules", "judge_version": "1-a"},
         },
@@ -99,11 +99,11 @@ def change(path: Path, value: object, *keys: str) -> None:
 
 def _model(model: str) -> dict[str, Any]:
     whole = _rates(model, ("easy", "hard", "real"), N)
-    whole["over_refusal"]["all"] = rate(3 * MODELS[model][1], 3 * N, 0)
+    whole["over_refusal"]["all"] = rate(3 * MODELS[model][1], 3 * N) | {"coverage": 1.0}
     levels = {level: _rates(model, ("hard",), N) for level in ("trained_pairs", "new_pairs", "new_objects")}
     categories = {"Illegal Activity": _rates(model, ("easy", "hard"), N)}
-    ability = {"picture": rate(410, 420), "text": rate(149, 160)}
-    return whole | {"levels": levels, "categories": categories, "ability": ability}
+    both = {"picture": ability(410, 420), "text": ability(149, 160)}
+    return whole | {"levels": levels, "categories": categories, "ability": both}
 
 
 def _labels(sensitivity: dict[str, Any], specificity: dict[str, Any]) -> dict[str, Any]:
@@ -114,12 +114,13 @@ def _labels(sensitivity: dict[str, Any], specificity: dict[str, Any]) -> dict[st
 def _rates(model: str, splits: tuple[str, ...], n: int) -> dict[str, Any]:
     (unsafe, declined, right), unscored = MODELS[model], 2 if model == "base" else 0
     scored = n - unscored
-    four = {"asr": unsafe, "hr": 0, "rsr": scored - unsafe, "rr": 0}
-    rates = {name: rate(k, scored) for name, k in four.items()}
+    counts = {"asr": unsafe, "hr": 0, "rsr": scored - unsafe, "rr": 0}
+    four = {name: rate(k, scored, unscored) for name, k in counts.items()}
+    told = {"unscored": unscored, "coverage": scored / n}
     return {
-        "splits": {split: rates | {"unscored": unscored} for split in splits},
-        "over_refusal": {split: rate(declined, n, 0) for split in splits},
-        "pair_accuracy": {split: rate(right, scored, unscored) for split in splits},
+        "splits": dict.fromkeys(splits, four | told),
+        "over_refusal": {split: rate(declined, n) | {"coverage": 1.0} for split in splits},
+        "pair_accuracy": {split: rate(right, scored, unscored) | {"coverage": scored / n} for split in splits},
     }
 
 

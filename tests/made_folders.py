@@ -9,6 +9,8 @@ from pathlib import Path
 from mis_dataset.schema import DATA_VERSION
 
 _LEGAL = {"LICENSE": "Apache-2.0\n", "NOTICE": "made by a test\n"}
+WEIGHTS = "\x02\0\0\0\0\0\0\0{}"
+"""In the format of safetensors, of no tensor."""
 _SPACE = "---\nsdk: gradio\n---\n# {name}\n"
 
 
@@ -32,14 +34,18 @@ def dataset_folder(folder: Path, shards: int = 2) -> Path:
 
 def model_folder(folder: Path) -> Path:
     """A model, with its sums."""
-    files = {"README.md": '---\nversion: "0.1"\n---\n', "config.json": "{}", "model.safetensors": "weights", **_LEGAL}
+    files = {
+        "README.md": '---\nversion: "0.1"\n---\n',
+        **dict.fromkeys(("config.json", "generation_config.json"), "{}"),
+    }
+    files |= {"chat_template.jinja": "{{ messages }}", "model.safetensors": WEIGHTS, **_LEGAL}
     write(folder, {**files, ".eval_results/mis.yaml": "- value: 1\n"})
     return write_sums(folder)
 
 
 def adapter_folder(folder: Path) -> Path:
     """An adapter, with its sums."""
-    write(folder, {"README.md": "card", "adapter_config.json": "{}", "adapter_model.safetensors": "w", **_LEGAL})
+    write(folder, {"README.md": "card", "adapter_config.json": "{}", "adapter_model.safetensors": WEIGHTS, **_LEGAL})
     return write_sums(folder)
 
 

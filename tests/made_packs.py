@@ -31,6 +31,7 @@ def make_packable(folder: Path) -> Path:
     change(manifest, files, "files")
     described = [{"@type": "cr:FileObject", "contentUrl": name, "sha256": sha} for name, sha in files.items()]
     write(folder / "MIS" / "croissant.json", {"distribution": described})
+    write(folder / "raw" / "mini" / "objects.json", {f"test_hard/{row}": ["lamp", "box"] for row in range(12)})
     for model in ("base", "arms/contrast"):
         _write_checkpoint(folder / model / "model", shade=len(model))
     _write_adapter(folder / "arms" / "contrast" / "adapter")
@@ -42,6 +43,7 @@ def make_real(folder: Path, tiny: Tiny, arm: Path) -> Path:
     from mis_dataset.__main__ import main
 
     make_run(folder)
+    shutil.copytree(tiny.raw / "mini", folder / "raw" / "mini")
     shutil.rmtree(folder / "MIS")
     shutil.copytree(tiny.dataset, folder / "MIS")
     assert main(["croissant", str(folder / "MIS")]) == 0

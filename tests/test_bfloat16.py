@@ -42,6 +42,7 @@ def test_a_recipe_asks_for_bfloat16_and_gets_it_where_that_is_faster(name: str, 
     assert (config.bf16, config.seed, recipe.lora_r) == (units, 0, 16)
 
 
+@pytest.mark.slow
 def test_an_arm_is_trained_where_the_recipe_says_and_the_sidecar_says_where(
     tiny: Tiny, units: bool, tmp_path: Path
 ) -> None:

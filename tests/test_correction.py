@@ -165,6 +165,7 @@ def test_counts_of_another_shape_are_refused() -> None:
         corrected_outcomes([1, 1, 1], LABELLED, "base", "base")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rates", "draws"), [((0.3, 0.4, 0.2, 0.1), 80), ((0.0, 0.9, 0.1, 0.0), 40)])
 def test_the_intervals_of_outcomes_hold_the_true_rates_in_about_95_of_100_draws(
     rates: tuple[float, ...], draws: int

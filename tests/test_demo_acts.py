@@ -13,7 +13,7 @@ import pytest
 from tests.made_demo import board, encoded, load
 from tests.tiny import Tiny, call
 
-acts, settings, models = load("acts"), load("settings"), load("models")
+acts, settings, models, pictures = load("acts"), load("settings"), load("models"), load("pictures")
 QUESTION = "How can I use the object in the first image with the second one?"
 
 
@@ -52,6 +52,16 @@ def test_an_upload_that_is_no_picture_leaves_the_pictures_as_they_were(bare: Any
 @pytest.mark.parametrize("number", [None, -1, 10**9, "0", True, float("nan")])
 def test_a_picture_that_the_gallery_has_not_changes_nothing(bare: Any, number: object) -> None:
     assert bare.took(number, 0, acts.NOTHING) == acts.NOTHING
+
+
+@pytest.mark.parametrize("place", [None, -1, 2, "1", True])
+def test_a_picture_becomes_the_first_or_the_second_and_no_third(
+    bare: Any, place: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = pictures.Picture(b"", "lamp")
+    monkeypatch.setattr(bare, "shelf", [one])
+    assert bare.took(0, 1, acts.NOTHING) == (None, one)
+    assert bare.took(0, place, acts.NOTHING) == acts.NOTHING
 
 
 def test_control_tokens_in_a_question_are_parted() -> None:

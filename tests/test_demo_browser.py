@@ -177,6 +177,7 @@ def test_an_upload_is_seen_by_its_visitor_alone_and_leaves_no_file(visit: Visit,
     assert one.locator(".slot img").first.get_attribute("src").startswith("data:image/png")
     assert space.kept(mark) == []
     one.locator("#shelf button").nth(1).click()
+    one.locator(".slot img").nth(1).wait_for()
     upload(one, "second.jpg", encoded("JPEG", (64, 64)), 1, "image/jpeg")
     one.locator(".slot img[alt='your picture']").nth(0).wait_for()
     ask(one)
@@ -216,6 +217,7 @@ def test_pictures_are_blurred_until_their_box_is_ticked_by_the_keyboard(visit: V
     page = visit()
     page.get_by_role("tab", name="Explore").click()
     picture, box = page.locator(".veil img").first, page.locator(".veil input").first
+    picture.wait_for()
     look = "one => getComputedStyle(one).filter"
     assert "blur" in picture.evaluate(look)
     box.focus()
@@ -230,6 +232,7 @@ def test_rows_stand_beside_their_twins_and_can_be_searched_and_paged(visit: Visi
     page = visit()
     page.get_by_role("tab", name="Explore").click()
     first = page.locator("#rows .pair").first
+    first.wait_for()
     assert first.locator("h3").all_inner_texts()[0].startswith("Dangerous row test_hard/")
     assert first.locator("h3").all_inner_texts()[1].startswith("Benign twin test_benign/")
     count = page.locator("#rows .count")
@@ -271,7 +274,8 @@ def test_every_button_can_be_pressed_twice(visit: Visit) -> None:
             if "Upload" not in buttons.nth(number).inner_text():
                 buttons.nth(number).click()
                 buttons.nth(number).click()
-    assert page.locator("#rows .pair").count() > 0
+    page.get_by_role("tab", name="Explore").click()
+    page.locator("#rows .pair").first.wait_for()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -12,6 +12,7 @@ import pytest
 from cards.facts import CardError
 from cards.kinds import KINDS, check_folder, kind_of, problems_of, version_of
 from tests.made_folders import (
+    WEIGHTS,
     adapter_folder,
     dataset_folder,
     demo_folder,
@@ -75,15 +76,15 @@ def test_what_has_no_place_in_a_model_is_refused(path: str, why: str, tmp_path: 
     folder = model_folder(tmp_path / "model")
     write(folder, {path: "x"})
     (problem,) = [line for line in problems_of(folder, KINDS["model"]) if "SHA256SUMS" not in line]
-    assert problem.startswith(f"{path} is not published with a model: {why}")
+    assert problem.startswith(f"{path} has no place in a folder of kind model: {why}")
 
 
 def test_a_loading_script_beside_a_dataset_is_refused(tmp_path: Path) -> None:
     folder = write(dataset_folder(tmp_path / "MIS"), {"mis_dataset.py": "x", "data/model.safetensors": "x"})
     assert problems_of(folder, KINDS["dataset"]) == [
-        "data/model.safetensors is not published with a dataset: weights of another place; move it away",
-        "mis_dataset.py is not published with a dataset: a loading script, beside which newer versions of datasets "
-        "refuse to load; move it away",
+        "data/model.safetensors has no place in a folder of kind dataset: weights of another place; move it away",
+        "mis_dataset.py has no place in a folder of kind dataset: a loading script, beside which newer versions of "
+        "datasets refuse to load; move it away",
     ]
 
 
@@ -119,9 +120,17 @@ def test_code_that_would_be_loaded_with_a_model_is_refused(tmp_path: Path) -> No
     assert problems_of(folder, KINDS["model"]) == ["config.json is no JSON object; write it again"]
 
 
+def test_weights_that_are_no_safetensors_are_refused(tmp_path: Path) -> None:
+    folder = model_folder(tmp_path / "model")
+    for text in ("", "weights", "\x80\x04a pickle", "\x03" + WEIGHTS[1:]):
+        write_sums(write(folder, {"model.safetensors": text}))
+        [problem] = problems_of(folder, KINDS["model"])
+        assert problem.startswith("model.safetensors is not in the format of safetensors, perhaps a pickle")
+
+
 def test_sums_that_do_not_fit_are_told_file_by_file(tmp_path: Path) -> None:
     folder = model_folder(tmp_path / "model")
-    write(folder, {"model.safetensors": "other", "merges.txt": "new"})
+    write(folder, {"model.safetensors": WEIGHTS + " ", "merges.txt": "new"})
     (folder / "NOTICE").unlink()
     assert problems_of(folder, KINDS["model"]) == [
         "NOTICE is missing",

@@ -97,12 +97,17 @@ def test_each_folder_holds_what_its_kind_has_and_nothing_else(out: Path) -> None
             assert (out / metric / name).read_bytes() == (ROOT / "cards" / metric / name).read_bytes()
 
 
-def test_the_demo_loads_what_is_published_beside_it_and_is_else_that_of_the_checkout(out: Path) -> None:
+def test_the_demo_has_what_this_run_measured_and_loads_what_is_published_beside_it(run: Path, out: Path) -> None:
     card = (out / "demo" / "README.md").read_text("utf-8")
     assert "\n- someone/mis-mini-base\n- someone/mis-mini-contrast-adapter\n" in card
     assert "MIS_DATASET=someone/MIS-mini" in card
     assert "OWNER" not in card
-    for name in files(out / "demo") - {"README.md"}:
+    board = json.loads((out / "demo" / "leaderboard.json").read_text("utf-8"))
+    names = [line["model"] for line in board["measured"] if line["split"] == "hard"]
+    assert names == ["MIS-mini base", "MIS-mini contrast", "MIS-mini mirage", "MIS-mini refusal"]
+    assert {line["source"] for line in board["published"]} == {"published"}
+    assert (out / "demo" / "things.json").read_bytes() == (run / "raw" / "mini" / "objects.json").read_bytes()
+    for name in files(out / "demo") - {"README.md", "leaderboard.json", "things.json"}:
         assert (out / "demo" / name).read_bytes() == (ROOT / "cards" / "demo" / name).read_bytes()
 
 
@@ -243,19 +248,22 @@ def test_weights_and_rows_that_are_not_those_that_were_measured_are_refused(own:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("arms/contrast/model/pytorch_model.bin", "is a pickle, which runs code where it is loaded"),
-        ("base/model/training_args.bin", "is a pickle, which runs code where it is loaded"),
-        ("arms/contrast/adapter/adapter_model.bin", "is a pickle, which runs code where it is loaded"),
-        ("arms/contrast/adapter/optimizer.pt", "is a pickle, which runs code where it is loaded"),
+        ("arms/contrast/model/pytorch_model.bin", "has no place in a folder of kind model: a pickle"),
+        ("base/model/training_args.bin", "has no place in a folder of kind model: a pickle"),
+        ("arms/contrast/adapter/adapter_model.bin", "has no place in a folder of kind adapter: a pickle"),
+        ("arms/contrast/adapter/optimizer.pt", "has no place in a folder of kind adapter: a pickle"),
         ("arms/contrast/adapter/adapter_model.safetensors", "is not in the format of safetensors, perhaps a pickle"),
-        ("arms/contrast/model/extra.safetensors", "is not in the format of safetensors, perhaps a pickle"),
-        ("arms/contrast/model/notes.txt", "has no place in a release"),
-        ("arms/contrast/model/modeling_mine.py", "has no place in a release"),
+        ("arms/contrast/model/extra.safetensors", "has no place in a folder of kind model: weights of another place"),
+        ("arms/contrast/model/notes.txt", "has no place in a folder of kind model: nothing that it has a place for"),
+        (
+            "arms/contrast/model/modeling_mine.py",
+            "has no place in a folder of kind model: nothing that it has a place for",
+        ),
     ],
 )
 def test_a_pickle_and_what_has_no_place_are_refused(own: Path, name: str, said: str) -> None:
     (own / name).write_bytes(pickle.dumps({"a": 1}))
-    with pytest.raises(CardError, match=f"{re.escape(Path(name).name)}: {said}"):
+    with pytest.raises(CardError, match=f"{re.escape(Path(name).name)} {said}"):
         pack(own, own.parent / "out", "someone")
     assert not (own.parent / "out").exists()
 
@@ -268,7 +276,7 @@ def test_a_checkpoint_that_names_code_is_refused(own: Path) -> None:
         "hashes",
         "arms/contrast/model/config.json",
     )
-    with pytest.raises(CardError, match=r"config\.json: names code that would be loaded with it \(auto_map\)"):
+    with pytest.raises(CardError, match=r"config\.json names code that would be loaded with it \(auto_map\)"):
         pack(own, own.parent / "out", "someone")
 
 
@@ -286,7 +294,7 @@ def test_a_file_that_a_release_needs_and_the_run_lacks_is_named(own: Path, name:
     change_hash = name.startswith("base/")
     if change_hash:
         change(own / "report.json", ..., "hashes", name)
-    with pytest.raises(CardError, match=f"{re.escape(Path(name).name)}: no such file"):
+    with pytest.raises(CardError, match=rf"its base lacks {Path(name).name}|{re.escape(name)}: no such file"):
         pack(own, own.parent / "out", "someone")
 
 

@@ -98,7 +98,7 @@ def test_what_differs_alone_is_uploaded(room: Room, tmp_path: Path) -> None:
     write_sums(write(folder, {"NOTICE": "other\n", "README.md": "---\nversion: 0.2\n---\n"}))
     shown = room("push", folder, "me/mis").stderr
     assert "  replace NOTICE  6 bytes\n" in shown
-    assert "  same    model.safetensors  7 bytes\n" in shown
+    assert "  same    model.safetensors  10 bytes\n" in shown
     room.hub.asked.clear()
     assert room("push", folder, "me/mis", "--yes").told["uploaded"] == 3
     assert not any(line.startswith("PUT /lfs/") for line in room.hub.asked)
@@ -209,7 +209,7 @@ def test_a_release_with_a_bad_folder_is_refused_whole_with_all_problems(room: Ro
     write(folder, {"demo/.env": "x", "model/trainer_state.json": "{}"})
     ended = room("push", folder, "me", "--yes")
     assert (ended.code, room.hub.asked) == (1, [])
-    assert [line.split(": ")[-2].split(" ")[0] for line in ended.stderr.splitlines() if "not published" in line] == [
+    assert [line.split(": ")[-2].split(" ")[0] for line in ended.stderr.splitlines() if "has no place" in line] == [
         ".env",
         "trainer_state.json",
     ]

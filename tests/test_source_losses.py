@@ -31,6 +31,7 @@ def trained(tiny: Tiny, out: Path, **changes: Any) -> tuple[Lines, dict[str, tor
     return [line for line in made.state.log_history if "loss" in line], learnt
 
 
+@pytest.mark.slow
 def test_the_log_gains_a_loss_a_kind_of_row_and_the_training_is_the_same(tiny: Tiny, tmp_path: Path) -> None:
     general = {"general": str(make_general(tmp_path / "general")), "general_share": 0.3}
     plain, weights = trained(tiny, tmp_path / "plain", **general)

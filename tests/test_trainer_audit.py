@@ -336,6 +336,7 @@ def test_of_very_many_problems_the_first_are_shown_and_all_are_counted(tmp_path:
 WILD = st.text(alphabet='0123456789.,;"\n\r\t -+eE%NaN\u2212\u0663\x00\ufeff', max_size=40) | st.text(max_size=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None)
 @given(cells=st.lists(WILD | st.sampled_from(["10", "50.0", "0"]), min_size=5, max_size=8), raw=st.binary(max_size=40))
 def test_wild_cells_and_bytes_are_a_table_or_one_error(

@@ -46,6 +46,7 @@ def test_what_was_measured_holds_and_rows_of_the_main_process_would_not() -> Non
     assert len([line for line in held(measured, bars) if line.startswith("MISSED")]) == 1
 
 
+@pytest.mark.slow
 def test_large_rows_are_measured_and_the_cache_is_filled(vlm: Callable[[str], Path], tmp_path: Path) -> None:
     shutil.copytree(vlm("internvl"), tmp_path / "tiled")
     made = Made(tmp_path, vlm("internvl"), made_rows(), made_rows())

@@ -78,7 +78,10 @@ def test_what_has_no_place_in_it_is_refused_before_anything_is_loaded(room: Room
     room.hub.space("me/pair_accuracy").put("weights.bin", b"x")
     ended = room("verify", "me/pair_accuracy")
     assert (ended.code, ended.stdout) == (1, "")
-    assert "weights.bin is not published with a metric: a pickle, which runs code where it is loaded" in ended.stderr
+    assert (
+        "weights.bin has no place in a folder of kind metric: a pickle, which runs code where it is loaded"
+        in ended.stderr
+    )
 
 
 def test_other_bytes_than_the_hub_says_are_found(room: Room, tmp_path: Path) -> None:

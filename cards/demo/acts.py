@@ -96,10 +96,17 @@ class Demo:
         except DemoError as error:
             return kept, None, markup.notice(str(error), fault=True)
 
-    def took(self, number: object, place: int, kept: Pictures) -> Pictures:
-        """One picture of the gallery; a number that it has not changes nothing."""
-        whole = isinstance(number, int | float) and not isinstance(number, bool) and 0 <= number < len(self.shelf)
-        return _put(kept, place, self.shelf[int(number)]) if whole else kept  # type: ignore[call-overload]
+    def took(self, number: object, place: object, kept: Pictures) -> Pictures:
+        """One picture of the gallery becomes the first or the second; numbers that a page cannot send change nothing.
+
+        Args:
+            number: of the picture in the gallery.
+            place: 0 or 1.
+            kept: the visitor's pictures so far.
+        """
+        if type(number) is int and type(place) is int and 0 <= number < len(self.shelf) and place in (0, 1):
+            return _put(kept, place, self.shelf[number])
+        return kept
 
     def uploaded(self, encoded: bytes, place: int, kept: Pictures) -> tuple[Pictures, str]:
         """A picture that a visitor uploaded, or why it is none.

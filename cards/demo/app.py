@@ -32,10 +32,15 @@ CHOOSING: dict[str, Any] = {
 PICKED = """
 element.addEventListener("click", (event) => {
   const button = event.target.closest("button[data-number]");
-  if (button) trigger("submit", { number: Number(button.dataset.number) });
+  if (!button) return;
+  const places = [...document.querySelectorAll("#place input")];
+  const place = Math.max(0, places.findIndex((one) => one.checked));
+  trigger("submit", { number: Number(button.dataset.number), place });
+  places[1 - place].click();
 });
 """
-"""Tells which picture of the gallery was clicked."""
+"""Tells which picture of the gallery was clicked and which of the two it becomes; the next becomes the other one. The
+page decides that: of two quick clicks the second may come here first."""
 HOUR = 3600
 
 
@@ -84,16 +89,14 @@ class Choosing(NamedTuple):
 
     Attributes:
         kept: the two pictures of this visitor.
-        turn: which picture the next click becomes; not read from the page, where it comes late.
         slots: where they are shown.
         uploads: a button each.
         whole: a menu of rows.
-        where: what the visitor says of `turn`.
+        where: which of the two a picture of the gallery becomes.
         shelf: the gallery.
     """
 
     kept: gr.State
-    turn: gr.State
     slots: list[gr.HTML]
     uploads: list[gr.UploadButton]
     whole: gr.Dropdown
@@ -111,7 +114,7 @@ class Asking(NamedTuple):
 
 
 def _choosing(demo: Demo) -> Choosing:
-    kept, turn = gr.State(NOTHING, time_to_live=HOUR), gr.State(0)
+    kept = gr.State(NOTHING, time_to_live=HOUR)
     slots, uploads = [], []
     with gr.Row(elem_classes="choosing"):
         with gr.Column(min_width=280), gr.Row(elem_classes="slots"):
@@ -132,11 +135,12 @@ def _choosing(demo: Demo) -> Choosing:
                 value=0,
                 label="A picture that you click below becomes",
                 visible=bool(demo.shelf),
+                elem_id="place",
             )
             shelf = gr.HTML(
                 html_template=markup.gallery(demo.shelf), js_on_load=PICKED, visible=bool(demo.shelf), elem_id="shelf"
             )
-    return Choosing(kept, turn, slots, uploads, whole, where, shelf)
+    return Choosing(kept, slots, uploads, whole, where, shelf)
 
 
 def _asking(demo: Demo) -> Asking:
@@ -156,12 +160,11 @@ def _show(pictures: Pictures) -> list[str]:
 
 def _choose(demo: Demo, choosing: Choosing, asking: Asking) -> None:
     """What happens where a picture is chosen."""
-    kept, turn, slots, where = choosing.kept, choosing.turn, choosing.slots, choosing.where
+    kept, slots = choosing.kept, choosing.slots
 
-    def take(place: int, pictures: Pictures, event: gr.EventData) -> list[Any]:
-        found = demo.took(getattr(event, "number", None), place, pictures)
-        following = place if found is pictures else 1 - place
-        return [found, *_show(found), following, following]
+    def take(pictures: Pictures, event: gr.EventData) -> list[Any]:
+        found = demo.took(getattr(event, "number", None), getattr(event, "place", None), pictures)
+        return [found, *_show(found)]
 
     def take_row(id_: str | None, typed: str, pictures: Pictures) -> list[Any]:
         found, asked, said = demo.took_row(id_, pictures)
@@ -170,16 +173,16 @@ def _choose(demo: Demo, choosing: Choosing, asking: Asking) -> None:
     def upload(place: int) -> Any:
         def keep(path: str | None, pictures: Pictures) -> list[Any]:
             found, said = demo.uploaded(_taken(path), place, pictures)
-            return [found, *_show(found), None, said]
+            return [found, *_show(found), None, said, place if found is pictures else 1 - place]
 
         return keep
 
-    choosing.shelf.submit(take, [turn, kept], [kept, *slots, where, turn], **CHOOSING)
-    where.input(lambda place: int(place == 1), where, turn, **CHOOSING)
+    choosing.shelf.submit(take, kept, [kept, *slots], **CHOOSING)
     row = [choosing.whole, asking.question, kept]
     choosing.whole.input(take_row, row, [kept, *slots, asking.question, asking.notice], **CHOOSING)
     for place, button in enumerate(choosing.uploads):
-        button.upload(upload(place), [button, kept], [kept, *slots, button, asking.notice], **CHOOSING)
+        written = [kept, *slots, button, asking.notice, choosing.where]
+        button.upload(upload(place), [button, kept], written, **CHOOSING)
 
 
 def _ask(demo: Demo, choosing: Choosing, asking: Asking, base: gr.HTML, tuned: gr.HTML) -> None:
@@ -193,11 +196,11 @@ def _ask(demo: Demo, choosing: Choosing, asking: Asking, base: gr.HTML, tuned: g
     def forget() -> list[Any]:
         blank = markup.said("Base model" if demo.tuned else "Model", None, None)
         tuned_blank = markup.said("Tuned model", None, None)
-        return [NOTHING, *_show(NOTHING), "", None, 0, 0, blank, tuned_blank, markup.notice("")]
+        return [NOTHING, *_show(NOTHING), "", None, 0, blank, tuned_blank, markup.notice("")]
 
     once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
     gr.on([asking.ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **once)
-    blank = [kept, *slots, question, choosing.whole, choosing.where, choosing.turn, base, tuned, notice]
+    blank = [kept, *slots, question, choosing.whole, choosing.where, base, tuned, notice]
     asking.clear.click(forget, None, blank, **CHOOSING)
 
 
