@@ -135,6 +135,7 @@ def _choosing(demo: Demo) -> Choosing:
                 value=0,
                 label="A picture that you click below becomes",
                 visible=bool(demo.shelf),
+                interactive=True,  # although only the page reads it
                 elem_id="place",
             )
             shelf = gr.HTML(
