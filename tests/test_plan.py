@@ -49,6 +49,14 @@ def test_configurations_have_the_published_numbers_of_parameters(base: str, para
     assert sum(counted.parameters_by_part(model, model.config.model_type).values()) == parameters
 
 
+@pytest.mark.parametrize("part", ["text_config", "vision_config"])
+def test_a_part_that_is_null_is_not_counted_as_one_of_default_size(part: str, tmp_path: Path) -> None:
+    config = json.loads((model_folder(INTERNVL, EMPTY) / "config.json").read_text("utf-8"))
+    (tmp_path / "config.json").write_text(json.dumps(config | {part: None}))
+    with pytest.raises(MISError, match=f"config.json: {part} is no object; copy the file anew"):
+        counted.build(tmp_path, torch.bfloat16)
+
+
 def test_the_language_model_of_llava_is_qwen2_7b_with_64_more_tokens() -> None:
     parts = counted.parameters_by_part(counted.build(model_folder(LLAVA, EMPTY), torch.bfloat16), "llava_onevision")
     assert parts["language_model"] == 7_615_616_512 + 2 * 64 * 3584

@@ -96,6 +96,17 @@ def test_a_folder_that_holds_something_else_is_refused_and_left_alone(tmp_path: 
     assert [path.name for path in tmp_path.rglob("*")] == ["adapter", "mine.txt"]
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_file_where_the_model_goes_is_told_before_the_training(link: bool, tmp_path: Path) -> None:
+    sft.begin(tmp_path, "sft", {}, [])
+    if link:
+        (tmp_path / "model").symlink_to(tmp_path / "nowhere")
+    else:
+        (tmp_path / "model").write_text("mine")
+    with pytest.raises(MISError, match="model: is no folder, and the model goes there"):
+        sft.begin(tmp_path, "sft", {}, [])
+
+
 # Labels
 
 

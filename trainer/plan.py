@@ -73,6 +73,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise MISError(f"{args.config}: optim {config.optim.value} cannot be planned; known are {', '.join(ADAMW)}")
     # What the files say: `read_recipe` takes bfloat16 back on a CPU, and a plan is for a GPU.
     halved = bool(read_settings(args.config, args.override).get("bf16", True))
+    print(f"{folder}: its training step is counted, which takes up to a minute", file=sys.stderr)
     try:
         counted = count(folder, recipe, config, halved, args.tokens, args.side, args.gpus > 1)
     except (RuntimeError, ArithmeticError, MemoryError) as error:  # what torch says to sizes that no model has

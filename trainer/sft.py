@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import atexit
+import os
 import shutil
 import sys
 import warnings
@@ -193,6 +194,8 @@ def begin(out: Path, kind: str, settings: dict[str, Any], inputs: list[Path]) ->
     Raises:
         MISError: Something was made or begun there with other settings, or a model lies there without its sidecar.
     """
+    if os.path.lexists(out / "model") and not (out / "model").is_dir():
+        raise MISError(f"{out / 'model'}: is no folder, and the model goes there; move it away or name a new folder")
     made = (out / "model").is_dir()
     # What was refused or killed before it had anything to lose may be begun with other settings.
     begun = (out / "tower.safetensors").is_file() or any(out.glob("checkpoints/checkpoint-*"))

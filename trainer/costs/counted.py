@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, sdpa_flop_count
 from transformers import AutoConfig, AutoImageProcessor, AutoModelForImageTextToText
 
-from trainer.families import Part, broken, family_of, part_of, training_limits
+from trainer.families import ModelError, Part, broken, family_of, part_of, training_limits
+from trainer.files import read_json
 from trainer.recipe import RecipeArguments
 from trainer.training.learning import choose
 
@@ -130,6 +131,10 @@ def build(folder: Path, dtype: torch.dtype) -> Any:
         ModelError: The configuration cannot be read.
     """
     with broken(folder), torch.device("meta"):
+        for part in ("text_config", "vision_config"):
+            # Of a part that is null transformers makes one of default size, and the plan would be of that.
+            if not isinstance(read_json(folder / "config.json").get(part, {}), dict):
+                raise ModelError(f"{folder / 'config.json'}: {part} is no object; copy the file anew")
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
         return AutoModelForImageTextToText.from_config(
             config, dtype=dtype, attn_implementation="sdpa", trust_remote_code=False
