@@ -7,13 +7,14 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from mis_dataset.errors import CacheError
-from mis_dataset.remote.cache import Cache
+from mis_dataset.remote.cache import LEASE, Cache
 from mis_dataset.remote.messages import Reply
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,6 +50,54 @@ def test_the_first_reply_stays(path: Path) -> None:
         one.put("a", REPLY)
         kept = two.put("a", Reply("No.", "stop"))
         assert (kept.text, kept.cached) == (REPLY.text, True)
+
+
+def test_what_one_claimed_no_other_asks_until_it_gives_up(path: Path) -> None:
+    with Cache(path) as one, Cache(path) as two:
+        assert one.claim("a")
+        assert not one.claim("a")
+        assert not two.claim("a")
+        assert two.claim("b")
+        two.give_up("a")  # not its own
+        assert not two.claim("a")
+        one.give_up("a")
+        assert two.claim("a")
+
+
+def test_a_claim_ends_where_it_is_not_renewed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Cache(path) as one, Cache(path) as two:
+        now = time.time()
+        assert one.claim("a")
+        monkeypatch.setattr(time, "time", lambda: now + LEASE - 1)
+        assert not two.claim("a")
+        one.renew()
+        monkeypatch.setattr(time, "time", lambda: now + 2 * LEASE - 2)
+        assert not two.claim("a")
+        monkeypatch.setattr(time, "time", lambda: now + 2 * LEASE)
+        assert two.claim("a")
+        assert not one.claim("a")
+
+
+def test_claims_end_with_their_process(path: Path) -> None:
+    script = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from mis_dataset.remote.cache import Cache\n"
+        "assert Cache(Path(sys.argv[1])).claim('a')\n"
+    )
+    subprocess.run([sys.executable, "-c", script, str(path)], cwd=ROOT, check=True)
+    with Cache(path) as cache:
+        assert cache.claim("a")
+
+
+@pytest.mark.parametrize("pid", [0, -1, 2**40, 1])
+def test_who_has_no_number_of_a_process_or_lives_keeps_the_claim(path: Path, pid: int) -> None:
+    with Cache(path) as cache:
+        assert cache.claim("a")
+    with sqlite3.connect(path) as file:
+        file.execute("UPDATE claims SET pid = ?", (pid,))
+    with Cache(path) as cache:
+        assert not cache.claim("a")
 
 
 def test_what_was_put_survives_a_process_that_is_killed_at_once(path: Path) -> None:

@@ -2,11 +2,14 @@
 
 The file holds what models said, never what they were asked, and no key. A reply is in it before anybody sees it, so
 that a killed run loses none but those under way. Several processes may share it, on one machine: its write-ahead log
-needs shared memory.
+needs shared memory. What one of them is about to ask is claimed, so that no other pays for it as well; claims end with
+their process, or soon after it stopped renewing them.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 import sqlite3
 import threading
 import time
@@ -19,17 +22,30 @@ from mis_dataset.errors import CacheError
 from mis_dataset.remote.messages import Reply
 
 _MARK = 0x4D495332
-"""`application_id` of the file: "MIS" and the version of its one table."""
+"""`application_id` of the file: "MIS" and the version of its table of replies."""
 _PATIENCE = 60.0
 """Seconds that one process waits for another's write."""
-_TABLE = """
+LEASE = 10.0
+"""Seconds for which a claim that is not renewed keeps others from asking."""
+_TABLES = (
+    """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
     model TEXT NOT NULL, date TEXT NOT NULL
 ) STRICT, WITHOUT ROWID
-"""
+""",
+    """
+CREATE TABLE IF NOT EXISTS claims (
+    key TEXT PRIMARY KEY, owner TEXT NOT NULL, pid INTEGER NOT NULL, until REAL NOT NULL
+) STRICT, WITHOUT ROWID
+""",
+)
 _GET = "SELECT text, finish, tokens_in, tokens_out, model, date FROM replies WHERE key = ?"
 _PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_TAKE = """
+UPDATE claims SET owner = ?, pid = ?, until = ? WHERE key = ? AND owner = ? AND (until < ? OR ?)
+"""
 
 
 class Cache:
@@ -37,6 +53,7 @@ class Cache:
 
     def __init__(self, path: Path, patience: float = _PATIENCE) -> None:
         self.path = path
+        self._owner = secrets.token_hex(8)
         self._lock = threading.Lock()
         with self._told():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -92,8 +109,45 @@ class Cache:
             written = self._file.execute(_PUT, row).rowcount
         return reply if written else self.get(key) or reply
 
+    def claim(self, key: str) -> bool:
+        """Whether the caller may ask for a reply: nobody else who is alive is about to.
+
+        Args:
+            key: sha256, hexadecimal.
+
+        Raises:
+            CacheError: as `put`.
+        """
+        now, pid = time.time(), os.getpid()
+        with self._told(), self._lock:
+            if self._file.execute(_CLAIM, (key, self._owner, pid, now + LEASE)).rowcount:
+                return True
+            row = self._file.execute("SELECT owner, pid FROM claims WHERE key = ?", (key,)).fetchone()
+            if row is None:
+                return False  # given up this moment
+            ours = (self._owner, pid, now + LEASE, key, row[0], now, _has_ended(row[1]))
+            return bool(self._file.execute(_TAKE, ours).rowcount)
+
+    def renew(self) -> None:
+        """Keeps all claims of this cache for `LEASE` more seconds.
+
+        Raises:
+            CacheError: as `put`.
+        """
+        with self._told(), self._lock:
+            self._file.execute("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + LEASE, self._owner))
+
+    def give_up(self, key: str) -> None:
+        """Ends a claim; that of another stays.
+
+        Raises:
+            CacheError: as `put`.
+        """
+        with self._told(), self._lock:
+            self._file.execute("DELETE FROM claims WHERE key = ? AND owner = ?", (key, self._owner))
+
     def _begin(self, patience: float) -> None:
-        """Makes the table in a new file; refuses, untouched, a file of something else, and one that is broken."""
+        """Makes the tables in a new file; refuses, untouched, a file of something else, and one that is broken."""
         with self._told():
             if self._mark() not in (None, _MARK):
                 raise CacheError(f"{self.path}: is no cache of replies of this version; name another file")
@@ -101,7 +155,8 @@ class Cache:
             # A killed process loses nothing so; a machine that loses its power may lose the last replies.
             self._file.execute("PRAGMA synchronous = NORMAL")
             self._file.execute("BEGIN IMMEDIATE")
-            self._file.execute(_TABLE)
+            for table in _TABLES:
+                self._file.execute(table)
             self._file.execute(f"PRAGMA application_id = {_MARK}")
             self._file.execute("COMMIT")
             if self._file.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
@@ -136,3 +191,14 @@ class Cache:
             raise CacheError(f"{self.path}: is no cache of replies, or broken ({error}); move it away") from error
         except OSError as error:
             raise CacheError(f"{self.path}: cannot be made: {error.strerror}; name another file") from error
+
+
+def _has_ended(pid: int) -> bool:
+    """Whether no process has that number; where only asking would end it, none is known to have."""
+    if os.name != "posix" or not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return False
