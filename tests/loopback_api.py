@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import base64
 import json
 import socket
 import struct
@@ -49,13 +50,15 @@ class Call(NamedTuple):
     """One call that came in.
 
     Attributes:
-        text: the last text of the request.
+        text: the last text of the request, or what is to be drawn.
+        path: of its address.
         headers: by lower-case names.
         body: as it was sent.
         at: seconds of the monotonic clock.
     """
 
     text: str
+    path: str
     headers: dict[str, str]
     body: bytes
     at: float
@@ -69,6 +72,11 @@ def completion(text: str | None, finish: object = "stop", usage: object = (10, 5
     said = {"role": "assistant", "content": text, **message}
     choices = [{"index": 0, "finish_reason": finish, "message": said}]
     return json.dumps({"id": "1", "model": "loopback-1", "choices": choices, "usage": counts}).encode()
+
+
+def drawn(picture: bytes, **told: Any) -> bytes:
+    """The body of a reply with a picture."""
+    return json.dumps({"created": 1, "data": [{"b64_json": base64.b64encode(picture).decode()}], **told}).encode()
 
 
 def error(code: str, text: str = "no") -> bytes:
@@ -132,10 +140,10 @@ class LoopbackApi:
         self.count += 1
         if not self._notes:
             return self.decide(body) if self.decide else self.every, ""
-        lines = head.decode("latin-1").split("\r\n")[1:]
+        first, *lines = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
         text = _last_text(json.loads(body))
-        self.calls.append(Call(text, headers, body, time.monotonic()))
+        self.calls.append(Call(text, first.split(" ")[1], headers, body, time.monotonic()))
         if self.decide:
             return self.decide(body), text
         steps = self.plan.get(text)
@@ -143,6 +151,8 @@ class LoopbackApi:
 
 
 def _last_text(body: dict[str, Any]) -> str:
+    if "messages" not in body:
+        return str(body["prompt"])
     content = body["messages"][-1]["content"]
     texts = [content] if isinstance(content, str) else [part["text"] for part in content if part["type"] == "text"]
     return texts[-1] if texts else ""

@@ -24,7 +24,7 @@ from mis_dataset.remote.settings import Budget, Key, Prices, Settings
         ({"image_max_side": 0}, "image_max_side: 0 is no number of pixels from 1 on"),
         ({"budget": Budget(calls=-1)}, "budget: a limit below 0 in Budget(calls=-1, tokens=None, money=None)"),
         ({"budget": Budget(money=1)}, "budget: a limit of money needs prices; name what a million tokens cost"),
-        ({"prices": Prices(-1, 0)}, "prices: Prices(tokens_in=-1, tokens_out=0) are none"),
+        ({"prices": Prices(-1, 0)}, "prices: Prices(tokens_in=-1, tokens_out=0, call=0.0) are none"),
         ({"model": "", "version": ""}, "model: is empty\nversion: is empty"),
     ],
     ids=str,

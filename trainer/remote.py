@@ -59,7 +59,7 @@ class Remote:
             could use where it may have counted without saying so, "cost": None without prices}.
         """
         used, prices = self.meter.used, self.settings.prices
-        cost = prices.cost(used.tokens_in, used.tokens_out) if prices else None
+        cost = prices.cost(used.tokens_in, used.tokens_out, used.calls) if prices else None
         return {"calls": used.calls, "tokens": used.tokens_in + used.tokens_out, "cost": cost}
 
 

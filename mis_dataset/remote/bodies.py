@@ -50,7 +50,7 @@ def prepare(request: Request, settings: Settings) -> Asked:
 
     Returns:
         It, with a key that is the sha256 of all that the reply hangs on: address, model, texts, pictures, their largest
-        side, sampling and version. Neither texts nor pictures can be had back from it.
+        side, sampling and version, or the size of a picture. Neither texts nor pictures can be had back from it.
     """
     parts = [
         {"text": part} if isinstance(part, str) else {"sha256": hashlib.sha256(part).hexdigest()}
@@ -62,7 +62,7 @@ def prepare(request: Request, settings: Settings) -> Asked:
         "path": urlsplit(settings.base_url).path.rstrip("/"),
         "model": settings.model,
         "version": settings.version,
-        "sampling": settings.sampling(),
+        "sampling": settings.drawing() | {"size": request.size} if request.size else settings.sampling(),
         "image_max_side": settings.image_max_side if hashes else None,
         "system": request.system,
         "parts": parts,
@@ -170,9 +170,12 @@ def pieces(asked: Asked, settings: Settings, urls: Iterator[bytes]) -> deque[byt
         urls: the data URLs of its pictures, in order.
 
     Returns:
-        UTF-8 of a JSON object as OpenAI's API for chat completions takes it, cut anywhere.
+        UTF-8 of a JSON object as OpenAI's API takes it for chat completions, or for pictures, cut anywhere.
     """
     request = asked.request
+    if request.size:
+        drawn = {"model": settings.model, "prompt": request.parts[0], "size": request.size, **settings.drawing()}
+        return deque([json.dumps(drawn, separators=(",", ":")).encode()])
     head = json.dumps({"model": settings.model, **settings.sampling()}, separators=(",", ":"))[:-1] + ',"messages":['
     if request.system:
         head += json.dumps({"role": "system", "content": request.system}) + ","

@@ -113,8 +113,8 @@ class Purse:
         if (
             budget.money is not None
             and prices
-            and prices.cost(used.tokens_in, used.tokens_out) > budget.money * 1.000001
+            and prices.cost(used.tokens_in, used.tokens_out, used.calls) > budget.money * 1.000001
         ):
-            spent = prices.cost(self.used.tokens_in, self.used.tokens_out)
+            spent = prices.cost(self.used.tokens_in, self.used.tokens_out, self.used.calls)
             return f"{spent:.6g} of {budget.money:.6g} are spent"
         return ""

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 
@@ -28,6 +29,7 @@ _PATIENCE = 60.0
 LEASE = 10.0
 """Seconds for which a claim that is not renewed keeps others from asking."""
 _TABLES = (
+    "CREATE TABLE IF NOT EXISTS pictures (key TEXT PRIMARY KEY, picture BLOB NOT NULL) STRICT",
     """
 CREATE TABLE IF NOT EXISTS replies (
     key TEXT PRIMARY KEY, text TEXT NOT NULL, finish TEXT NOT NULL, tokens_in INTEGER, tokens_out INTEGER,
@@ -40,7 +42,10 @@ CREATE TABLE IF NOT EXISTS claims (
 ) STRICT, WITHOUT ROWID
 """,
 )
-_GET = "SELECT text, finish, tokens_in, tokens_out, model, date FROM replies WHERE key = ?"
+_GET = """
+SELECT text, finish, tokens_in, tokens_out, model, date, picture
+FROM replies LEFT JOIN pictures USING (key) WHERE key = ?
+"""
 _PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TAKE = """
@@ -88,8 +93,8 @@ class Cache:
             row = self._file.execute(_GET, (key,)).fetchone()
         if row is None:
             return None
-        text, finish, tokens_in, tokens_out, model, date = row
-        return Reply(text, finish, tokens_in, tokens_out, model, cached=True, date=date)
+        text, finish, tokens_in, tokens_out, model, date, picture = row
+        return Reply(text, finish, tokens_in, tokens_out, model, cached=True, date=date, picture=picture or b"")
 
     def put(self, key: str, reply: Reply) -> Reply:
         """Keeps a reply; when this returns, it survives the end of the process, however that comes.
@@ -106,8 +111,13 @@ class Cache:
         """
         row = (key, reply.text, reply.finish, reply.tokens_in, reply.tokens_out, reply.model, reply.date)
         with self._told(), self._lock:
+            if reply.picture:  # before its reply: of a killed process it may stay alone, and the next reply has it
+                self._file.execute("INSERT INTO pictures VALUES (?, ?) ON CONFLICT DO NOTHING", (key, reply.picture))
             written = self._file.execute(_PUT, row).rowcount
-        return reply if written else self.get(key) or reply
+        if written and not reply.picture:
+            return reply
+        kept = self.get(key) or reply
+        return replace(reply, picture=kept.picture) if written else kept
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for a reply: nobody else who is alive is about to.

@@ -110,7 +110,7 @@ class Calls:
         try:
             if self._stop:
                 raise RemoteError(str(self._stop))
-            told = await self._endpoint.post(body)
+            told = await self._endpoint.post(body, drawn=bool(asked.request.size))
             used = _used(told, aside)
         except RemoteError as error:
             self._stop = error

@@ -14,11 +14,14 @@ import openai
 from mis_dataset.errors import UsageError
 from mis_dataset.remote.faults import Fault, status_fault
 from mis_dataset.remote.messages import Reply
-from mis_dataset.remote.replies import ReplyError, read_reply
+from mis_dataset.remote.replies import ReplyError, read_picture, read_reply
 from mis_dataset.remote.settings import Key, Settings
 
 MOST_REPLY_BYTES = 2**20
 """Of a reply, errors included: what is larger is not read further."""
+MOST_PICTURE_BYTES = 64 * 2**20
+"""The same of a reply with a picture, in base64."""
+_TEXTS, _PICTURES = "/chat/completions", "/images/generations"
 _JOINED_BYTES = 2**20
 """Up to here a body is one piece: a copy costs less than a second write."""
 _PIECE_BYTES = 2**18
@@ -60,11 +63,12 @@ class Endpoint:
         # Tries are counted, paced and paid for in one place, ours.
         self._client = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=http)
 
-    async def post(self, body: deque[bytes]) -> Reply | Fault:
+    async def post(self, body: deque[bytes], drawn: bool = False) -> Reply | Fault:
         """Sends one request.
 
         Args:
             body: in pieces; empty afterwards, so that what was sent is not held while its reply is awaited.
+            drawn: whether it asks for a picture.
 
         Returns:
             The reply, or what went wrong.
@@ -74,19 +78,20 @@ class Endpoint:
         """
         try:
             async with asyncio.timeout(self._settings.timeout):
-                received = await self._send(body)
+                received = await self._send(body, _PICTURES if drawn else _TEXTS)
         except TimeoutError:
             return Fault(f"no reply within {self._settings.timeout:g} s", counted=True)
         except openai.APIConnectionError as error:
             return self._connection_fault(error)
         except TooLargeError:
-            return Fault(f"the reply has more than {MOST_REPLY_BYTES} bytes", again=False, counted=True)
+            most = MOST_PICTURE_BYTES if drawn else MOST_REPLY_BYTES
+            return Fault(f"the reply has more than {most} bytes", again=False, counted=True)
         except EncodedError:
             return Fault("the reply is compressed, though none was asked for", again=False, counted=True)
         if received.status_code >= 300:
             return status_fault(received.status_code, dict(received.headers), received.content, self._settings)
         try:
-            return read_reply(received.content)
+            return (read_picture if drawn else read_reply)(received.content)
         except ReplyError as error:
             return Fault(str(error), counted=True)
 
@@ -94,7 +99,7 @@ class Endpoint:
         """Closes all connections."""
         await self._client.close()
 
-    async def _send(self, body: deque[bytes]) -> httpx2.Response:
+    async def _send(self, body: deque[bytes], path: str) -> httpx2.Response:
         length = sum(map(len, body))
         content = b"".join(body) if length <= _JOINED_BYTES else _cut(body)
         if isinstance(content, bytes):
@@ -106,9 +111,7 @@ class Endpoint:
             "Accept-Encoding": "identity",
         }
         try:
-            return await self._client.post(
-                "/chat/completions", cast_to=httpx2.Response, content=content, options={"headers": headers}
-            )
+            return await self._client.post(path, cast_to=httpx2.Response, content=content, options={"headers": headers})
         except openai.APIStatusError as error:
             # What is raised because of it later must not have it in its traceback: its text is the endpoint's.
             return error.response
@@ -139,23 +142,25 @@ async def _bound(response: httpx2.Response) -> None:
     if response.headers.get("content-encoding", "identity").lower() != "identity":
         raise EncodedError
     declared = response.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > MOST_REPLY_BYTES:
+    most = MOST_PICTURE_BYTES if response.request.url.path.endswith(_PICTURES) else MOST_REPLY_BYTES
+    if declared.isdecimal() and int(declared) > most:
         raise TooLargeError
     assert isinstance(response.stream, httpx2.AsyncByteStream)
-    response.stream = _Bounded(response.stream)
+    response.stream = _Bounded(response.stream, most)
 
 
 class _Bounded(httpx2.AsyncByteStream):
     """A stream that ends with an error where it would become too long."""
 
-    def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+    def __init__(self, stream: httpx2.AsyncByteStream, most: int) -> None:
         self._stream = stream
+        self._most = most
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         received = 0
         async for chunk in self._stream:
             received += len(chunk)
-            if received > MOST_REPLY_BYTES:
+            if received > self._most:
                 raise TooLargeError
             yield chunk
 

@@ -14,6 +14,8 @@ from mis_dataset.remote.replies import error_code
 from mis_dataset.remote.settings import Settings
 
 _AGAIN = (408, 409, 429)
+_FILTERED = ("content_filter", "content_policy_violation", "moderation_blocked")
+"""Source: the codes of Azure's endpoints for texts, and of OpenAI's for pictures, older and newer models."""
 _UNSUPPORTED = ("unsupported_parameter", "unsupported_value")
 """Source: the codes with which OpenAI's models that reason refuse max_tokens and a temperature."""
 _OTHERWISE = {
@@ -58,7 +60,7 @@ def status_fault(status: int, headers: Mapping[str, str], body: bytes, settings:
         RemoteError: Every further request would fail the same.
     """
     code = error_code(body)
-    if status == 400 and code == "content_filter":  # how Azure's endpoints say it
+    if status == 400 and code in _FILTERED:
         return Reply("", "content_filter", 0, 0)
     why = _why_stop(status, code, settings)
     setting = error_code(body, "param")

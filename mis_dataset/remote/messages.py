@@ -18,11 +18,21 @@ class Request:
         id: of the row it is about; comes back with the reply.
         parts: what the user says, in order: texts, and pictures as the bytes of a PNG, JPEG, WEBP or GIF.
         system: what the model is told beforehand; empty for nothing.
+        size: of the picture that is asked for, such as "1024x1024", drawn by what the one text of `parts` says; empty
+            where a text is asked for.
+
+    Raises:
+        ValueError: A picture is asked for by something else than one text.
     """
 
     id: str
     parts: tuple[str | bytes, ...] = field(repr=False)
     system: str = field(default="", repr=False)
+    size: str = ""
+
+    def __post_init__(self) -> None:
+        if self.size and (self.system or len(self.parts) != 1 or not isinstance(self.parts[0], str)):
+            raise ValueError(f"{self.id}: a picture is drawn by one text, without pictures and a system")
 
 
 @dataclass(frozen=True)
@@ -37,10 +47,11 @@ class Reply:
         tokens_in: of the prompt; None where the endpoint does not say.
         tokens_out: of the reply; None where the endpoint does not say.
         model: as the endpoint names it; may be empty.
-        cost: of the tokens at the prices of the settings; None where one of them is unknown.
+        cost: at the prices of the settings; None where they or the tokens of a text are unknown.
         cached: whether it came from the cache, or from another request of this run that says the same.
         date: day (UTC) on which it was given, as in 2026-11-27; of one from the cache, the day of its first time.
             Replies that differ in nothing else are equal.
+        picture: bytes of what was drawn, whatever format it is in; untrusted. Empty where a text was asked for.
     """
 
     text: str = field(repr=False)
@@ -51,6 +62,7 @@ class Reply:
     cost: float | None = None
     cached: bool = False
     date: str = field(default="", compare=False)
+    picture: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,13 @@ class Failure:
 
 
 def priced(reply: Reply, prices: Prices | None) -> Reply:
-    """A reply with its cost, where tokens and prices are known.
+    """A reply with its cost, where prices and tokens are known; a picture may have no tokens.
 
     >>> priced(Reply("Yes.", "stop", 1000, 100), Prices(2.5, 10.0)).cost
     0.0035
+    >>> priced(Reply("", "stop", picture=b"..."), Prices(0.0, 0.0, call=0.04)).cost
+    0.04
     """
-    if prices is None or reply.tokens_in is None or reply.tokens_out is None:
+    if prices is None or (None in (reply.tokens_in, reply.tokens_out) and not reply.picture):
         return reply
-    return replace(reply, cost=prices.cost(reply.tokens_in, reply.tokens_out))
+    return replace(reply, cost=prices.cost(reply.tokens_in or 0, reply.tokens_out or 0, 1))

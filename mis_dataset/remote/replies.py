@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -49,6 +50,38 @@ def read_reply(body: bytes) -> Reply:
         tokens_out=_count(counts.get("completion_tokens")),
         model=_name(told.get("model")),
     )
+
+
+def read_picture(body: bytes) -> Reply:
+    """Reads what an endpoint sent that was asked for a picture.
+
+    Args:
+        body: of the HTTP reply, whole.
+
+    Returns:
+        The reply, without a cost; whether its bytes are a picture is left to the caller.
+
+    Raises:
+        ReplyError: It is no JSON, or holds no picture in base64.
+    """
+    told = _json(body)
+    drawn = told.get("data")
+    if not isinstance(drawn, list) or not drawn or not isinstance(drawn[0], dict):
+        raise ReplyError("the reply has no picture")
+    encoded = drawn[0].get("b64_json")
+    if not isinstance(encoded, str):
+        where = ", only its address, which is not fetched" if isinstance(drawn[0].get("url"), str) else ""
+        raise ReplyError(f"the reply has no picture in base64{where}")
+    try:
+        picture = base64.b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise ReplyError("the reply's picture is no base64") from error
+    if not picture:
+        raise ReplyError("the reply's picture is empty")
+    usage = told.get("usage")
+    counts = usage if isinstance(usage, dict) else {}
+    tokens = (_count(counts.get("input_tokens")), _count(counts.get("output_tokens")))
+    return Reply("", "stop", *tokens, model=_name(told.get("model")), picture=picture)
 
 
 def error_code(body: bytes, name: str = "code") -> str:

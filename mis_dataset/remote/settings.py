@@ -28,23 +28,25 @@ class Key:
 
 
 class Prices(NamedTuple):
-    """What an endpoint asks for tokens, in any one currency.
+    """What an endpoint asks for, in any one currency.
 
     Attributes:
         tokens_in: for a million tokens of prompts.
         tokens_out: for a million tokens of replies.
+        call: for a call, as those that draw pictures often ask.
     """
 
     tokens_in: float
     tokens_out: float
+    call: float = 0.0
 
-    def cost(self, tokens_in: int, tokens_out: int) -> float:
-        """The price of so many tokens, in that currency.
+    def cost(self, tokens_in: int, tokens_out: int, calls: int) -> float:
+        """The price of so many tokens and calls, in that currency.
 
-        >>> Prices(2.5, 10.0).cost(1000, 100)
+        >>> Prices(2.5, 10.0).cost(1000, 100, 1)
         0.0035
         """
-        return (self.tokens_in * tokens_in + self.tokens_out * tokens_out) / 1e6
+        return (self.tokens_in * tokens_in + self.tokens_out * tokens_out) / 1e6 + self.call * calls
 
 
 class Budget(NamedTuple):
@@ -83,6 +85,8 @@ class Settings:
         temperature: 0 for the likeliest tokens; None where the endpoint refuses one.
         seed: None where the endpoint refuses one.
         image_max_side: pixels; larger pictures are made smaller. None: pictures go as they are.
+        picture_format: what a model that draws is told to send; None where the endpoint sends that anyway and refuses
+            to be told, as OpenAI does for its newer models.
         picture_tokens: tokens of a prompt that the budget reserves for a picture until replies have shown more.
         budget: what a run may use.
         prices: None where tokens cost nothing.
@@ -105,6 +109,7 @@ class Settings:
     temperature: float | None = 0.0
     seed: int | None = 0
     image_max_side: int | None = None
+    picture_format: Literal["b64_json"] | None = "b64_json"
     picture_tokens: int = 2000
     budget: Budget = _NO_LIMIT
     prices: Prices | None = None
@@ -121,6 +126,15 @@ class Settings:
         {'max_tokens': 512, 'temperature': 0.0}
         """
         wanted = {self.max_tokens_name: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
+        return {name: value for name, value in wanted.items() if value is not None}
+
+    def drawing(self) -> dict[str, int | str]:
+        """What goes into the body of a request for a picture beside model, text and size.
+
+        >>> Settings("a-model", "1-a").drawing()
+        {'n': 1, 'seed': 0, 'response_format': 'b64_json'}
+        """
+        wanted = {"n": 1, "seed": self.seed, "response_format": self.picture_format}
         return {name: value for name, value in wanted.items() if value is not None}
 
     def key(self) -> Key:
