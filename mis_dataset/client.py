@@ -4,6 +4,9 @@
     for id, reply in ask(requests, settings, Path("runs/replies.sqlite")):
         ...
 
+    with Client(settings, Path("runs/replies.sqlite")) as client:  # where one reply decides what is asked next
+        reply = client.ask(request)
+
 Never more requests are under way than asked for, only what can pass is tried again, and every reply is on the disk
 before it is handed over: a second run of the same requests makes no call.
 """
@@ -14,6 +17,7 @@ import asyncio
 import threading
 from collections.abc import Iterable, Iterator, Sized
 from concurrent.futures import Future
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from queue import SimpleQueue
@@ -50,7 +54,7 @@ def ask(
         settings: how to ask.
         cache: file of the replies so far; made where it is missing.
         progress: whether to show a bar on stderr.
-        meter: told what the calls use, those of tries that failed too.
+        meter: told what the calls use, those of tries that failed too; the budget is that of all runs that share one.
 
     Returns:
         (id, what came of it) of every request, as they end. A failure is among them; a request that failed is asked
@@ -63,6 +67,59 @@ def ask(
         BudgetError: The budget is used up. What was paid for, and what the cache has, is handed over first.
         ValueError: An id comes twice.
     """
+    return _shown(requests, settings, _ready(settings), cache, progress, meter or Meter())
+
+
+class Client:
+    """One remote model that is asked one request after the other, by as many threads as like; a context manager.
+
+    Args:
+        settings: how to ask.
+        cache: file of the replies so far; made where it is missing.
+        meter: as `ask` takes it.
+
+    Raises:
+        UsageError: The key is missing, or the extra that this needs.
+        CacheError: The cache cannot be used; when the block begins.
+    """
+
+    def __init__(self, settings: Settings, cache: Path, meter: Meter | None = None) -> None:
+        self.settings = settings
+        self._about = (_ready(settings), cache, meter or Meter())
+        self._opened = ExitStack()
+
+    def __enter__(self) -> Client:
+        key, path, meter = self._about
+        with ExitStack() as opened:
+            self._cache = opened.enter_context(Cache(path))
+            self._thread = opened.enter_context(_Thread(self.settings, key, self._cache, meter))
+            self._opened = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._opened.close()
+
+    def ask(self, request: Request) -> Reply | Failure:
+        """Waits for what comes of a request: from the cache where it is there.
+
+        Args:
+            request: what to ask; its id is told in errors alone, and may come again.
+
+        Raises:
+            RemoteError: Every further request would fail the same.
+            BudgetError: The budget is used up.
+            CacheError: The reply cannot be read or kept.
+            CancelledError: The block ended meanwhile.
+        """
+        asked = prepare(request, self.settings)
+        told = self._cache.get(asked.key) or self._thread.reply_to(asked)
+        return told if isinstance(told, Failure) else priced(told, self.settings.prices)
+
+
+def _ready(settings: Settings) -> Key:
+    """The key of an endpoint, once all is there that asking needs."""
     key = settings.key()
     try:
         import mis_dataset.remote.endpoint  # noqa: F401
@@ -70,7 +127,7 @@ def ask(
         if (error.name or "").startswith("mis_dataset"):
             raise
         raise UsageError(f"remote models need {error.name}; pip install 'mis-dataset[remote]'") from None
-    return _shown(requests, settings, key, cache, progress, meter or Meter())
+    return key
 
 
 def _shown(
@@ -180,6 +237,10 @@ class _Thread:
         """Lets a request begin as soon as there is room."""
         begun = asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop)
         begun.add_done_callback(lambda ended: self._ended.put((asked.key, ended)))
+
+    def reply_to(self, asked: Asked) -> Reply | Failure:
+        """Waits for what comes of a request."""
+        return asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop).result()
 
     def has_ended(self) -> bool:
         """Whether `next_ended` returns at once."""

@@ -58,8 +58,7 @@ class Remote:
             {"calls": HTTP requests, "tokens": of prompts and replies, as the endpoint counted them, or all that a call
             could use where it may have counted without saying so, "cost": None without prices}.
         """
-        used, prices = self.meter.used, self.settings.prices
-        cost = prices.cost(used.tokens_in, used.tokens_out, used.calls) if prices else None
+        used, cost = self.meter.used, self.meter.spent if self.settings.prices else None
         return {"calls": used.calls, "tokens": used.tokens_in + used.tokens_out, "cost": cost}
 
 

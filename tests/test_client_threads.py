@@ -1,0 +1,92 @@
+"""A client that threads ask one request after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.client import Client
+from mis_dataset.errors import BudgetError, CacheError, RemoteError, UsageError
+from mis_dataset.remote.budget import Meter
+from mis_dataset.remote.messages import Failure, Reply, Request
+from mis_dataset.remote.settings import Budget
+from tests.asked import questions, tiny
+from tests.loopback_api import KEY, LoopbackApi, Step
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture
+def api() -> Iterator[LoopbackApi]:
+    with LoopbackApi().running() as running:
+        yield running
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "replies.sqlite"
+
+
+def test_one_reply_can_decide_what_is_asked_next_and_both_are_kept(api: LoopbackApi, cache: Path) -> None:
+    meter = Meter()
+    for cached in (False, True):
+        with Client(tiny(api), cache, meter) as client:
+            first = client.ask(Request("a/1", ("hello",)))
+            assert isinstance(first, Reply)
+            again = client.ask(Request("a/1", (first.text,)))
+        assert again == Reply("about about hello", "stop", 10, 5, "loopback-1", cached=cached)
+    assert api.count == meter.used.calls == 2
+
+
+def test_threads_ask_at_once_and_each_request_is_made_once(api: LoopbackApi, cache: Path) -> None:
+    api.latency = 0.05
+    with Client(tiny(api, in_flight=8), cache) as client, ThreadPoolExecutor(32) as threads:
+        replies = list(threads.map(client.ask, questions(32) * 2))
+    assert [reply.text for reply in replies if isinstance(reply, Reply)] == [  # as many as were asked
+        f"about question {place}" for place in range(32)
+    ] * 2
+    assert (api.count, api.most_in_flight) == (32, 8)
+
+
+def test_a_failure_comes_back_and_what_stops_all_is_raised(api: LoopbackApi, cache: Path) -> None:
+    api.plan = {"bad": [Step(400)], "gone": [Step(404)]}
+    with Client(tiny(api), cache) as client:
+        assert client.ask(Request("a/1", ("bad",))) == Failure("HTTP 400", 1)
+        with pytest.raises(RemoteError, match="is no such endpoint"):
+            client.ask(Request("a/2", ("gone",)))
+        with pytest.raises(RemoteError, match="is no such endpoint"):
+            client.ask(Request("a/3", ("hello",)))
+    with Client(tiny(api, budget=Budget(calls=1)), cache) as client:
+        client.ask(Request("a/3", ("hello",)))
+        with pytest.raises(BudgetError, match="1 of 1 calls are used"):
+            client.ask(Request("a/4", ("another",)))
+        assert isinstance(client.ask(Request("a/3", ("hello",))), Reply)  # the cache has it
+
+
+def test_who_still_waits_when_the_block_ends_is_told(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(end="hang")
+    with ThreadPoolExecutor(1) as threads:
+        with Client(tiny(api), cache) as client:
+            asked = threads.submit(client.ask, Request("a/1", ("hello",)))
+            while not api.count:
+                pass
+        with pytest.raises(CancelledError):
+            asked.result(timeout=10)
+
+
+def test_what_is_missing_is_told_before_anything_is_opened(
+    api: LoopbackApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "text").write_text("no cache" * 99)
+    with pytest.raises(CacheError, match="is no cache of replies"), Client(tiny(api), tmp_path / "text"):
+        pass
+    monkeypatch.delenv("OPENAI_API_KEY")
+    with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
+        Client(tiny(api), tmp_path / "replies.sqlite")
+    assert not (tmp_path / "replies.sqlite").exists()
