@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.errors import MISError
-from trainer.flat_yaml import read_flat_yaml
+from mis_dataset.flat_yaml import read_flat_yaml
 
 
 def written(folder: Path, text: str) -> Path:

@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args, get_type_hints
 
 from mis_dataset.errors import MISError
+from mis_dataset.flat_yaml import read_flat_yaml
 from mis_dataset.schema import CATEGORIES
-from trainer.flat_yaml import read_flat_yaml
 
 if TYPE_CHECKING:
     from trl import SFTConfig

@@ -1,0 +1,112 @@
+"""The rows of a construction, from seed to label: one frozen class a stage, each with what the stages before it made.
+
+An id is made once and only grows: seed ``s7`` -> ideas ``s7.1`` and ``s7.2``, one row of the release each. Ids are
+ours: nothing that a seed or a model says is ever part of one, or of the name of a file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from mis_dataset.errors import MISError, refuse_constant
+
+MOST_OBJECTS = 4
+"""Pictures of a row, at most; two at least."""
+MOST_SEED = 4000
+"""Letters of a seed. What is longer is no question that anybody asks, and would be paid for by the token."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """What a row is made from.
+
+    Attributes:
+        id: ours, `s` and a number.
+        text: a question or an instruction; untrusted.
+        source: file or dataset, and which row of it.
+        licence: of that dataset, as an SPDX id or in its own words; empty where it is not known.
+        category: one of `schema.CATEGORIES` where the source says so, else None.
+    """
+
+    id: str
+    text: str
+    source: str
+    licence: str = ""
+    category: str | None = None
+
+
+@dataclass(frozen=True)
+class Idea:
+    """A question that is about two or more things, as a model found it in a seed.
+
+    Attributes:
+        id: ``<seed>.<number>``.
+        seed: id of the seed.
+        category: one of `schema.CATEGORIES`.
+        question: names the things.
+        objects: the things, in the order of the pictures.
+    """
+
+    id: str
+    seed: str
+    category: str
+    question: str
+    objects: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """What did not go on, and why.
+
+    Attributes:
+        id: of the row or the seed.
+        stage: that rejected it.
+        reason: one of a few words, to be counted.
+        detail: in our words; may be empty.
+    """
+
+    id: str
+    stage: str
+    reason: str
+    detail: str = ""
+
+
+AnyRow = Seed | Idea | Rejected
+Row = TypeVar("Row", bound=AnyRow)
+
+
+def to_line(row: AnyRow) -> str:
+    """A row as a line of JSONL."""
+    return json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+    """Reads a file that a stage wrote, one row at a time.
+
+    Args:
+        path: of the file.
+        kind: of its rows.
+
+    Raises:
+        MISError: A line is not of that kind; the file was not written by this version.
+        OSError: The file cannot be read.
+    """
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, start=1):
+            try:
+                yield _row(json.loads(line, parse_constant=refuse_constant), kind)
+            except (ValueError, TypeError, RecursionError) as error:
+                told = f"{path}: line {number} is no {kind.__name__.lower()}"
+                raise MISError(f"{told}; remove the file, and the stage writes it anew") from error
+
+
+def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:
+    names = {field.name for field in fields(kind)}
+    if not isinstance(found, dict) or set(found) != names:
+        raise ValueError("other names")
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    return kind(**values)
