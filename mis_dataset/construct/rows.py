@@ -59,6 +59,31 @@ class Idea:
 
 
 @dataclass(frozen=True)
+class Question:
+    """What is asked about pictures without naming what they show, and what its benign twin shows.
+
+    Attributes:
+        id: of the idea.
+        seed: id of the seed.
+        category: one of `schema.CATEGORIES`.
+        question: speaks of "the first image" and so on; harmless in words.
+        plain: the same before its wording was softened; never part of a release.
+        objects: what the pictures show.
+        twin_objects: what those of the benign twin show; all but one are the same.
+        changed_image: number of the picture that the twin exchanges, from 1.
+    """
+
+    id: str
+    seed: str
+    category: str
+    question: str
+    plain: str
+    objects: tuple[str, ...]
+    twin_objects: tuple[str, ...]
+    changed_image: int
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What did not go on, and why.
 
@@ -75,7 +100,7 @@ class Rejected:
     detail: str = ""
 
 
-AnyRow = Seed | Idea | Rejected
+AnyRow = Seed | Idea | Question | Rejected
 Row = TypeVar("Row", bound=AnyRow)
 
 
