@@ -174,6 +174,27 @@ def thumbnail(encoded: bytes, side: int) -> bytes:
         raise PictureError(decode(encoded, "").fault or _broken(error)) from error
 
 
+def plain_png(encoded: bytes) -> bytes:
+    """The pixels of a picture as a PNG in RGB, nothing else of the file in it: no words of who made it, no place.
+
+    Call it inside `strict_pillow`.
+
+    Args:
+        encoded: a picture file.
+
+    Raises:
+        PictureError: it cannot be decoded, or is animated.
+    """
+    fault = decode(encoded, "").fault
+    if fault:
+        raise PictureError(fault)
+    with open_picture(encoded) as picture:
+        plain = _on_white(ImageOps.exif_transpose(picture))
+    stream = io.BytesIO()
+    plain.save(stream, "PNG")
+    return stream.getvalue()
+
+
 def _on_white(picture: Image.Image) -> Image.Image:
     """A picture in RGB, what is transparent in it white."""
     if picture.mode.startswith("I"):

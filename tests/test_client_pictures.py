@@ -71,6 +71,14 @@ def test_a_picture_is_drawn_once_and_kept(api: LoopbackApi, tmp_path: Path) -> N
     assert told(api, tmp_path, Request("p/1", ("a red lamp",))).text == "about a red lamp"  # type: ignore[union-attr]
 
 
+def test_requests_with_seeds_of_their_own_get_pictures_of_their_own(api: LoopbackApi, tmp_path: Path) -> None:
+    for seed in (None, 0):
+        for place in (1, 2):
+            told(api, tmp_path, Request("p/1", ("a red lamp",), size="512x512", seed=place), seed=seed)
+    sent = [json.loads(call.body) for call in api.calls]
+    assert [body.get("seed", "none") for body in sent] == ["none", "none", 1, 2]
+
+
 def test_a_picture_that_a_killed_process_left_alone_is_the_one_that_all_get(api: LoopbackApi, tmp_path: Path) -> None:
     with Cache(tmp_path / "replies.sqlite") as cache:
         left = Reply("", "stop", picture=b"drawn before")

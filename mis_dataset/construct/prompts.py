@@ -69,6 +69,18 @@ must not be one of the others.
 Shape: {{"changed_image": 1, "object": "..."}}
 """
 
+PHOTOGRAPH = "a realistic photograph of {object}, one object, no text"
+"""What a picture is drawn by in the first round."""
+
+CRITIC = """\
+You check the pictures of a test row, one of each object of the row, in order. They are good where each shows its object
+so that anybody would name it, and together they make the question mean what the row is about. Be lenient with style and
+background. A picture must not show another object of the row, and must not show text.
+
+Shape: {{"good": true}}, or {{"good": false, "prompts": [{dots}]}} with one description for each picture, to draw it
+anew: it begins with "a photo of", describes its own object alone, and has at most forty words.
+"""
+
 
 def system(instruction: str, **slots: object) -> str:
     """An instruction with its slots filled, and what holds for all of them.
@@ -82,5 +94,5 @@ def system(instruction: str, **slots: object) -> str:
 
 def digest() -> str:
     """sha256 of all instructions, hexadecimal."""
-    texts = (MATERIAL, ELEMENTS, REWRITE, SOFTEN, TWIN)
+    texts = (MATERIAL, ELEMENTS, REWRITE, SOFTEN, TWIN, PHOTOGRAPH, CRITIC)
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()

@@ -84,6 +84,54 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture and where it comes from.
+
+    Attributes:
+        file: path below the folder of the construction, by ids of ours.
+        sha256: of the file.
+        prompt: what it was drawn by.
+        model: that drew it, as its endpoint names it.
+        seed: that it was drawn with, or was to be.
+        round: in which it was accepted, from 1.
+        licence: of the picture, as whoever runs the construction says of that model.
+    """
+
+    file: str
+    sha256: str
+    prompt: str
+    model: str
+    seed: int
+    round: int
+    licence: str
+
+
+@dataclass(frozen=True)
+class Pictured:
+    """A question with its pictures.
+
+    Attributes:
+        row: the question.
+        pictures: of `row.objects`, in order.
+        twin_picture: that stands in the place of picture `row.changed_image` in the twin.
+    """
+
+    row: Question
+    pictures: tuple[Picture, ...]
+    twin_picture: Picture
+
+    @property
+    def id(self) -> str:
+        """The row's."""
+        return self.row.id
+
+    def twin_pictures(self) -> tuple[Picture, ...]:
+        """Those of the twin, in order."""
+        changed = self.row.changed_image
+        return tuple(self.twin_picture if place == changed else one for place, one in enumerate(self.pictures, start=1))
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What did not go on, and why.
 
@@ -100,8 +148,8 @@ class Rejected:
     detail: str = ""
 
 
-AnyRow = Seed | Idea | Question | Rejected
-Row = TypeVar("Row", bound=AnyRow)
+AnyRow = Seed | Idea | Question | Pictured | Rejected
+Row = TypeVar("Row", bound=AnyRow | Picture)
 
 
 def to_line(row: AnyRow) -> str:
@@ -133,5 +181,13 @@ def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:
     names = {field.name for field in fields(kind)}
     if not isinstance(found, dict) or set(found) != names:
         raise ValueError("other names")
-    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in found.items()}
+    values: dict[str, Any] = {name: _value(value) for name, value in found.items()}
     return kind(**values)
+
+
+def _value(value: Any) -> Any:
+    if isinstance(value, list):
+        return tuple(map(_value, value))
+    if isinstance(value, dict):
+        return _row(value, Picture if "sha256" in value else Question)
+    return value

@@ -62,13 +62,18 @@ def prepare(request: Request, settings: Settings) -> Asked:
         "path": urlsplit(settings.base_url).path.rstrip("/"),
         "model": settings.model,
         "version": settings.version,
-        "sampling": settings.drawing() | {"size": request.size} if request.size else settings.sampling(),
+        "sampling": _drawn(request, settings) if request.size else settings.sampling(),
         "image_max_side": settings.image_max_side if hashes else None,
         "system": request.system,
         "parts": parts,
     }
     canonical = json.dumps(about, sort_keys=True, separators=(",", ":"))
     return Asked(request, hashes, hashlib.sha256(canonical.encode()).hexdigest())
+
+
+def _drawn(request: Request, settings: Settings) -> dict[str, object]:
+    """What a picture hangs on beside its text; the seed too where it is not sent."""
+    return {**settings.drawing(request.seed), "size": request.size, "wanted": request.seed}
 
 
 class DataUrls:
@@ -174,7 +179,8 @@ def pieces(asked: Asked, settings: Settings, urls: Iterator[bytes]) -> deque[byt
     """
     request = asked.request
     if request.size:
-        drawn = {"model": settings.model, "prompt": request.parts[0], "size": request.size, **settings.drawing()}
+        drawn: dict[str, object] = {"model": settings.model, "prompt": request.parts[0], "size": request.size}
+        drawn |= settings.drawing(request.seed)
         return deque([json.dumps(drawn, separators=(",", ":")).encode()])
     head = json.dumps({"model": settings.model, **settings.sampling()}, separators=(",", ":"))[:-1] + ',"messages":['
     if request.system:

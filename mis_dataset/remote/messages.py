@@ -20,6 +20,8 @@ class Request:
         system: what the model is told beforehand; empty for nothing.
         size: of the picture that is asked for, such as "1024x1024", drawn by what the one text of `parts` says; empty
             where a text is asked for.
+        seed: of that picture, in place of that of the settings; where endpoints refuse one, it still tells requests
+            apart, so that rows that show the same thing do not show the same picture.
 
     Raises:
         ValueError: A picture is asked for by something else than one text.
@@ -29,6 +31,7 @@ class Request:
     parts: tuple[str | bytes, ...] = field(repr=False)
     system: str = field(default="", repr=False)
     size: str = ""
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         if self.size and (self.system or len(self.parts) != 1 or not isinstance(self.parts[0], str)):

@@ -128,13 +128,17 @@ class Settings:
         wanted = {self.max_tokens_name: self.max_tokens, "temperature": self.temperature, "seed": self.seed}
         return {name: value for name, value in wanted.items() if value is not None}
 
-    def drawing(self) -> dict[str, int | str]:
+    def drawing(self, seed: int | None) -> dict[str, int | str]:
         """What goes into the body of a request for a picture beside model, text and size.
 
-        >>> Settings("a-model", "1-a").drawing()
-        {'n': 1, 'seed': 0, 'response_format': 'b64_json'}
+        >>> Settings("a-model", "1-a").drawing(seed=7)
+        {'n': 1, 'seed': 7, 'response_format': 'b64_json'}
         """
-        wanted = {"n": 1, "seed": self.seed, "response_format": self.picture_format}
+        wanted = {
+            "n": 1,
+            "seed": self.seed if seed is None or self.seed is None else seed,
+            "response_format": self.picture_format,
+        }
         return {name: value for name, value in wanted.items() if value is not None}
 
     def key(self) -> Key:
