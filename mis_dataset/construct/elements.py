@@ -10,6 +10,7 @@ Source: the step "unsafe-element extraction" of arXiv 2501.18533, section 3.2.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from mis_dataset.client import Client
@@ -24,7 +25,8 @@ _MOST_QUESTION, _MOST_OBJECT = 300, 60
 """Letters."""
 
 
-class Elements(NamedTuple):
+@dataclass(frozen=True)
+class Elements:
     """The stage.
 
     Attributes:

@@ -13,6 +13,7 @@ import hashlib
 import json
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +31,8 @@ _MOST_PROMPT = 400
 """Letters."""
 
 
-class Pictures(NamedTuple):
+@dataclass(frozen=True)
+class Pictures:
     """The stage.
 
     Attributes:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from mis_dataset.client import Client
 from mis_dataset.construct.prompts import REWRITE, SOFTEN, TWIN, system
@@ -37,7 +38,8 @@ _COMMON = frozenset(
 Made = TypeVar("Made")
 
 
-class Questions(NamedTuple):
+@dataclass(frozen=True)
+class Questions:
     """The stage.
 
     Attributes:

@@ -132,6 +132,41 @@ class Pictured:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What one expert says of a row.
+
+    Attributes:
+        expert: its name.
+        verdict: "keep", or why not; or what decides where the row goes, see `filters.fate`.
+        detail: what it hangs on, such as a score; in our words.
+    """
+
+    expert: str
+    verdict: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row with pictures and what all experts say of it.
+
+    Attributes:
+        row: with its pictures.
+        sub_category: a key of `schema.SUB_CATEGORIES`.
+        verdicts: one an expert, in the order in which they were asked.
+    """
+
+    row: Pictured
+    sub_category: str
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def id(self) -> str:
+        """The row's."""
+        return self.row.id
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What did not go on, and why.
 
@@ -148,8 +183,16 @@ class Rejected:
     detail: str = ""
 
 
-AnyRow = Seed | Idea | Question | Pictured | Rejected
-Row = TypeVar("Row", bound=AnyRow | Picture)
+AnyRow = Seed | Idea | Question | Pictured | Judged | Rejected
+Row = TypeVar("Row", bound=AnyRow | Picture | Verdict)
+
+_MARKS: dict[str, type[Any]] = {
+    "sha256": Picture,
+    "expert": Verdict,
+    "twin_picture": Pictured,
+    "twin_objects": Question,
+}
+"""A field that only one kind of row has -> that kind, for what stands inside of another."""
 
 
 def to_line(row: AnyRow) -> str:
@@ -189,5 +232,5 @@ def _value(value: Any) -> Any:
     if isinstance(value, list):
         return tuple(map(_value, value))
     if isinstance(value, dict):
-        return _row(value, Picture if "sha256" in value else Question)
+        return _row(value, next(kind for mark, kind in _MARKS.items() if mark in value))
     return value
