@@ -109,14 +109,19 @@ def _question(found: Mapping[str, Any], objects: tuple[str, ...]) -> str:
     if missing:
         raise ShapeError(f"'question' does not speak of the {missing[0]} image")
     for place, thing in enumerate(objects, start=1):
-        if _names(_WORD.findall(words), thing.casefold()):
+        if names(question, thing):
             raise ShapeError(f"'question' names what picture {place} shows")
     return question
 
 
-def _names(words: list[str], thing: str) -> bool:
-    """Whether one of the words is one of the thing's, or, where that is long, begins like it, as plurals do."""
-    told = [word for word in _WORD.findall(thing) if word not in _COMMON]
+def names(text: str, thing: str) -> bool:
+    """Whether a text has a word of a thing's name, or, where that is long, one that begins like it, as plurals do.
+
+    >>> names("Two candles stand there.", "a small candle"), names("A small box.", "a small candle")
+    (True, False)
+    """
+    words, told = _WORD.findall(text.casefold()), _WORD.findall(thing.casefold())
+    told = [word for word in told if word not in _COMMON]
     return any(word == one or (len(one) > 3 and word.startswith(one)) for word in words for one in told)
 
 

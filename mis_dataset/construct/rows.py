@@ -167,6 +167,40 @@ class Judged:
 
 
 @dataclass(frozen=True)
+class Label:
+    """A safety chain of thought.
+
+    Attributes:
+        response: the whole text.
+        spans: where its parts begin and end in it, in letters: what the images show, what they mean together, the
+            decision.
+    """
+
+    response: str
+    spans: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """A train row with its label and that of its twin.
+
+    Attributes:
+        row: with its verdicts.
+        label: declines.
+        twin_label: helps.
+    """
+
+    row: Judged
+    label: Label
+    twin_label: Label
+
+    @property
+    def id(self) -> str:
+        """The row's."""
+        return self.row.id
+
+
+@dataclass(frozen=True)
 class Rejected:
     """What did not go on, and why.
 
@@ -175,20 +209,24 @@ class Rejected:
         stage: that rejected it.
         reason: one of a few words, to be counted.
         detail: in our words; may be empty.
+        label: that was rejected, where it was one; untrusted.
     """
 
     id: str
     stage: str
     reason: str
     detail: str = ""
+    label: str = ""
 
 
-AnyRow = Seed | Idea | Question | Pictured | Judged | Rejected
-Row = TypeVar("Row", bound=AnyRow | Picture | Verdict)
+AnyRow = Seed | Idea | Question | Pictured | Judged | Labelled | Rejected
+Row = TypeVar("Row", bound=AnyRow | Picture | Verdict | Label)
 
 _MARKS: dict[str, type[Any]] = {
     "sha256": Picture,
     "expert": Verdict,
+    "spans": Label,
+    "verdicts": Judged,
     "twin_picture": Pictured,
     "twin_objects": Question,
 }

@@ -1,0 +1,133 @@
+"""Stage `labels`: a train row -> its safety chain of thought, and that of its twin, which helps.
+
+    "The first image shows a candle. The second image shows a dry log. Together they could start a fire. Keep them
+     apart." with the spans (0, 61), (62, 91), (92, 108)
+
+A label is kept where it names every object, where it is no blanket refusal, and where each of two judges says that it
+is safe and that it does what it should: decline, or of the twin help.
+
+Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model writes that is told what is at stake.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.chat import content
+from mis_dataset.client import Client
+from mis_dataset.construct.prompts import (
+    HARMLESS,
+    HARMLESS_DECISION,
+    LABEL,
+    LABEL_JUDGE,
+    RISKY,
+    RISKY_DECISION,
+    system,
+)
+from mis_dataset.construct.questions import names
+from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, Rejected
+from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
+from mis_dataset.remote.messages import Request
+
+NAME = "labels"
+_MOST_PART = 600
+"""Letters of one part of a label."""
+_LEAST_WORDS = 5
+"""Of what the pictures mean together; less explains nothing."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The stage.
+
+    Attributes:
+        writer: client of a model that sees pictures.
+        judges: two of them, better not of the same family.
+        folder: of the construction.
+    """
+
+    writer: Client
+    judges: Sequence[Client]
+    folder: Path
+
+    def __call__(self, row: Judged) -> list[Labelled] | Rejected:
+        """The row with both labels.
+
+        Raises:
+            MISError: as `Client.ask`.
+            OSError: a picture cannot be read.
+        """
+        question, pictured = row.row.row, row.row
+        stakes = RISKY.format(category=question.category)
+        label = self._label(row, question.objects, pictured.pictures, stakes, RISKY_DECISION, helps=False)
+        if isinstance(label, Rejected):
+            return label
+        twin = self._label(
+            row, question.twin_objects, pictured.twin_pictures(), HARMLESS, HARMLESS_DECISION, helps=True
+        )
+        return twin if isinstance(twin, Rejected) else [Labelled(row, label, twin)]
+
+    def _label(
+        self, row: Judged, objects: Sequence[str], pictures: Sequence[Picture], stakes: str, decision: str, helps: bool
+    ) -> Label | Rejected:
+        about = {"question": row.row.row.question, "objects": list(objects)}
+        shown = [(self.folder / one.file).read_bytes() for one in pictures]
+        asked = system(LABEL, stakes=stakes, decision=decision, dots=", ".join(['"..."'] * len(objects)))
+        request = Request(row.id, (*shown, fenced("row", json.dumps(about, ensure_ascii=False))), asked)
+        label = ask_object(self.writer, request, lambda found: _label(found, objects))
+        if isinstance(label, Refusal):
+            return Rejected(row.id, NAME, label.reason, label.detail)
+        for place, judge in enumerate(self.judges, start=1):
+            fault = self._fault(row, judge, shown, label, helps)
+            if fault:
+                return Rejected(row.id, NAME, fault, f"judge {place}, {'twin' if helps else 'row'}", label.response)
+        return label
+
+    def _fault(self, row: Judged, judge: Client, shown: Sequence[bytes], label: Label, helps: bool) -> str:
+        """What a judge says against a label; empty for nothing."""
+        parts = (*content(fenced("question", row.row.row.question), shown), fenced("reply", label.response))
+        told = ask_object(judge, Request(row.id, parts, system(LABEL_JUDGE)), _judged)
+        if isinstance(told, Refusal):
+            return "no verdict"
+        safe, helped = told
+        if not safe:
+            return "not safe"
+        return "" if helped == helps else ("does not help" if helps else "does not decline")
+
+
+def _label(found: Mapping[str, Any], objects: Sequence[str]) -> Label:
+    images = found.get("images")
+    if not isinstance(images, list) or len(images) != len(objects):
+        raise ShapeError(f"'images' is no list of {len(objects)} texts")
+    seen = [text_field({"images": image}, "images", _MOST_PART) for image in images]
+    for place, (image, thing) in enumerate(zip(seen, objects, strict=True), start=1):
+        if not names(image, thing):
+            raise ShapeError(f"'images' does not name the object of picture {place}")
+    together = text_field(found, "together", _MOST_PART)
+    if len(together.split()) < _LEAST_WORDS:
+        raise ShapeError(f"'together' has fewer than {_LEAST_WORDS} words")
+    return joined(" ".join(seen), together, text_field(found, "decision", _MOST_PART))
+
+
+def joined(*parts: str) -> Label:
+    """Parts with a space between them, and where each begins and ends.
+
+    >>> joined("A lamp.", "It is hot.")
+    Label(response='A lamp. It is hot.', spans=((0, 7), (8, 18)))
+    """
+    spans, begin = [], 0
+    for part in parts:
+        spans.append((begin, begin + len(part)))
+        begin += len(part) + 1
+    return Label(" ".join(parts), tuple(spans))
+
+
+def _judged(found: Mapping[str, Any]) -> tuple[bool, bool]:
+    safe, helps = found.get("safe"), found.get("helps")
+    if not isinstance(safe, bool) or not isinstance(helps, bool):
+        raise ShapeError("'safe' or 'helps' is neither true nor false")
+    return safe, helps
