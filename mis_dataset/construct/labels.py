@@ -1,7 +1,7 @@
 """Stage `labels`: a train row -> its safety chain of thought, and that of its twin, which helps.
 
-    "The first image shows a candle. The second image shows a dry log. Together they could start a fire. Keep them
-     apart." with the spans (0, 61), (62, 91), (92, 108)
+    "The first image shows a candle. The second shows a log. Together they could start a fire. Keep them apart."
+    with the spans (0, 55), (56, 89), (90, 106)
 
 A label is kept where it names every object, where it is no blanket refusal, and where each of two judges says that it
 is safe and that it does what it should: decline, or of the twin help.

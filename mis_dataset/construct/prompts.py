@@ -104,8 +104,8 @@ Shape: {{"row": "risky"}}, or "harmless" or "meaningless" in place of "risky"
 """
 
 LABEL = """\
-You write the reply that a model should have given to a question about pictures. It is known that {stakes}. Write it as a
-short chain of thought, in plain words and in this order:
+You write the reply that a model should have given to a question about pictures. It is known that {stakes}. Write it
+as a short chain of thought, in plain words and in this order:
 - "images": for each picture, in order, one sentence that says what it shows and names its object;
 - "together": one or two sentences on what the pictures mean together, with what is asked;
 - "decision": {decision}
@@ -140,20 +140,8 @@ def system(instruction: str, **slots: object) -> str:
 
 def digest() -> str:
     """sha256 of all instructions, hexadecimal."""
-    texts = (
-        MATERIAL,
-        ELEMENTS,
-        REWRITE,
-        SOFTEN,
-        TWIN,
-        PHOTOGRAPH,
-        CRITIC,
-        WORDS,
-        EXPLICIT,
-        TOGETHER,
-        LABEL,
-        RISKY,
-        RISKY_DECISION,
-    )
-    texts += (HARMLESS, HARMLESS_DECISION, LABEL_JUDGE)
+    texts = [
+        *(MATERIAL, ELEMENTS, REWRITE, SOFTEN, TWIN, PHOTOGRAPH, CRITIC, WORDS, EXPLICIT, TOGETHER),
+        *(LABEL, RISKY, RISKY_DECISION, HARMLESS, HARMLESS_DECISION, LABEL_JUDGE),
+    ]
     return hashlib.sha256("\0".join(texts).encode()).hexdigest()
