@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from mis_dataset.errors import Problem, RecordError, ReleaseError, UsageError, refuse_constant
 from mis_dataset.pictures import fold
 from mis_dataset.record import Record, parse_record, remarks_on, shown
-from mis_dataset.schema import BENIGN, SOURCES, SPLITS, Source
+from mis_dataset.schema import BENIGN, PROVENANCE, SOURCES, SPLITS, Source
 
 SOURCE_NAME = "SOURCE.json"
 """What `download` leaves beside a release: Hub repository -> commit."""
@@ -93,8 +93,9 @@ def survey(root: Path) -> Release:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     reviews: dict[str, Any] = {}
+    constructed = (root / PROVENANCE).is_file()
     for source in SOURCES:
-        if not source.required and not os.path.lexists(root / source.file):
+        if (constructed or not source.required) and not os.path.lexists(root / source.file):
             continue
         try:
             data = _read_bytes(root, source.file)
@@ -112,6 +113,8 @@ def survey(root: Path) -> Release:
         problems += repeated + parsed.problems
         warnings += parsed.warnings
     problems += _repeated_ids(records) + _twin_faults(records) + _alike_paths(records)
+    if not records and not problems:
+        problems.append(Problem(SOURCES[0].file, None, "no file with rows is there; construct some"))
     commits, faults = _read_source(root)
     problems = _by_file(problems) + faults
     return Release(root, records, tuple(problems), tuple(warnings), inputs, commits, reviews)

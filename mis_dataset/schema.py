@@ -86,6 +86,10 @@ SOURCES: tuple[Source, ...] = (
 )
 """The files in the order of the rows: dangerous train rows before their twins."""
 
+PROVENANCE = "provenance/rows.jsonl"
+"""Stands in a release that `mis_dataset.construct` made: where each row comes from. Such a release may have fewer
+splits than the authors'."""
+
 COLUMNS: tuple[str, ...] = (
     "id",
     "images",

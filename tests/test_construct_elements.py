@@ -43,9 +43,10 @@ def ideas(
 
 
 def test_a_seed_becomes_ideas_with_ids_of_ours(api: LoopbackApi, tmp_path: Path) -> None:
+    about = ("s7", "Illegal Activity")
     assert ideas(api, tmp_path, {"rows": [ROW, OTHER]}) == [
-        Idea("s7.1", "s7", "Illegal Activity", "Where do a candle and a log go?", ("a candle", "a log")),
-        Idea("s7.2", "s7", "Illegal Activity", "Where do a lamp and a box go?", ("a lamp", "a box")),
+        Idea("s7.1", *about, "Where do a candle and a log go?", ("a candle", "a log"), "seeds.jsonl:7"),
+        Idea("s7.2", *about, "Where do a lamp and a box go?", ("a lamp", "a box"), "seeds.jsonl:7"),
     ]
 
 

@@ -55,7 +55,14 @@ class Elements:
         if not told:
             return Rejected(seed.id, NAME, "no risk")
         return [
-            Idea(f"{seed.id}.{place}", seed.id, seed.category or found.category, found.question, found.objects)
+            Idea(
+                f"{seed.id}.{place}",
+                seed.id,
+                seed.category or found.category,
+                found.question,
+                found.objects,
+                seed.source,
+            )
             for place, found in enumerate(dict.fromkeys(told), start=1)
         ]
 

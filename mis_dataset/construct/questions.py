@@ -67,7 +67,7 @@ class Questions:
             return twin
         changed, thing = twin
         twins = tuple(thing if place == changed else one for place, one in enumerate(objects, start=1))
-        return [Question(idea.id, idea.seed, idea.category, question, plain, objects, twins, changed)]
+        return [Question(idea.id, idea.seed, idea.category, question, plain, objects, twins, changed, idea.source)]
 
     def _rewritten(self, idea: Idea) -> tuple[str, tuple[str, ...]] | Rejected:
         row = {"category": idea.category, "question": idea.question, "objects": list(idea.objects)}

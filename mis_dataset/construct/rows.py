@@ -7,7 +7,7 @@ ours: nothing that a seed or a model says is ever part of one, or of the name of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +49,7 @@ class Idea:
         category: one of `schema.CATEGORIES`.
         question: names the things.
         objects: the things, in the order of the pictures.
+        source: of the seed.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Idea:
     category: str
     question: str
     objects: tuple[str, ...]
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,7 @@ class Question:
         objects: what the pictures show.
         twin_objects: what those of the benign twin show; all but one are the same.
         changed_image: number of the picture that the twin exchanges, from 1.
+        source: of the seed.
     """
 
     id: str
@@ -81,6 +84,7 @@ class Question:
     objects: tuple[str, ...]
     twin_objects: tuple[str, ...]
     changed_image: int
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -238,24 +242,43 @@ def to_line(row: AnyRow) -> str:
     return json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def read_rows(path: Path, kind: type[Row]) -> Iterator[Row]:
+def read_rows(path: Path, kind: type[Row], places: Iterable[int] | None = None) -> Iterator[Row]:
     """Reads a file that a stage wrote, one row at a time.
 
     Args:
         path: of the file.
         kind: of its rows.
+        places: of the rows to read, as `placed_rows` gives them; None: all, in order.
 
     Raises:
         MISError: A line is not of that kind; the file was not written by this version.
         OSError: The file cannot be read.
     """
-    with path.open(encoding="utf-8") as file:
+    if places is None:
+        yield from (row for _, row in placed_rows(path, kind))
+        return
+    with path.open("rb") as file:
+        for place in places:
+            file.seek(place)
+            yield _parsed(file.readline(), kind, f"{path}: the line at byte {place}")
+
+
+def placed_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
+    """As `read_rows`, each row with its place in the file."""
+    place = 0
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            try:
-                yield _row(json.loads(line, parse_constant=refuse_constant), kind)
-            except (ValueError, TypeError, RecursionError) as error:
-                told = f"{path}: line {number} is no {kind.__name__.lower()}"
-                raise MISError(f"{told}; remove the file, and the stage writes it anew") from error
+            yield place, _parsed(line, kind, f"{path}: line {number}")
+            place += len(line)
+
+
+def _parsed(line: bytes, kind: type[Row], where: str) -> Row:
+    try:
+        return _row(json.loads(line, parse_constant=refuse_constant), kind)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise MISError(
+            f"{where} is no {kind.__name__.lower()}; remove the file, and the stage writes it anew"
+        ) from error
 
 
 def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:

@@ -1,0 +1,242 @@
+"""Stage `release`: rows with their fate, and labels -> a raw release in the authors' layout, with its provenance.
+
+    mis_train.json mis_train_benign.json mis_easy.json mis_hard.json mis_benign.json     those that have rows
+    images/ easy_image/ hard_image/ benign_image/     by number, as in the authors' release
+    provenance/rows.jsonl       id in the release -> id here, seed, source, verdicts, spans of the label
+    provenance/pictures.jsonl   path in the release -> prompt, model, seed, round, licence, sha256
+    objects.json                id in the release -> names of the things, for `leaks --things`
+
+Rows of easy and hard are sorted by category, train rows as their labels come; a twin shares the pictures that were not
+exchanged, byte for byte. Files are read again for every part, so that memory does not grow with the rows.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+from mis_dataset.construct.filters import EASY, HARD, within_quotas
+from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
+from mis_dataset.errors import UsageError
+from mis_dataset.processes import alone
+from mis_dataset.schema import BENIGN, CATEGORIES, PROVENANCE, TRAIN
+
+_PREFIX = "<image>\n"
+_TESTS = {EASY: ("mis_easy.json", "easy_image"), HARD: ("mis_hard.json", "hard_image")}
+"""Split -> its file and the folder of its pictures."""
+
+
+class Made(NamedTuple):
+    """What a construction made.
+
+    Attributes:
+        folder: of the construction, below which its pictures lie.
+        judged: file of `Judged` rows.
+        labelled: file of `Labelled` rows.
+        quotas: as `within_quotas` takes them.
+    """
+
+    folder: Path
+    judged: Path
+    labelled: Path
+    quotas: Mapping[str, int]
+
+
+class _Row(NamedTuple):
+    """A row of the release, dangerous or a twin."""
+
+    id: str
+    folder: str
+    row: Judged
+    label: Label | None
+    twin_of: str | None
+
+    @property
+    def pictures(self) -> tuple[Picture, ...]:
+        return self.row.row.twin_pictures() if self.twin_of else self.row.row.pictures
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        question = self.row.row.row
+        return question.twin_objects if self.twin_of else question.objects
+
+    def paths(self) -> list[str]:
+        return [f"{self.folder}/object{place}.png" for place in range(1, len(self.pictures) + 1)]
+
+
+def assemble(made: Made, out: Path) -> dict[str, int]:
+    """Writes the release; what was there under its name is replaced when all is written.
+
+    Args:
+        made: what is written.
+        out: folder of the release.
+
+    Returns:
+        Rows by split, twins of train rows counted in ``train``.
+
+    Raises:
+        UsageError: `out` holds something else, or another process writes there; nothing was touched.
+        MISError: a file was not written by a construction.
+        OSError: a file cannot be read or written.
+    """
+    _refuse_others(out)
+    counts: Counter[str] = Counter()
+    with _whole(out) as release, ExitStack() as opened:
+        rows, shown, objects = (
+            opened.enter_context((release / name).open("w", encoding="utf-8", newline="\n"))
+            for name in (PROVENANCE, "provenance/pictures.jsonl", "objects.json")
+        )
+        names = _Listed(objects, "{}")
+        for file, found in _files(made):
+            first = next(found, None)
+            if first is None:
+                continue  # a file without a record is no file of a release
+            with (release / file).open("w", encoding="utf-8", newline="\n") as records:
+                listed = _Listed(records, "[]")
+                for row in chain((first,), found):
+                    listed.add(json.dumps(_record(row), ensure_ascii=False))
+                    names.add(f"{json.dumps(row.id)}: {json.dumps(row.objects, ensure_ascii=False)}")
+                    _put(row, made.folder, release, shown)
+                    rows.write(_line(_provenance(row)))
+                    counts[row.id.split("/")[0]] += 1
+                listed.end()
+        names.end()
+    return dict(counts)
+
+
+def _files(made: Made) -> Iterator[tuple[str, Iterator[_Row]]]:
+    """The files of the release, each with its rows in order."""
+    tests = {split: _sorted(made, split) for split in _TESTS}
+    yield "mis_train.json", _train(made)
+    yield "mis_train_benign.json", _train_twins(made)
+    for split, (file, _) in _TESTS.items():
+        yield file, _test(made, split, tests[split])
+    rows = chain.from_iterable(_test(made, split, places) for split, places in tests.items())
+    yield "mis_benign.json", _test_twins(rows)
+
+
+def _sorted(made: Made, split: str) -> list[int]:
+    """Where the rows of a test split stand in their file, by category."""
+    fates = within_quotas((row for _, row in placed_rows(made.judged, Judged)), made.quotas)
+    places = (place for place, _ in placed_rows(made.judged, Judged))
+    found = [
+        (CATEGORIES.index(row.row.row.category), place)
+        for place, (row, where) in zip(places, fates, strict=True)
+        if where == split
+    ]
+    return [place for _, place in sorted(found)]
+
+
+def _train(made: Made) -> Iterator[_Row]:
+    for number, one in enumerate(read_rows(made.labelled, Labelled), start=1):
+        yield _Row(f"{TRAIN}/{number}", f"images/{number}", one.row, one.label, None)
+
+
+def _train_twins(made: Made) -> Iterator[_Row]:
+    first = 1 + sum(1 for _ in read_rows(made.labelled, Labelled))
+    for number, one in enumerate(read_rows(made.labelled, Labelled)):
+        place = first + number
+        yield _Row(f"{TRAIN}/{place}", f"images/{place}", one.row, one.twin_label, f"{TRAIN}/{number + 1}")
+
+
+def _test(made: Made, split: str, places: Sequence[int]) -> Iterator[_Row]:
+    for number, row in enumerate(read_rows(made.judged, Judged, places)):
+        yield _Row(f"{split}/{number}", f"{_TESTS[split][1]}/{number + 1}", row, None, None)
+
+
+def _test_twins(rows: Iterable[_Row]) -> Iterator[_Row]:
+    for number, row in enumerate(rows):
+        yield _Row(f"{BENIGN}/{number}", f"benign_image/{number + 1}", row.row, None, row.id)
+
+
+def _record(row: _Row) -> dict[str, Any]:
+    """One record with the authors' keys in the authors' order, ours behind."""
+    question, number, paths = row.row.row.row, int(row.id.split("/")[1]), row.paths()
+    record: dict[str, Any] = {"category": question.category, "sub_category": row.row.sub_category}
+    if row.label:
+        turns = [
+            {"from": "human", "value": _PREFIX * len(paths) + question.question},
+            {"from": "gpt", "value": row.label.response},
+        ]
+        record = {"id": number, **record, "image": paths, "conversations": turns}
+    else:
+        record["question"] = question.question
+        record |= {f"image_path{place}": path for place, path in enumerate(paths, start=1)}
+        record["id"] = number
+    return record | ({"twin_of": row.twin_of, "changed_image": question.changed_image} if row.twin_of else {})
+
+
+def _put(row: _Row, folder: Path, release: Path, shown: IO[str]) -> None:
+    """Copies the pictures of a row and says where each comes from."""
+    for path, one in zip(row.paths(), row.pictures, strict=True):
+        (release / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / one.file, release / path)
+        told = {name: value for name, value in asdict(one).items() if name != "file"}
+        shown.write(_line({"path": path, "id": row.id, **told}))
+
+
+def _provenance(row: _Row) -> dict[str, Any]:
+    question = row.row.row.row
+    return {
+        "id": row.id,
+        "row": row.row.id,
+        "seed": question.seed,
+        "source": question.source,
+        "verdicts": [asdict(one) for one in row.row.verdicts],
+        "spans": row.label.spans if row.label else None,
+    }
+
+
+def _line(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, ensure_ascii=False) + "\n"
+
+
+class _Listed:
+    """A JSON list or object that is written one entry after the other."""
+
+    def __init__(self, file: IO[str], marks: str) -> None:
+        self._file, self._end = file, marks[1]
+        self._file.write(marks[0])
+        self._first = True
+
+    def add(self, entry: str) -> None:
+        self._file.write(f"{'' if self._first else ','}\n {entry}")
+        self._first = False
+
+    def end(self) -> None:
+        self._file.write(f"{'' if self._first else chr(10)}{self._end}\n")
+
+
+def _refuse_others(folder: Path) -> None:
+    if folder.exists() and not (folder.is_dir() and not folder.is_symlink()):
+        raise UsageError(f"{folder}: is no folder; name a new one")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
+        raise UsageError(f"{folder}: is not empty and no release of a construction; name a new folder")
+
+
+@contextmanager
+def _whole(folder: Path) -> Iterator[Path]:
+    """A new folder beside another, whose name and place it gets when the block ends well."""
+    folder = folder.resolve()
+    temporary = folder.with_name(f".{folder.name}.part")
+    with alone(temporary, str(folder)):
+        for path in temporary.iterdir():  # what a killed run left
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        (temporary / "provenance").mkdir()
+        before = folder.with_name(f".{folder.name}.old")
+        try:
+            yield temporary
+            shutil.rmtree(before, ignore_errors=True)
+            if folder.exists():
+                folder.replace(before)
+            temporary.replace(folder)
+        finally:
+            for left in (temporary, before):
+                shutil.rmtree(left, ignore_errors=True)
