@@ -101,7 +101,11 @@ def counted(count: int, word: str) -> str:
 
 
 def settings_table(settings: Mapping[str, Any]) -> str:
-    """A table of settings: dotted name -> value, what is no string, or an empty one, as JSON."""
+    """A table of settings: dotted name -> value, what is no string, or an empty one, as JSON.
+
+    >>> print(settings_table({"base": "", "method": "lora", "rows": None}).splitlines()[2:])
+    ['| `base` | "" |', '| `method` | lora |', '| `rows` | null |']
+    """
     shown = {
         name: value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
         for name, value in settings.items()

@@ -69,7 +69,7 @@ def _released(folder: Path, owner: str) -> list[Target]:
     if told.get("owner") != owner:
         raise CardError(
             f"{path}: was packed for {told.get('owner')!r}, whom its cards name, not for {owner!r}; "
-            "name that one, or pack the run again"
+            "give that name here, or pack the run again with --owner"
         )
     targets, problems = [], []
     for name, entry in told["folders"].items() if isinstance(told.get("folders"), dict) else ():
