@@ -58,8 +58,19 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, summary in VERBS.items():
         module = _module(verb)
-        module.add_arguments(verbs.add_parser(verb, help=summary, description=module.__doc__))
+        module.add_arguments(
+            verbs.add_parser(verb, help=summary, description=module.__doc__, formatter_class=_Paragraphs)
+        )
     return parser
+
+
+class _Paragraphs(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description apart, and indented ones as they are."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        parts = [part.strip("\n") for part in text.split("\n\n")]
+        return "\n\n".join(part if part.startswith(" ") else fill(part, width, indent) for part in parts)
 
 
 def _module(verb: str) -> Any:

@@ -124,6 +124,8 @@ class Report:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.exists():
+            raise CardError(f"{path}: no such file; name a finished run, as `make reproduce` leaves it in runs/mini")
         self.content = read_json(path)
         version = self.content.get("report_version", READS[0])  # reports of before versions have none
         if version not in READS:

@@ -154,6 +154,8 @@ class Hub:
                 time.sleep(wait)
             else:
                 for warning in told:
+                    if issubclass(warning.category, DeprecationWarning):  # of one library to another
+                        continue
                     say(f"{what}: {self.mask(str(warning.message))}")
                 return found
         raise AssertionError("unreachable")

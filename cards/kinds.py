@@ -187,6 +187,8 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
         raise CardError(f"{folder}: no such folder")
     name, paths = folder.resolve().name, files_of(folder)
     problems = [f"{missing} is missing" for missing in kind.missing(name, paths)]
+    if CARD not in paths:
+        problems.append("a card and what belongs to it are written by `cards pack`, those of MIS by `cards dataset`")
     for path in paths:
         problems += file_problems(folder, path, kind, name)
     if SUMS in paths:

@@ -1,4 +1,4 @@
-"""Verb `leaderboard`: what others measured -> a line a model and split on a board, after it was counted anew.
+"""What others measured -> a line a model and split on a board, after it was counted anew.
 
     add REPORT      report.json of a run, or comparison.json or leaderboard.json of `python -m trainer compare`
 
@@ -29,6 +29,7 @@ from cards.lines import (
     rows_of,
 )
 from cards.recount import problems
+from cards.tables import counted
 from mis_dataset.files import sha256_of, to_json, write_text
 
 LEADERBOARD_VERSION = "1-b"
@@ -47,7 +48,9 @@ _MOST_REASONS = 40
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     doing = parser.add_subparsers(dest="doing", required=True, metavar="add")
-    add = doing.add_parser("add", help="check a report and put its rates on a board", description=__doc__)
+    shown = parser.formatter_class
+    told = "check a report and put its rates on a board"
+    add = doing.add_parser("add", help=told, description=__doc__, formatter_class=shown)
     add.add_argument("report", type=Path, metavar="REPORT", help="report.json, comparison.json or leaderboard.json")
     add.add_argument("--board", type=Path, default=BOARD, metavar="FILE", help="made where it is not (%(default)s)")
     add.add_argument("--name", type=_name, help="what the model is called there; of several models, what precedes it")
@@ -218,4 +221,4 @@ def _refuse(path: Path, reasons: Sequence[str]) -> None:
     if reasons:
         more = [f"and {len(reasons) - _MOST_REASONS} more"] if len(reasons) > _MOST_REASONS else []
         told = "\n".join(f"  - {reason}" for reason in [*reasons[:_MOST_REASONS], *more])
-        raise CardError(f"{path}: is not added, for {len(reasons)} reasons:\n{told}")
+        raise CardError(f"{path}: is not added, for {counted(len(reasons), 'reason')}:\n{told}")

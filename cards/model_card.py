@@ -47,6 +47,11 @@ class Ids(NamedTuple):
     adapter: str
     base: str
 
+    @property
+    def has_base(self) -> bool:
+        """Whether the base is published too."""
+        return "/" in self.base
+
 
 def model_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids) -> str:
     """Text of the card of a merged checkpoint.
@@ -65,6 +70,7 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids
         raise CardError(f"no card is written for {model!r}: choose one of {', '.join(ARMS)}")
     base, arm = read_sidecars(run, "base"), read_sidecars(run, folder_of(model))
     language_model = known_language_model(base)
+    made_from = ids.base if ids.has_base else language_model  # the Hub draws a tree of models by it
     found = eval_results(report, model, ids.dataset, dataset.version)
     facts = {
         "header": model_header(
@@ -72,11 +78,11 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids
             ids.dataset,
             dataset.version,
             LANGUAGE_MODELS.get(language_model or "", "apache-2.0"),
-            (language_model, "finetune") if language_model else None,
+            (made_from, "finetune") if made_from else None,
             found,
         ),
         "model": model,
-        "arms": {name: ARMS[name] for name in report.names("models") if name in ARMS},
+        "arms": arms_of(report),
         "language_model": language_model,
         "sidecars": [*base, *arm],
         "made_from": _inputs([*base, *arm]),
@@ -200,6 +206,11 @@ def group_lines(report: Report, model: str, kind: str) -> list[Line]:
             if any(rate is not None and rate.n for rate in found):
                 lines.append(Line((group, _marked(report, split)), tuple(found)))
     return lines
+
+
+def arms_of(report: Report) -> dict[str, str]:
+    """The arms that the report has rates of -> what each was trained on."""
+    return {name: ARMS[name] for name in report.names("models") if name in ARMS}
 
 
 def tables_of(report: Report, model: str | None = None) -> dict[str, str]:

@@ -3,7 +3,7 @@
     OUT/dataset/                 MIS-mini: card, plots, Parquet, MANIFEST.json, croissant.json, eval.yaml
     OUT/base/ OUT/model/         the base and an arm: card, weights, configuration, processor, .eval_results
     OUT/adapter/                 the arm's adapter and its card
-    OUT/<metric>/                Spaces, as they lie in the checkout
+    OUT/<metric>/                Spaces, as they lie in the checkout, their cards with the owner's name
     OUT/demo/                    the same, with leaderboard.json of this run and things.json of its dataset
     OUT/RELEASE.json             owner, what each folder is and where it goes, and the sha256 of every file
 
@@ -133,12 +133,12 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
     ids = Ids(f"{owner}/{NAME}", name, f"{name}-adapter", f"{owner}/mis-mini-base")
     known = known_language_model(read_sidecars(run, "base")) is not None
     made = {
-        "dataset": Folder("dataset", ids.dataset, _dataset(report, dataset, run, ids)),
+        "dataset": Folder("dataset", ids.dataset, _dataset(report, dataset, run, ids, owner)),
         "base": Folder("model", ids.base, _model(report, dataset, run, ids, "base", model, known)),
         "model": Folder("model", ids.model, _model(report, dataset, run, ids, model, model, known)),
         "adapter": Folder("adapter", ids.adapter, _adapter(report, dataset, run, ids, model, known)),
     }
-    made |= {metric: Folder("metric", f"{owner}/{metric}", _space("metric", metric)) for metric in METRICS}
+    made |= {metric: Folder("metric", f"{owner}/{metric}", _metric(metric, owner)) for metric in METRICS}
     made |= {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(run, owner, ids))}
     for name, folder in made.items():
         if missing := KINDS[folder.kind].missing(name, folder.files):
@@ -148,12 +148,12 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
     return made
 
 
-def _dataset(report: Report, dataset: Dataset, run: Path, ids: Ids) -> dict[str, Source]:
+def _dataset(report: Report, dataset: Dataset, run: Path, ids: Ids, owner: str) -> dict[str, Source]:
     mis, plots = run / "MIS", plots_of(run / STATS)
     _check_croissant(mis, dataset)
     names = ["MANIFEST.json", "croissant.json", *(name for split in dataset.splits for name in split.files)]
     return {
-        CARD: dataset_card(report, dataset, run, ids.dataset, plots),
+        CARD: dataset_card(report, dataset, run, ids.dataset, plots, owner),
         **{plot.path.name: plot.path for plot in plots},
         **{name: mis / name for name in names},
         EVAL: eval_yaml(NAME, dataset),
@@ -207,6 +207,12 @@ def _taken(folder: Path, kind: str, name: str = "") -> dict[str, Source]:
 def _space(kind: str, name: str) -> dict[str, Source]:
     """The files of a Space as they lie in the checkout."""
     return _taken(rights.ROOT / "cards" / name, kind, name)
+
+
+def _metric(name: str, owner: str) -> dict[str, Source]:
+    """A metric, whose card loads it from where it is published; its code is as it was when the rates were counted."""
+    card = (rights.ROOT / "cards" / name / CARD).read_text("utf-8")
+    return {**_space("metric", name), CARD: card.replace(f'"cards/{name}"', f'"{owner}/{name}"')}
 
 
 def _demo(run: Path, owner: str, ids: Ids) -> dict[str, Source]:

@@ -1,4 +1,4 @@
-"""Verb `release`: is everything that a release is made of the same everywhere, and as fresh as its report?
+"""Is everything that a release is made of the same everywhere, and as fresh as its report?
 
 It writes nothing; `make release VERSION=x.y.z` calls it before the tests and again on what was packed. Held against
 each other are the checkout (nothing uncommitted), VERSION, pyproject.toml, CITATION.cff, CHANGELOG.md and the versions
@@ -16,6 +16,7 @@ from typing import Any
 
 from cards.facts import CardError, Report, check_unchanged
 from cards.pages import CARD, from_report
+from cards.tables import counted
 from cards.versions import changelog_lines, section_of, versions_of
 from mis_dataset.files import sha256_of
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         stale += _packed(args)
     if stale:
         told = "\n".join(f"  - {one}" for one in stale)
-        raise CardError(f"{args.version} cannot be released, for {len(stale)} reasons:\n{told}")
+        raise CardError(f"{args.version} cannot be released, for {counted(len(stale), 'reason')}:\n{told}")
     packed = None if args.packed is None else str(args.packed)
     return {"version": args.version, "run": str(args.run), "packed": packed, "versions": versions_of(args.checkout)}
 

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cards import rights
 from cards.audit import audit_of, plots_of
 from cards.facts import CardError, Dataset, Split, check_built, read_dataset, read_json
 from cards.headers import released_header
-from cards.pages import CARD, fill, loading, publish
+from cards.pages import CARD, check_name, fill, loading, publish
 from cards.rates import eval_yaml
 from cards.tables import by_split, share, size, table
 from mis_dataset.schema import BENIGN, TRAIN
@@ -73,29 +74,39 @@ class Built:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("mis", type=Path, metavar="MIS", help="folder of the dataset, as `mis_dataset build` wrote it")
-    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to")
+    parser.add_argument("out", type=Path, metavar="OUT", help="folder to write to; MIS itself where it is to be pushed")
     parser.add_argument("--dataset-id", default="MIS", help="Hub id of the dataset, or its folder (%(default)s)")
     parser.add_argument("--stats", type=Path, metavar="STATS_DIR", help="folder that `mis_dataset stats` wrote")
+    parser.add_argument(
+        "--metrics", default="cards", help="owner of the metrics on the Hub, or their folder (%(default)s)"
+    )
     parser.add_argument("--leaks", type=Path, metavar="LEAKS_JSON", help="file that `mis_dataset leaks` wrote")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Writes the card; returns its path."""
-    paths = released(args.mis, args.out, args.dataset_id, args.stats, args.leaks)
+    paths = released(args.mis, args.out, args.dataset_id, args.stats, args.leaks, args.metrics)
     return {name: str(path) for name, path in paths.items()}
 
 
 def released(
-    folder: Path, out: Path, dataset_id: str = "MIS", stats: Path | None = None, leaks: Path | None = None
+    folder: Path,
+    out: Path,
+    dataset_id: str = "MIS",
+    stats: Path | None = None,
+    leaks: Path | None = None,
+    metrics: str = "cards",
 ) -> dict[str, Path]:
-    """Write the card of a built dataset, eval.yaml and the plots of `stats`; what stands there already is left alone.
+    """Write the card of a built dataset, all that is published beside it; what stands there already is left alone.
 
     Args:
         folder: of the dataset, as `python -m mis_dataset build` wrote it from the authors' release.
-        out: folder for `README.md`, `eval.yaml` and the plots.
+        out: folder for `README.md`, `eval.yaml`, `LICENSE`, `NOTICE` and the plots of `stats`; the dataset's
+            own, where it is to be pushed.
         dataset_id: the dataset's id on the Hub, or its folder.
         stats: folder that `python -m mis_dataset stats` wrote; its tables and plots are left out where None.
         leaks: file that `python -m mis_dataset leaks` wrote; what tests share with train is left out where None.
+        metrics: where `evaluate` finds them: an owner on the Hub, or their folder in the checkout.
 
     Returns:
         "card" -> its path.
@@ -118,15 +129,19 @@ def released(
         "croissant": (folder / "croissant.json").is_file(),
         **loading(dataset_id, dataset, built.config if built.max_side else None),
         "plots": plots,
+        "metrics": check_name(metrics),
         **_told(dataset, built),
         **audit_of(folder, measured, leaks),
     }
     card = out / CARD
     text = fill("dataset/released.md.j2", VERB, facts)
-    evaluated = eval_yaml("MIS", dataset, built.config)
-    publish(
-        VERB, {card: text, card.with_name("eval.yaml"): evaluated}, {out / plot.path.name: plot.path for plot in plots}
-    )
+    beside = {
+        "eval.yaml": eval_yaml("MIS", dataset, built.config),
+        rights.LICENCE: rights.licence(),
+        rights.NOTICE: rights.released_notice(),
+    }
+    texts = {card: text, **{out / name: told for name, told in beside.items()}}
+    publish(VERB, texts, {out / plot.path.name: plot.path for plot in plots})
     return {"card": card}
 
 

@@ -13,8 +13,8 @@ from typing import Any
 from cards.audit import STATS, Plot, audit, plots_of
 from cards.facts import Dataset, Report, check_unchanged, read_dataset
 from cards.headers import mini_header
-from cards.model_card import VERB, Ids, model_card, seen, settings_of, tables_of
-from cards.pages import CARD, fill, loading, publish
+from cards.model_card import VERB, Ids, arms_of, model_card, seen, settings_of, tables_of
+from cards.pages import CARD, check_name, fill, loading, publish
 from cards.rates import eval_yaml
 
 EVAL = "eval.yaml"
@@ -72,7 +72,9 @@ def render(
     return paths
 
 
-def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str, plots: Sequence[Plot] = ()) -> str:
+def dataset_card(
+    report: Report, dataset: Dataset, run: Path, dataset_id: str, plots: Sequence[Plot] = (), metrics: str = "cards"
+) -> str:
     """Text of the dataset card.
 
     Args:
@@ -81,6 +83,7 @@ def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str, p
         run: folder of the run, for what `stats` and `leaks` found.
         dataset_id: what `load_dataset` is called with.
         plots: of `stats`, which lie beside the card.
+        metrics: where `evaluate` finds them: an owner on the Hub, or their folder in the checkout.
 
     Raises:
         CardError: a field is missing.
@@ -94,6 +97,8 @@ def dataset_card(report: Report, dataset: Dataset, run: Path, dataset_id: str, p
             "categories": _names(dataset, "categories"),
             "levels": _names(dataset, "levels"),
             "settings": settings_of(report),
+            "arms": arms_of(report),
+            "metrics": check_name(metrics),
             "plots": plots,
             "croissant": (run / "MIS" / "croissant.json").is_file(),
             **loading(dataset_id, dataset),

@@ -14,6 +14,22 @@ _AUTHORS = (
     "MIS (Multi-Image Safety) and MIRage are the work of Yi Ding, Lijun Li, Bing Cao and Jing Shao, arXiv 2501.18533.\n"
     "None of their rows, pictures or weights is in here."
 )
+_RELEASED = """\
+MIS (Multi-Image Safety)
+The work of Yi Ding, Lijun Li, Bing Cao and Jing Shao, "Rethinking Bottlenecks in Safety Fine-Tuning of Vision
+Language Models", arXiv 2501.18533. They published it on the Hugging Face Hub under the Apache License, Version 2.0
+(see LICENSE).
+
+Changed: built into Parquet; image placeholders removed from questions; categories under the names of the paper.
+Pictures are byte for byte as released, or made smaller where the name of the config says so (max and a number of
+pixels). Benign twins, where there are any, were added by whoever built this.
+
+Pictures
+  train, easy, hard  Drawn by Stable Diffusion 3.5 Large for the authors; the terms of that model hold for what it
+                     draws.
+  real               Found on the web by LAION-2B-en-research-safe. Rights are those of who made or shows each; they are
+                     not stated picture by picture and were not cleared.
+"""
 _UNPUBLISHED = "Not part of any released model"
 
 
@@ -47,6 +63,11 @@ def model_notice(name: str, language_model: bool) -> str:
     learnt = f"{_PICTURES}, from which the weights learnt; those of Noto Emoji were only tested with"
     parts = [_section(_PICTURES).replace(_PICTURES, learnt, 1), _section(_ICONS)]
     return _notice(name, [*parts, _published(_section(_MODELS))] if language_model else parts)
+
+
+def released_notice() -> str:
+    """Text of NOTICE beside a build of the authors' release; whose its pictures are, as its card says."""
+    return _RELEASED
 
 
 def _notice(name: str, parts: list[str]) -> str:

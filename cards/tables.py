@@ -91,10 +91,23 @@ def size(count: int) -> str:
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.2f} MB"
 
 
+def counted(count: int, word: str) -> str:
+    """A number of things in words.
+
+    >>> counted(1, "reason"), counted(2, "reason")
+    ('1 reason', '2 reasons')
+    """
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
 def settings_table(settings: Mapping[str, Any]) -> str:
-    """A table of settings: dotted name -> value, what is no string as JSON."""
+    """A table of settings: dotted name -> value, what is no string, or an empty one, as JSON.
+
+    >>> print(settings_table({"base": "", "method": "lora", "rows": None}).splitlines()[2:])
+    ['| `base` | "" |', '| `method` | lora |', '| `rows` | null |']
+    """
     shown = {
-        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        name: value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
         for name, value in settings.items()
     }
     return table(["setting", "value"], [[f"`{name}`", value] for name, value in shown.items()])

@@ -67,7 +67,10 @@ def _released(folder: Path, owner: str) -> list[Target]:
     path = folder / RELEASE
     told = read_json(path)
     if told.get("owner") != owner:
-        raise CardError(f"{path}: was packed for {told.get('owner')!r}, whom its cards name, not for {owner!r}")
+        raise CardError(
+            f"{path}: was packed for {told.get('owner')!r}, whom its cards name, not for {owner!r}; "
+            "give that name here, or pack the run again with --owner"
+        )
     targets, problems = [], []
     for name, entry in told["folders"].items() if isinstance(told.get("folders"), dict) else ():
         try:

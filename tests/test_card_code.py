@@ -16,6 +16,7 @@ import pytest
 
 from cards.pack import pack
 from cards.released import released
+from cards.rights import ROOT
 from tests.made_built import KEPT, make_built
 from tests.made_packs import make_packable, make_real
 from tests.tiny import Tiny
@@ -40,6 +41,7 @@ def run_all(card: Path, folder: Path, cache: Path, monkeypatch: pytest.MonkeyPat
     """Runs the Python and the SQL of a dataset card; returns what the code named."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", str(cache))
     places = {"someone/MIS-mini": folder, "someone/MIS": folder}
+    places |= {"someone/pair_accuracy": ROOT / "cards" / "pair_accuracy"}
     named: dict[str, Any] = {}
     for block in code(card, "python", places):
         exec(compile(block, "card", "exec"), named)

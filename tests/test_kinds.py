@@ -46,7 +46,10 @@ def test_every_required_file_is_missed(name: str, tmp_path: Path) -> None:
         wanted = pattern.format(name="pair_accuracy").split("|")
         for path in list(folder.glob(wanted[0])):
             path.unlink()
-        assert f"{' or '.join(wanted)} is missing" in problems_of(folder, KINDS[name])
+        problems = problems_of(folder, KINDS[name])
+        assert f"{' or '.join(wanted)} is missing" in problems
+        hinted = any("those of MIS by `cards dataset`" in problem for problem in problems)
+        assert hinted == (pattern == "README.md")
 
 
 def test_a_folder_of_no_kind_is_refused(tmp_path: Path) -> None:

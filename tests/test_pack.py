@@ -70,6 +70,13 @@ def test_the_verb_says_what_it_made(run: Path, tmp_path: Path, capsys: Any) -> N
     assert main(["pack", str(run), str(tmp_path / "out")]) == 2
 
 
+def test_the_help_keeps_the_list_of_what_is_made(capsys: Any) -> None:
+    assert main(["pack", "--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "    OUT/adapter/                 the arm's adapter and its card" in lines
+    assert lines[lines.index("A finished run -> one folder a Hub repository, each complete and ready to") + 2] == ""
+
+
 def test_a_release_names_every_folder_its_kind_and_where_it_goes(out: Path) -> None:
     told = json.loads((out / "RELEASE.json").read_text("utf-8"))
     folders = told["folders"]
@@ -93,8 +100,20 @@ def test_each_folder_holds_what_its_kind_has_and_nothing_else(out: Path) -> None
     assert files(out / "adapter") == {*TEXTS, "adapter_config.json", "adapter_model.safetensors", "SHA256SUMS"}
     for metric in METRICS:
         assert {f"{metric}.py", "README.md", "requirements.txt"} <= files(out / metric)
-        for name in files(out / metric):
+        for name in files(out / metric) - {"README.md"}:
             assert (out / metric / name).read_bytes() == (ROOT / "cards" / metric / name).read_bytes()
+
+
+def test_the_cards_of_metrics_and_dataset_load_them_from_where_they_are_published(out: Path) -> None:
+    for metric in METRICS:
+        before, after = ((folder / metric / "README.md").read_text("utf-8") for folder in (ROOT / "cards", out))
+        assert f'evaluate.load("cards/{metric}"' in before
+        assert f'evaluate.load("someone/{metric}"' in after
+        assert "cards/" not in after
+        assert after.replace(f'"someone/{metric}"', f'"cards/{metric}"') == before
+    card = (out / "dataset" / "README.md").read_text("utf-8")
+    assert 'evaluate.load("someone/pair_accuracy")' in card
+    assert "in the checkout" not in card
 
 
 def test_the_demo_has_what_this_run_measured_and_loads_what_is_published_beside_it(run: Path, out: Path) -> None:
@@ -151,6 +170,9 @@ def test_cards_name_each_other_by_their_ids(out: Path) -> None:
     assert 'PeftModel.from_pretrained(base, "someone/mis-mini-contrast-adapter")' in cards["adapter"]
     for line in ("base_model: someone/mis-mini-base", "base_model_relation: adapter", "library_name: peft"):
         assert f"\n{line}\n" in cards["adapter"]
+    for line in ("base_model: someone/mis-mini-base", "base_model_relation: finetune"):
+        assert f"\n{line}\n" in cards["model"]
+    assert "\nbase_model: HuggingFaceTB/SmolLM2-135M-Instruct\n" in cards["base"]
     assert 'pipeline("image-text-to-text", model="someone/mis-mini-base")' in cards["base"]
     assert "On `test_hard` its attack success rate is 100.0 % (38/38; 90.8–100.0), 2 unscored" in cards["base"]
     for text in cards.values():

@@ -71,8 +71,16 @@ def test_nothing_is_written_before_it_was_shown_and_asked_for(room: Room, mis: P
 
 
 def test_a_dataset_is_there_private_gated_tagged_and_a_second_push_writes_nothing(room: Room, mis: Path) -> None:
-    told = room("push", mis, "me/MIS", "--yes").told
-    repo = room.hub.dataset("me/MIS")
+    ended = room("push", mis, "me/MIS", "--yes")
+    told, repo = ended.told, room.hub.dataset("me/MIS")
+    assert (
+        ended.stderr.splitlines()[-2:]
+        == [  # and no warning of a library to another
+            f"me/MIS: commit {repo.head.oid[:7]}, 6 files",
+            "me/MIS: 6 files are there, of which 6 were uploaded; all hashes agree",
+        ]
+    )
+    assert "content=" not in ended.stderr
     assert repo.bodies == {p.relative_to(mis).as_posix(): p.read_bytes() for p in mis.rglob("*") if p.is_file()}
     assert (repo.private, repo.gated, repo.tags) == (True, "manual", {"1-a": repo.head.oid})
     assert [commit.summary for commit in repo.commits] == ["initial commit", "MIS: dataset 1-a"]
@@ -213,7 +221,8 @@ def test_a_release_with_a_bad_folder_is_refused_whole_with_all_problems(room: Ro
         ".env",
         "trainer_state.json",
     ]
-    assert "was packed for 'me', whom its cards name, not for 'you'" in room("push", folder, "you").stderr
+    told = "was packed for 'me', whom its cards name, not for 'you'; give that name here"
+    assert told in room("push", folder, "you").stderr
     shutil.rmtree(folder / "demo")
     assert "demo: no such folder" in room("push", folder, "me").stderr
 

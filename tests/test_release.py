@@ -118,7 +118,9 @@ def test_a_version_of_another_form_or_without_a_day_is_not_pushed(whole: Made, c
     assert whole.release(version="v1") == 1
     assert "VERSION: found 'v1', expected three numbers such as 0.1.0" in capsys.readouterr().err
     assert whole.release("--push") == 1
-    assert "found '## 1.2.3 (unreleased)', expected its day" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "found '## 1.2.3 (unreleased)', expected its day" in said
+    assert "1.2.3 cannot be released, for 1 reason:\n" in said
 
 
 def test_cards_that_are_older_than_the_report_are_named(made: Made, capsys: Any) -> None:
@@ -169,7 +171,7 @@ def test_a_folder_without_git_or_report_is_no_release(made: Made, tmp_path: Path
     assert made.release() == 1
     said = capsys.readouterr().err
     assert "is no git checkout; release from one" in said
-    assert "report.json: no such file; run the verb that writes it first" in said
+    assert "report.json: no such file; name a finished run" in said
 
 
 # This repository

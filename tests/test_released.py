@@ -15,6 +15,7 @@ import pytest
 
 from cards.__main__ import main
 from cards.facts import CardError
+from cards.kinds import KINDS, check_folder, problems_of
 from cards.released import released
 from mis_dataset.__main__ import main as mis_dataset
 from mis_dataset.mini.write import write_release
@@ -53,7 +54,8 @@ def test_the_verb_writes_the_card_and_the_plots_and_says_where(kept: Path, tmp_p
     card = tmp_path / "card" / "README.md"
     assert json.loads(printed.out) == {"verb": "dataset", "card": str(card)}
     assert printed.err == ""
-    assert sorted(path.name for path in card.parent.iterdir()) == ["README.md", "eval.yaml", "rows.png", "words.png"]
+    names = ["LICENSE", "NOTICE", "README.md", "eval.yaml", "rows.png", "words.png"]
+    assert sorted(path.name for path in card.parent.iterdir()) == names
     for name in ("rows.png", "words.png"):
         assert card.with_name(name).read_bytes() == (kept / "stats" / name).read_bytes()
         assert re.search(rf"^!\[[A-Z][^]]+\]\({name}\)$", card.read_text("utf-8"), re.MULTILINE)
@@ -66,7 +68,7 @@ def test_a_second_run_writes_nothing_new_and_mends_what_was_changed(kept: Path, 
         return {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
 
     first = run()
-    assert len(first) == 4
+    assert len(first) == 6
     assert run() == first
     card = tmp_path / "README.md"
     text = card.read_text("utf-8")
@@ -75,6 +77,29 @@ def test_a_second_run_writes_nothing_new_and_mends_what_was_changed(kept: Path, 
     run()
     assert card.read_text("utf-8") == text
     assert (tmp_path / "rows.png").read_bytes() == (kept / "stats" / "rows.png").read_bytes()
+
+
+def test_a_card_beside_the_data_makes_a_folder_that_can_be_pushed(own: Path) -> None:
+    lacking = [f"{name} is missing" for name in ("README.md", "LICENSE", "NOTICE")]
+    assert problems_of(own / "MIS", KINDS["dataset"])[:3] == lacking
+    released(own / "MIS", own / "MIS", "someone/MIS", own / "stats", own / "leaks.json", "someone")
+    assert check_folder(own / "MIS", KINDS["dataset"])
+    assert verify(own / "MIS") == []
+    notice = (own / "MIS" / "NOTICE").read_text("utf-8")
+    for told in ("Yi Ding, Lijun Li, Bing Cao and Jing Shao", "Stable Diffusion 3.5 Large", "were not cleared"):
+        assert told in notice
+    assert not any(name in notice for name in ("Twemoji", "OpenMoji", "SmolLM2"))
+
+
+def test_the_card_loads_the_metrics_from_where_they_are_published(plain: Path, tmp_path: Path) -> None:
+    here, there = (
+        released(plain / "MIS", tmp_path / metrics, metrics=metrics)["card"].read_text("utf-8")
+        for metrics in ("cards", "someone")
+    )
+    assert 'evaluate.load("cards/pair_accuracy")' in here
+    assert "`cards/attack_success_rate`, in the checkout of the code" in here
+    assert 'evaluate.load("someone/pair_accuracy")' in there
+    assert "checkout of the code that built" not in there
 
 
 def test_the_verb_imports_neither_trainer_nor_torch(plain: Path, tmp_path: Path) -> None:
@@ -150,7 +175,8 @@ def test_what_was_not_measured_is_not_told(plain: Path, kept: Path, tmp_path: Pa
         assert "Not counted for this card; `python -m mis_dataset leaks` does." in text
         assert "![" not in text
         assert "byte for byte |" not in text
-        assert sorted(path.name for path in (tmp_path / folder.name).iterdir()) == ["README.md", "eval.yaml"]
+        names = ["LICENSE", "NOTICE", "README.md", "eval.yaml"]
+        assert sorted(path.name for path in (tmp_path / folder.name).iterdir()) == names
     assert "In how many rows it is was not counted for this card." in text
     assert "No picture of a test is one of train." in write_card(plain)
 
@@ -214,6 +240,8 @@ def test_a_reviewers_name_and_what_a_manifest_holds_cannot_break_the_card(tmp_pa
 def test_a_name_that_would_end_a_line_of_code_is_refused(plain: Path, tmp_path: Path, name: str) -> None:
     with pytest.raises(CardError, match="is no id on the Hub and no plain name of a folder"):
         released(plain / "MIS", tmp_path / "card", name)
+    with pytest.raises(CardError, match="is no id on the Hub and no plain name of a folder"):
+        released(plain / "MIS", tmp_path / "card", metrics=name)
     assert not (tmp_path / "card").exists()
 
 

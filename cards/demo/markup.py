@@ -129,7 +129,7 @@ def table(lines: Sequence[Line], dataset: str) -> str:
     heads += "".join(_head(name, "number", BETTER.get(key, "")) for key, name in RATES.items())
     body = "".join(_table_row(line) for line in lines)
     return (
-        f"<p class='note'>Measured on: {shown(dataset)}. Rates in per cent, each with its 95 % interval and counts.</p>"
+        f"<p class='note'>Measured on {shown(dataset)}. Rates in per cent, each with its 95 % interval and counts.</p>"
         f"<div class='wide' role='region' aria-label='Leaderboard, scrolls sideways' tabindex='0'><table class='board'>"
         f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
