@@ -104,6 +104,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_leaks(verbs)
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
     croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
+    construct = verbs.add_parser("construct", help="make a release like MIS from seeds, by remote models")
+    construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
+    construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
+    construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -251,6 +255,14 @@ def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"out": str(write(arguments.dataset))}, 0
 
 
+def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.config import read_config
+    from mis_dataset.construct.pipeline import construct
+
+    told = construct(read_config(arguments.config), arguments.out, arguments.limit)
+    return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
+
+
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.mini.shortcuts import find_shortcuts
 
@@ -268,6 +280,7 @@ _VERBS = {
     "stats": _stats,
     "leaks": _leaks,
     "croissant": _croissant,
+    "construct": _construct,
     "shortcuts": _shortcuts,
 }
 

@@ -1,0 +1,129 @@
+"""A file of settings -> how a construction goes: seeds, models, budget, quotas.
+
+    seeds: [seeds.jsonl]          # beside this file
+    objects: 2                    # pictures of a row
+    budget: {calls: 10000, money: 20.0}
+    quotas: {test_hard: 40}       # rows of one category, at most
+    licence: CC0-1.0              # of what the drawing model makes
+    text: {model: some-llm, prices: [2.5, 10.0]}
+    vision: {model: some-vlm}
+    drawing: {model: draws, prices: [0, 0, 0.04]}
+    judges: [{model: one}, {model: another}]
+
+Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mis_dataset.construct.prompts import PROMPT_VERSION, digest
+from mis_dataset.construct.rows import MOST_OBJECTS
+from mis_dataset.errors import MISError, UsageError
+from mis_dataset.flat_yaml import read_flat_yaml
+from mis_dataset.remote.settings import Budget, Prices, Settings
+
+_MODELS = ("text", "vision", "drawing")
+_WHOLE = {"objects": (2, MOST_OBJECTS), "per_seed": (1, 20), "rounds": (1, 10), "seed": (0, 2**31), "at_once": (1, 512)}
+"""Setting -> the least and the most that make sense."""
+_SPLITS = ("train", "test_easy", "test_hard")
+
+
+@dataclass(frozen=True)
+class Config:
+    """How a construction goes.
+
+    Attributes:
+        seeds: files, see `seeds.read_seeds`.
+        text: a language model.
+        vision: a model that sees pictures.
+        drawing: a model that draws.
+        judges: two models that see pictures and judge labels.
+        objects: pictures of a row.
+        per_seed: ideas of a seed, at most.
+        rounds: how often the pictures of a row are drawn, at most.
+        size: of a picture.
+        seed: another one draws other pictures.
+        licence: of the pictures.
+        quotas: split -> rows of one category, at most.
+        budget: of all models together.
+        at_once: rows that are worked on at once; a model has calls of its own in flight, at most `in_flight`.
+    """
+
+    seeds: tuple[Path, ...]
+    text: Settings
+    vision: Settings
+    drawing: Settings
+    judges: tuple[Settings, ...]
+    objects: int = 2
+    per_seed: int = 2
+    rounds: int = 2
+    size: str = "512x512"
+    seed: int = 0
+    licence: str = ""
+    quotas: Mapping[str, int] = field(default_factory=dict)
+    budget: Budget = field(default_factory=Budget)
+    at_once: int = 64
+
+
+def read_config(path: Path) -> Config:
+    """Reads a file of settings.
+
+    Raises:
+        MISError: It is none, or a setting is missing, unknown or out of range; the text names all that are.
+    """
+    found = read_flat_yaml(path)
+    names = {one.name for one in fields(Config)}
+    faults = [f"{name} is no setting of a construction" for name in found if name not in names]
+    faults += [f"{name} is missing" for name in ("seeds", *_MODELS, "judges") if name not in found]
+    if not faults:
+        faults = [fault for name, value in found.items() if (fault := _fault(name, value))]
+    if faults:
+        raise UsageError("\n".join(f"{path}: {fault}" for fault in faults))
+    try:
+        budget = Budget(**found.get("budget", {}))
+        text, vision, drawing = (_settings(name, found[name], budget) for name in _MODELS)
+        judges = tuple(_settings("judges", one, budget) for one in found["judges"])
+    except (TypeError, ValueError, MISError) as error:
+        raise UsageError(f"{path}: {error}") from error
+    seeds = tuple(path.parent / name for name in found["seeds"])
+    others = {name: found[name] for name in names - {"seeds", "budget", "judges", *_MODELS} if name in found}
+    return Config(seeds, text, vision, drawing, judges, budget=budget, **others)
+
+
+def _fault(name: str, value: Any) -> str:
+    """What is wrong with a setting; empty for nothing."""
+    if name in _WHOLE:
+        least, most = _WHOLE[name]
+        right = type(value) is int and least <= value <= most
+        return "" if right else f"{name} is no whole number from {least} to {most}"
+    if name in ("size", "licence"):
+        return "" if isinstance(value, str) else f"{name} is no text"
+    if name in ("seeds", "judges"):
+        kind, what = (str, "names of files") if name == "seeds" else (dict, "tables")
+        if not isinstance(value, list) or not value or not all(isinstance(one, kind) for one in value):
+            return f"{name} is no list of {what}"
+        return "judges are two" if name == "judges" and len(value) != 2 else ""
+    if not isinstance(value, dict):
+        return f"{name} is no table"
+    if name == "quotas":
+        wrong = [key for key, most in value.items() if key not in _SPLITS or type(most) is not int or most < 0]
+        return f"quotas: {wrong[0]} is none of {', '.join(_SPLITS)}, or its number is none" if wrong else ""
+    return ""
+
+
+def _settings(name: str, table: Mapping[str, Any], budget: Budget) -> Settings:
+    unknown = sorted(set(table) - {one.name for one in fields(Settings)} | set(table) & {"version", "budget"})
+    if unknown:
+        raise ValueError(f"{name}: {unknown[0]} is no setting of a model")
+    prices = table.get("prices")
+    if prices is not None and not (isinstance(prices, list) and 2 <= len(prices) <= 3):
+        raise ValueError(f"{name}: prices are two numbers, of a million tokens in and out, and perhaps one of a call")
+    told = dict(table) | ({"prices": Prices(*prices)} if prices else {})
+    try:
+        return Settings(**told, version=f"{PROMPT_VERSION} {digest()[:12]}", budget=budget)
+    except (TypeError, MISError) as error:
+        raise ValueError(f"{name}: {error}") from error

@@ -1,0 +1,121 @@
+"""A whole construction against scripted models: from seeds to a release that is checked, gone on with and replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.check import check_release
+from mis_dataset.construct.config import read_config
+from mis_dataset.construct.pipeline import construct
+from mis_dataset.errors import BudgetError
+from tests.loopback_api import KEY, LoopbackApi, Step
+from tests.scripted_models import THINGS, ScriptedModels
+
+SETTINGS = """
+seeds: [seeds.jsonl]
+licence: CC0-1.0
+size: 8x8
+at_once: 8
+text: {{model: text, base_url: "{url}", backoff: 0.01}}
+vision: {{model: vision, base_url: "{url}", backoff: 0.01}}
+drawing: {{model: draws, base_url: "{url}", backoff: 0.01, prices: [0, 0, 0.04]}}
+judges: [{{model: one, base_url: "{url}"}}, {{model: two, base_url: "{url}"}}]
+"""
+ROWS = {"train": 4, "test_easy": 1, "test_hard": 3, "test_benign": 4}
+CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "labels": 12}
+
+
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+
+
+@pytest.fixture
+def api() -> Iterator[LoopbackApi]:
+    with LoopbackApi().running() as running:
+        running.decide = ScriptedModels()
+        yield running
+
+
+@pytest.fixture
+def settings(api: LoopbackApi, tmp_path: Path) -> Path:
+    texts = [f"What must not happen with a {thing}?" for thing in THINGS]
+    lines = [json.dumps({"text": text}) for text in (*texts, "There is nothing here.", texts[0])]
+    (tmp_path / "seeds.jsonl").write_text("\n".join(lines))
+    (tmp_path / "construct.yaml").write_text(SETTINGS.format(url=api.url))
+    return tmp_path / "construct.yaml"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    """All that a construction made, but for what tells times."""
+    ends = ("replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm", ".meta.json", "construct.json")
+    paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(ends))
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
+
+
+def test_seeds_become_a_release_and_every_call_is_told(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    told = construct(read_config(settings), tmp_path / "out")
+    assert told["rows"] == ROWS
+    assert {name: stage["calls"] for name, stage in told["stages"].items()} == CALLS
+    assert api.count == sum(CALLS.values())
+    assert told["stages"]["elements"]["rejected"] == {"no risk": 1}
+    assert (told["stages"]["elements"]["read"], told["stages"]["elements"]["made"]) == (7, 6)
+    assert told["stages"]["pictures"]["cost"] == pytest.approx(18 * 0.04)
+    assert json.loads((tmp_path / "out" / "construct.json").read_text()) == told
+    assert check_release(tmp_path / "out" / "raw").problems == ()
+
+
+def test_a_second_run_asks_nothing_and_writes_the_same(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    first = construct(read_config(settings), tmp_path / "out")
+    before, count = files(tmp_path / "out"), api.count
+    assert construct(read_config(settings), tmp_path / "out") == first
+    assert (files(tmp_path / "out"), api.count) == (before, count)
+
+
+def test_replies_alone_make_the_release_without_an_endpoint(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    construct(read_config(settings), tmp_path / "out")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "out" / "replies.sqlite").rename(tmp_path / "again" / "replies.sqlite")
+    api.every, api.decide, count = Step(500), None, api.count
+    again = construct(read_config(settings), tmp_path / "again")
+    assert again["rows"] == ROWS
+    assert api.count == count
+    assert files(tmp_path / "again") == files(tmp_path / "out")
+
+
+@pytest.mark.parametrize("calls", [1, 20, 40, 70, 100])
+def test_a_budget_that_is_used_up_ends_a_run_that_a_larger_one_goes_on_with(
+    api: LoopbackApi, settings: Path, tmp_path: Path, calls: int
+) -> None:
+    construct(read_config(settings), tmp_path / "whole")
+    text = settings.read_text()
+    api.count = 0
+    settings.write_text(f"{text}\nbudget: {{calls: {calls}}}\n")
+    with pytest.raises(BudgetError, match=f"{calls} of {calls} calls are used"):
+        construct(read_config(settings), tmp_path / "out")
+    assert api.count == calls
+    settings.write_text(f"{text}\nbudget: {{calls: {sum(CALLS.values())}}}\n")
+    construct(read_config(settings), tmp_path / "out")
+    assert api.count == sum(CALLS.values())
+    assert files(tmp_path / "out") == files(tmp_path / "whole")
+
+
+def test_a_trial_of_a_few_seeds_is_paid_for_once(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    assert construct(read_config(settings), tmp_path / "out", limit=2)["rows"] == {"train": 4}
+    assert construct(read_config(settings), tmp_path / "out")["rows"] == ROWS
+    assert api.count == sum(CALLS.values())
+
+
+def test_other_settings_of_a_stage_run_what_hangs_on_it(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    construct(read_config(settings), tmp_path / "out")
+    count = api.count
+    settings.write_text(settings.read_text() + "\nquotas: {test_hard: 1}\n")
+    assert construct(read_config(settings), tmp_path / "out")["rows"] == ROWS | {"test_hard": 1, "test_benign": 2}
+    assert api.count == count
+    settings.write_text(settings.read_text() + "\nseed: 1\n")
+    construct(read_config(settings), tmp_path / "out")
+    assert api.count == count + CALLS["pictures"] + CALLS["filters"] - 6 + CALLS["labels"]  # words see no picture
