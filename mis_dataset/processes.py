@@ -21,18 +21,22 @@ _PATIENCE = 0.3
 
 
 @contextmanager
-def alone(folder: Path, what: str) -> Iterator[None]:
+def alone(folder: Path, what: str, patient: bool = False) -> Iterator[None]:
     """Keeps a folder for this process until the block ends; a killed process keeps nothing.
 
     Args:
         folder: made where it is missing.
         what: what is refused to a second process, e.g. ``"runs/MIS"``.
+        patient: whether a second process waits instead.
 
     Raises:
         UsageError: another process works there.
         OSError: the folder cannot be made.
     """
     handle = _held(folder)
+    while handle is None and patient:
+        time.sleep(_PATIENCE)
+        handle = _held(folder)
     if handle is None:
         raise UsageError(f"{what}: another process works there; wait for it or name another folder")
     try:
@@ -70,6 +74,17 @@ def _lies_at(folder: Path, handle: int) -> bool:
         return os.path.samestat(os.fstat(handle), folder.stat())
     except FileNotFoundError:
         return False
+
+
+def has_ended(pid: int) -> bool:
+    """Whether no process has that number; where asking would end it, none is known to have."""
+    if os.name != "posix" or not 0 < pid < 2**31:
+        return False
+    try:
+        os.kill(pid, 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return False
 
 
 def begin_process() -> None:

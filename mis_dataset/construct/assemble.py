@@ -226,7 +226,7 @@ def _whole(folder: Path) -> Iterator[Path]:
     """A new folder beside another, whose name and place it gets when the block ends well."""
     folder = folder.resolve()
     temporary = folder.with_name(f".{folder.name}.part")
-    with alone(temporary, str(folder)):
+    with alone(temporary, str(folder), patient=True):  # processes that share a construction all write it
         for path in temporary.iterdir():  # what a killed run left
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
         (temporary / "provenance").mkdir()

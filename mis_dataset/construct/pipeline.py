@@ -32,6 +32,7 @@ from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.stage import run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.files import replace_file, sha256_of, write_json
+from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
 from mis_dataset.schema import TRAIN
 
@@ -73,6 +74,7 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         OSError: A file cannot be read or written.
     """
     out.mkdir(parents=True, exist_ok=True)
+    _sweep(out)
     meter, told = Meter(), dict[str, Any]()
     with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit)))
@@ -88,6 +90,14 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     summary = {"rows": rows, "stages": told}
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def _sweep(out: Path) -> None:
+    """Removes what killed processes had begun to write, see `replace_file`."""
+    for path in out.rglob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdecimal() and has_ended(int(pid)):
+            path.unlink(missing_ok=True)
 
 
 def _stages(

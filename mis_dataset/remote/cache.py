@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from mis_dataset.errors import CacheError
+from mis_dataset.processes import has_ended
 from mis_dataset.remote.messages import Reply
 
 _MARK = 0x4D495332
@@ -135,7 +136,7 @@ class Cache:
             row = self._file.execute("SELECT owner, pid FROM claims WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return False  # given up this moment
-            ours = (self._owner, pid, now + LEASE, key, row[0], now, _has_ended(row[1]))
+            ours = (self._owner, pid, now + LEASE, key, row[0], now, has_ended(row[1]))
             return bool(self._file.execute(_TAKE, ours).rowcount)
 
     def renew(self) -> None:
@@ -201,14 +202,3 @@ class Cache:
             raise CacheError(f"{self.path}: is no cache of replies, or broken ({error}); move it away") from error
         except OSError as error:
             raise CacheError(f"{self.path}: cannot be made: {error.strerror}; name another file") from error
-
-
-def _has_ended(pid: int) -> bool:
-    """Whether no process has that number; where only asking would end it, none is known to have."""
-    if os.name != "posix" or not 0 < pid < 2**31:
-        return False
-    try:
-        os.kill(pid, 0)
-    except OSError as error:
-        return isinstance(error, ProcessLookupError)
-    return False
