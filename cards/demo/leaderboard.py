@@ -21,6 +21,8 @@ RATES = {
 """Key -> head of its column."""
 BETTER = {"asr": "low", "rsr": "high", "hr": "low", "over_refusal": "low", "pair_accuracy": "high"}
 """Which end is better; refusals (RR) are only good beside a low over-refusal."""
+TWINS = ("over_refusal", "pair_accuracy")
+"""What needs benign twins, so that no published model has it."""
 ALL = "all"
 MEASURED, PUBLISHED = "measured", "published"
 
