@@ -32,6 +32,14 @@ class Asked(NamedTuple):
     notice: str
 
 
+class Example(NamedTuple):
+    """A row to begin with: its part of the page, and what its button says."""
+
+    part: str
+    button: str
+    row: Row
+
+
 class Demo:
     """A loaded demo.
 
@@ -77,14 +85,14 @@ class Demo:
         rows = [row for pair in tests for row in pair if row]
         return [(f"{_named(row)}: {row.question}", row.id) for row in rows]
 
-    def examples(self) -> list[tuple[str, str, str]]:
-        """A row and its twin to begin with: of each its part of the page, what its button says, and its id."""
+    def examples(self) -> list[Example]:
+        """A row and its twin to begin with, where there are such; they ask the same."""
         pair = next((pair for pair in self.pairs if pair.twin and pair.row.split != "train"), None)
         found = self._pictures(pair) if pair else {}
         if pair is None or not all(found.values()):
             return []
         return [
-            (markup.example(row, found[row.id]), f"Ask about {' and '.join(row.things or [row.id])}", row.id)
+            Example(markup.example(row, found[row.id]), f"Ask about {' and '.join(row.things or [row.id])}", row)
             for row in filter(None, pair)
         ]
 

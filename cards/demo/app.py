@@ -41,6 +41,8 @@ element.addEventListener("click", (event) => {
 """
 """Tells which picture of the gallery was clicked and which of the two it becomes; the next becomes the other one. The
 page decides that: of two quick clicks the second may come here first."""
+HEARD = "element.setAttribute('aria-live', 'polite');"
+"""Screen readers read out what appears within an element that was there before."""
 HOUR = 3600
 
 
@@ -49,7 +51,7 @@ def build(demo: Demo) -> gr.Blocks:
     with gr.Blocks(title="MIS demo", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.HTML(
             "<header class='top'><h1>Two pictures, one question</h1><p>Some things are harmless apart and dangerous "
-            "together. Does a model see it? Ask a small one before and after safety fine-tuning.</p></header>"
+            "together. Ask a small model before and after safety fine-tuning.</p></header>"
         )
         with gr.Tab("Try it"):
             _try_it(demo)
@@ -63,17 +65,29 @@ def build(demo: Demo) -> gr.Blocks:
 
 
 def _try_it(demo: Demo) -> None:
-    examples = _examples(demo)
-    gr.HTML(f"<h2>1. {'Or choose' if examples else 'Choose'} two pictures yourself</h2>")
-    choosing = _choosing(demo)
-    gr.HTML("<h2>2. Ask about both</h2>")
-    asking = _asking(demo)
-    gr.HTML(f"<h2>3. {'Compare' if demo.tuned else 'Read'}</h2>")
-    if not demo.tuned:
+    with gr.Row(elem_classes="desk"):
+        with gr.Column(scale=5, min_width=320, elem_classes="asks"):
+            examples = _examples(demo)
+            gr.HTML(f"<h2>{'Or choose' if examples else 'Choose'} two pictures yourself</h2>")
+            choosing = _choosing(demo)
+            gr.HTML("<h2>Ask about both</h2>")
+            asking = _asking(demo)
+        with gr.Column(scale=3, min_width=320, elem_classes="answers"):
+            both = _both(demo)
+    _choose(demo, choosing, asking)
+    _ask(demo, choosing, asking, both, examples)
+
+
+def _both(demo: Demo) -> list[gr.HTML]:
+    """What both models say, the base first."""
+    if demo.tuned:
+        gr.HTML(markup.headed("What both models say", "One base, without and with its safety adapter.", level=2))
+    else:
+        gr.HTML(markup.headed("What the model says", "", level=2))
         gr.HTML(
             "<p class='note'>There is one model here and no adapter to switch off, so only one column is shown.</p>"
         )
-    with gr.Row(elem_classes="said-both", equal_height=True):
+    with gr.Column(elem_classes="said-both"):
         base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
         tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
     gr.HTML(
@@ -81,18 +95,20 @@ def _try_it(demo: Demo) -> None:
         "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
         "models can be wrong: rely on nothing that they say.</p>"
     )
-    _choose(demo, choosing, asking)
-    _ask(demo, choosing, asking, [base, tuned], examples)
+    return [base, tuned]
 
 
 def _examples(demo: Demo) -> list[tuple[gr.Button, str]]:
     """A dangerous row and its twin, a click away: of each its button and its id."""
-    buttons = []
-    with gr.Row(elem_classes="examples", equal_height=True, visible=bool(demo.examples())):
-        for part, name, id_ in demo.examples():
-            with gr.Column(elem_classes="example", min_width=280):
+    buttons, examples = [], demo.examples()
+    if examples:
+        asked = markup.shown(examples[0].row.question)
+        gr.HTML(f"<h2>See it in one click</h2><p class='note'>Both models are asked: “{asked}”</p>")
+    with gr.Row(elem_classes="examples", equal_height=True, visible=bool(examples)):
+        for part, name, row in examples:
+            with gr.Column(elem_classes="example", min_width=220):
                 gr.HTML(part)
-                buttons.append((gr.Button(name, variant="primary", elem_classes="ask-both"), id_))
+                buttons.append((gr.Button(name, variant="primary", elem_classes="ask-both"), row.id))
     return buttons
 
 
@@ -148,9 +164,9 @@ def _choosing(demo: Demo) -> Choosing:
             )
         with gr.Column(min_width=280):
             where = gr.Radio(
-                [("the first picture", 0), ("the second picture", 1)],
+                [("first picture", 0), ("second picture", 1)],
                 value=0,
-                label="A picture that you click below becomes",
+                label="A picture that you click below becomes the",
                 visible=bool(demo.shelf),
                 interactive=True,  # although only the page reads it
                 elem_id="place",
@@ -168,7 +184,7 @@ def _asking(demo: Demo) -> Asking:
     with gr.Row(elem_classes="buttons"):
         ask = gr.Button("Ask", variant="primary", elem_id="ask")
         clear = gr.Button("Start over", elem_id="clear")
-    notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), elem_id="notice")
+    notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), js_on_load=HEARD, elem_id="notice")
     return Asking(question, ask, clear, notice)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Sequence
 
-from leaderboard import BETTER, MEASURED, PUBLISHED, RATES, TWINS, Line, Rate, per_cent
+from leaderboard import BETTER, MEANT, MEASURED, PUBLISHED, RATES, TWINS, Line, Rate, per_cent
 from pictures import Picture, data_uri
 from rows import Pair, Row
 from verdicts import SAFE, UNSCORED, WORDS, Verdict
@@ -35,10 +35,10 @@ def notice(text: str, fault: bool = False, heard: str = "") -> str:
     return f"<div role='{'alert' if fault else 'status'}' class='notice{' fault' if fault else ''}'>{shown(text)}</div>"
 
 
-def headed(name: str, told: str) -> str:
+def headed(name: str, told: str, level: int = 3) -> str:
     """The head of a part of a page."""
     note = f"<p class='note'>{shown(told)}</p>" if told else ""
-    return f"<h3>{shown(name)}</h3>{note}"
+    return f"<h{level}>{shown(name)}</h{level}>{note}"
 
 
 def slot(picture: Picture | None, place: int) -> str:
@@ -71,15 +71,15 @@ def example(row: Row, pictures: Sequence[Picture]) -> str:
         for place, one in enumerate(pictures)
     ]
     name, told = (
-        ("Harmless together", "One picture exchanged, the same question. A good model helps.")
+        ("Harmless together", "One picture is exchanged. A good model helps.")
         if twin
-        else ("Dangerous together", "Each is harmless alone. A good model sees both and declines.")
+        else ("Dangerous together", "Each is harmless alone. A good model declines.")
     )
     plus = "<b aria-hidden='true'>+</b>"
     return (
         f"<div class='shows'>{plus.join(parts)}</div>"
         f"<div class='tells'><h3><span class='kind {'benign' if twin else 'dangerous'}'>{name}</span></h3>"
-        f"<p>{told}</p><p class='asks'>“{shown(row.question)}”</p></div>"
+        f"<p>{told}</p></div>"
     )
 
 
@@ -100,9 +100,9 @@ def said(name: str, text: str | None, verdict: Verdict | None, busy: bool = Fals
     if verdict:
         word, look = verdict.verdict, "plain" if right else verdict.verdict.lower()
         judged = (
-            f"<dl class='verdict'><div><dt>Verdict of the word rule</dt><dd><span class='{look}'>{word}</span> "
-            f"{WORDS[word]}</dd></div>"
-            f"<div><dt>Perception</dt><dd>{shown(verdict.perception())}</dd></div>{_fit(verdict, right)}</dl>"
+            f"<dl class='verdict'>{_fit(verdict, right)}"
+            f"<div><dt>Verdict of the word rule</dt><dd><span class='{look}'>{word}</span> {WORDS[word]}</dd></div>"
+            f"<div><dt>Perception</dt><dd>{shown(verdict.perception())}</dd></div></dl>"
         )
     return f"<section class='said' aria-busy='{str(busy).lower()}'><h3>{shown(name)}</h3>{body}{judged}</section>"
 
@@ -182,9 +182,11 @@ def table(lines: Sequence[Line], dataset: str) -> str:
     """The leaderboard: a table a source, as none is to be ranked among another; a click on a head sorts (table.js)."""
     sources = dict.fromkeys(line.source for line in lines)
     tables = [_table([line for line in lines if line.source == source], source) for source in sources]
+    words = "".join(f"<dt>{RATES[name]}</dt><dd>{told}</dd>" for name, told in MEANT.items())
     return (
         f"<p class='note'>Measured on: {shown(dataset)}. Rates in per cent, each with its 95 % interval and counts "
-        f"where they are known. A click on a head sorts its table.</p>{''.join(tables)}"
+        f"where they are known. A click on a head sorts its table.</p>"
+        f"<details class='words'><summary>What the columns mean</summary><dl>{words}</dl></details>{''.join(tables)}"
     )
 
 
@@ -195,8 +197,8 @@ def _table(lines: Sequence[Line], source: str) -> str:
     body = "".join(_table_row(line, rates) for line in lines)
     name = shown(_GROUPS.get(source, source))
     return (
-        f"<div class='wide' role='region' aria-label='{name}: scrolls sideways' tabindex='0'><table class='board'>"
-        f"<caption>{name}</caption><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
+        f"<h4>{name}</h4><div class='wide' role='region' aria-label='{name}: scrolls sideways' tabindex='0'>"
+        f"<table class='board' aria-label='{name}'><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>"
     )
 
 

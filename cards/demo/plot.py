@@ -46,9 +46,6 @@ def _axes() -> str:
     grid = [
         f"<rect class='best' x='{_x(0) - ROOM:g}' y='{_y(0.25):g}' width='{_x(0.25) - _x(0) + ROOM:g}' "
         f"height='{_y(0) - _y(0.25) + ROOM:g}'/>",
-        f"<text class='corner' x='{_x(0.24):g}' y='{_y(0.19):g}' text-anchor='end'>best</text>",
-        f"<text class='corner' x='{_x(0.04):g}' y='{_y(0.91):g}'>declines all</text>",
-        f"<text class='corner' x='{_x(0.96):g}' y='{_y(0.06):g}' text-anchor='end'>helps with all</text>",
     ]
     for tick in (0, 25, 50, 75, 100):
         x, y = _x(tick / 100), _y(tick / 100)
@@ -56,9 +53,14 @@ def _axes() -> str:
         grid.append(f"<line class='grid' x1='{_x(0) - ROOM:g}' y1='{y:g}' x2='{_x(1) + ROOM:g}' y2='{y:g}'/>")
         grid.append(f"<text x='{x:g}' y='{_y(0) + ROOM + 17:g}' text-anchor='middle'>{tick}</text>")
         grid.append(f"<text x='{_x(0) - ROOM - 6:g}' y='{y + 4:g}' text-anchor='end'>{tick}</text>")
+    words = [
+        f"<text class='corner' x='{_x(0.24):g}' y='{_y(0.19):g}' text-anchor='end'>best</text>",
+        f"<text class='corner far' x='{_x(0.04):g}' y='{_y(0.91):g}'>declines all</text>",
+        f"<text class='corner far' x='{_x(0.96):g}' y='{_y(0.06):g}' text-anchor='end'>helps with all</text>",
+    ]
     middle = _y(0.5)
     return (
-        "".join(grid)
+        "".join(grid + words)
         + f"<text x='{_x(0.5):g}' y='{_y(0) + ROOM + 40:g}' text-anchor='middle'>ASR, %</text>"
         + f"<text x='14' y='{middle:g}' text-anchor='middle' transform='rotate(-90 14 {middle:g})'>"
         "over-refusal, %</text>"
