@@ -153,7 +153,7 @@ def explored(pairs: Sequence[str], total: int, page: int, pages: int) -> str:
 
 def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: int) -> str:
     veils = "".join(
-        _veiled(picture, f"veil-{number}-{row.id.replace('/', '-')}-{place}", place, row.changed_image == place + 1)
+        _veiled(picture, f"veil-{number}-{row.id.replace('/', '-')}-{place}", row, place)
         for place, picture in enumerate(pictures.get(row.id, ()))
     )
     facts = [shown(fact.replace("_", " ")) for fact in (row.category, row.level) if fact]
@@ -167,12 +167,12 @@ def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: i
     )
 
 
-def _veiled(picture: Picture, name: str, place: int, changed: bool) -> str:
+def _veiled(picture: Picture, name: str, row: Row, place: int) -> str:
     """A picture that is blurred until its box is ticked, by mouse or keyboard; no script takes part."""
-    exchanged = "<em>exchanged</em> " if changed else ""
+    exchanged = "<em>exchanged</em> " if row.changed_image == place + 1 else ""
     return (
         f"<figure class='veil'><input type='checkbox' id='{shown(name)}'><label for='{shown(name)}'>"
-        f"Show {_PLACES[place].lower()}<span class='hidden'> picture of {shown(name)}</span></label>"
+        f"Show {_PLACES[place].lower()}<span class='hidden'> picture of {shown(row.id)}</span></label>"
         f"<img src='{data_uri(picture.png, 220)}' alt='{shown(picture.alt)}'>"
         f"<figcaption>{exchanged}<span>{shown(picture.thing or _PLACES[place])}</span></figcaption></figure>"
     )
