@@ -244,6 +244,12 @@ def test_pictures_are_blurred_until_their_box_is_ticked_by_the_keyboard(visit: V
     page.get_by_label("Show all pictures").first.check()
     looks = [page.locator(".veil img").nth(number).evaluate(look) for number in range(5)]
     assert [one == "none" for one in looks] == [True] * 4 + [False]
+    page.locator("#after").click()
+    page.get_by_text("page 2 of").wait_for()
+    page.wait_for_timeout(500)
+    veiled = page.locator(".veil img").evaluate_all("all => all.map(one => getComputedStyle(one).filter)")
+    assert len(veiled) > 4
+    assert all("blur" in one for one in veiled)
 
 
 def test_rows_stand_beside_their_twins_and_can_be_searched_and_paged(visit: Visit) -> None:

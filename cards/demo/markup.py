@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import zlib
 from collections.abc import Sequence
 
 from leaderboard import BETTER, MEANT, MEASURED, PUBLISHED, RATES, TWINS, Line, Rate, per_cent
@@ -144,11 +145,16 @@ def pair(found: Pair, pictures: dict[str, Sequence[Picture]], number: int) -> st
 
 
 def explored(pairs: Sequence[str], total: int, page: int, pages: int) -> str:
-    """A page of the explorer."""
+    """A page of the explorer.
+
+    Its tag is new with every page: gradio patches what is of the same tag, and a box that was ticked for one row would
+    then stay ticked for another.
+    """
     if not pairs:
         return "<p class='note'>No row fits. Take fewer words, or another split, category or level.</p>"
     rows = "row" if total == 1 else "rows"
-    return f"<p class='count'>{total} {rows}, page {page} of {pages}</p><ol class='pairs'>{''.join(pairs)}</ol>"
+    told, tag = "".join(pairs), f"mis-rows-{zlib.crc32(''.join(pairs).encode())}"
+    return f"<p class='count'>{total} {rows}, page {page} of {pages}</p><{tag}><ol class='pairs'>{told}</ol></{tag}>"
 
 
 def _side(row: Row, name: str, pictures: dict[str, Sequence[Picture]], number: int) -> str:
