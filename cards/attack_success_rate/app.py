@@ -30,7 +30,7 @@ STYLE = """
 pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
 td code { overflow-wrap: normal; }
 .token, .info-text, .or, footer, footer * { color: var(--body-text-color) !important; }
-.card { margin-top: 1rem; border-top: 1px solid var(--border-color-primary); }
+.block.card { margin-top: 1rem; border-top: 1px solid var(--border-color-primary); border-radius: 0; }
 """
 """Code and footer with enough contrast, and no line of code that only a mouse can scroll to its end."""
 HUES = {"primary_hue": "blue", "neutral_hue": "slate", "font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
