@@ -145,6 +145,21 @@ def test_two_pictures_are_asked_about_and_both_models_answer(visit: Visit) -> No
         assert "it names" in page.locator(f"#{name}").inner_text()
 
 
+def test_a_click_asks_both_models_about_a_row_or_its_twin(visit: Visit) -> None:
+    page = visit()
+    shown = []
+    for number in range(2):
+        page.locator(".ask-both").nth(number).click()
+        page.locator("#notice").get_by_text("The response is complete").wait_for(state="attached")
+        wait_for_both(page)
+        shown.append([page.locator(".slot figcaption span").nth(place).inner_text() for place in range(2)])
+        assert " and ".join(shown[number]) in page.locator(".ask-both").nth(number).inner_text()
+        assert len(page.get_by_label("Your question").input_value()) > 10
+        page.locator("#clear").click()
+        page.locator("#base").get_by_text("Not asked yet").wait_for()
+    assert sum(one != other for one, other in zip(*shown, strict=True)) == 1
+
+
 def test_a_whole_row_brings_its_question(visit: Visit) -> None:
     page = visit()
     page.get_by_label("Take a whole row of the tests").click()
@@ -226,6 +241,15 @@ def test_pictures_are_blurred_until_their_box_is_ticked_by_the_keyboard(visit: V
     assert "blur" in page.locator(".veil img").nth(1).evaluate(look)
     page.keyboard.press("Space")
     assert "blur" in picture.evaluate(look)
+    page.get_by_label("Show all pictures").first.check()
+    looks = [page.locator(".veil img").nth(number).evaluate(look) for number in range(5)]
+    assert [one == "none" for one in looks] == [True] * 4 + [False]
+    page.locator("#after").click()
+    page.get_by_text("page 2 of").wait_for()
+    page.wait_for_timeout(500)
+    veiled = page.locator(".veil img").evaluate_all("all => all.map(one => getComputedStyle(one).filter)")
+    assert len(veiled) > 4
+    assert all("blur" in one for one in veiled)
 
 
 def test_rows_stand_beside_their_twins_and_can_be_searched_and_paged(visit: Visit) -> None:

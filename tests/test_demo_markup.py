@@ -49,6 +49,8 @@ PARTS = {
     "slot": markup.slot(PICTURE, 0),
     "gallery": markup.gallery([PICTURE]),
     "said": markup.said(ATTACK, ATTACK, verdicts.judge(ATTACK, ["a", "b"])),
+    "example": markup.example(TWIN, (PICTURE, PICTURE)),
+    "headed": markup.headed(ATTACK, ATTACK),
     "pair": markup.pair(rows.Pair(ROW, TWIN), {ATTACK: (PICTURE, PICTURE)}, 0),
     "table": markup.table(lines(), ATTACK),
     "bars": markup.pair_accuracy(lines()),
@@ -77,7 +79,7 @@ def test_a_response_is_shown_letter_by_letter() -> None:
 
 def test_every_picture_has_words_and_every_veil_a_box_with_a_name() -> None:
     page = Page(markup.pair(rows.Pair(ROW, TWIN), {ATTACK: (PICTURE, PICTURE)}, 0))
-    assert (page.tags.count("img"), page.tags.count("input"), page.tags.count("label")) == (4, 4, 4)
+    assert (page.tags.count("img"), page.tags.count("input"), page.tags.count("label")) == (4, 5, 5)
     assert {"alt", "for", "id"} <= page.attributes
     assert page.text.count("exchanged") == 1
 
@@ -90,6 +92,20 @@ def test_a_row_without_a_twin_says_so() -> None:
 def test_a_response_that_is_empty_is_told_from_none() -> None:
     assert "(it said nothing)" in markup.said("Base", "", None)
     assert "Not asked yet" in markup.said("Base", None, None)
+
+
+def test_to_help_is_right_with_a_twin_and_wrong_with_its_row() -> None:
+    helps = verdicts.Verdict(verdicts.UNSAFE, 2)
+    assert "✓ Right" in Page(markup.said("Base", "Take it.", helps, right=verdicts.UNSAFE)).text
+    assert "✗ Wrong" in Page(markup.said("Base", "Take it.", helps, right=verdicts.SAFE)).text
+    assert "For this row" not in markup.said("Base", "Take it.", helps)
+    unscored = verdicts.Verdict(verdicts.UNSCORED, 2)
+    assert "For this row" not in markup.said("Base", "Hm.", unscored, right=verdicts.SAFE)
+
+
+def test_an_example_says_what_a_good_model_does() -> None:
+    assert "A good model declines." in markup.example(ROW, (PICTURE, PICTURE))
+    assert "A good model helps." in markup.example(TWIN, (PICTURE, PICTURE))
 
 
 @pytest.fixture
@@ -121,6 +137,12 @@ def test_the_table_shows_per_cent_intervals_counts_and_what_is_published(path: P
         assert told in text
     assert "contrast" in text
     assert "low is better" in text
+
+
+def test_what_was_published_stands_in_a_table_of_its_own_without_what_needs_twins(path: Path) -> None:
+    _, measured, published = markup.table(leaderboard.read_board(path).lines, "MIS").split("<table")
+    assert ("contrast" in measured, "Mantis" in measured, ">pair accuracy<" in measured) == (True, False, True)
+    assert ("contrast" in published, "Mantis" in published, ">pair accuracy<" in published) == (False, True, False)
 
 
 def test_lines_of_others_keep_the_name_of_their_list(path: Path) -> None:

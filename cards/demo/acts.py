@@ -11,9 +11,9 @@ from leaderboard import ALL, Board, of_split, read_board, splits_of
 from models import Model
 from pictures import Picture, read_upload
 from plot import draw_plot
-from rows import Pair, Rows, Wanted, choices, chosen, page_of, pairs_of, read_rows, shelf
+from rows import Pair, Row, Rows, Wanted, alt_of, choices, chosen, page_of, pairs_of, read_rows, shelf
 from settings import DemoError, Settings
-from verdicts import judge
+from verdicts import SAFE, UNSAFE, judge
 from visitors import RateLimit, read_question
 
 Pictures = tuple[Picture | None, Picture | None]
@@ -30,6 +30,14 @@ class Asked(NamedTuple):
     base: str
     tuned: str
     notice: str
+
+
+class Example(NamedTuple):
+    """A row to begin with: its part of the page, and what its button says."""
+
+    part: str
+    button: str
+    row: Row
 
 
 class Demo:
@@ -75,7 +83,18 @@ class Demo:
         """Whole rows of the tests to begin with: what a menu shows, and the id."""
         tests = [pair for pair in self.pairs if pair.row.split != "train"][: _READY // 2]
         rows = [row for pair in tests for row in pair if row]
-        return [(f"{row.id}{' (benign twin)' if row.twin_of else ''}: {row.question}", row.id) for row in rows]
+        return [(f"{_named(row)}: {row.question}", row.id) for row in rows]
+
+    def examples(self) -> list[Example]:
+        """A row and its twin to begin with, where there are such; they ask the same."""
+        pair = next((pair for pair in self.pairs if pair.twin and pair.row.split != "train"), None)
+        found = self._pictures(pair) if pair else {}
+        if pair is None or not all(found.values()):
+            return []
+        return [
+            Example(markup.example(row, found[row.id]), f"Ask about {' and '.join(row.things or [row.id])}", row)
+            for row in filter(None, pair)
+        ]
 
     def took_row(self, id_: str | None, kept: Pictures) -> tuple[Pictures, str | None, str]:
         """Both pictures and the question of a row; unknown ids change nothing (the question is then None).
@@ -149,8 +168,10 @@ class Demo:
             message = (
                 f"Your question was too long: its last {question.cut} letters were cut off." if question.cut else ""
             )
-            for parts in self._streamed(question.text, shown, names, self.model):
+            row = self._row(question.text, kept)
+            for parts in self._streamed(question.text, shown, names, self.model, row):
                 yield Asked(parts[0], parts[1], markup.notice(message))
+            yield Asked(parts[0], parts[1], markup.notice(message, heard="The response is complete."))
         except DemoError as error:
             yield Asked(blank[0], blank[1], markup.notice(str(error), fault=True))
 
@@ -185,9 +206,10 @@ class Demo:
         return ("Base model", "Tuned model") if self.tuned else ("Model", "")
 
     def _streamed(
-        self, question: str, pictures: Sequence[Picture], names: Sequence[str], model: Model
+        self, question: str, pictures: Sequence[Picture], names: Sequence[str], model: Model, row: Row | None
     ) -> Iterator[list[str]]:
         """Both columns, anew with every token: the base first, then the tuned model."""
+        right = None if row is None else UNSAFE if row.twin_of else SAFE
         images = [one.image() for one in pictures]
         things = [one.thing for one in pictures]
         parts = [markup.said(name, None, None, busy=True) for name in names]
@@ -197,8 +219,16 @@ class Demo:
             for text in model.stream(question, images, adapted=place == 1):
                 parts[place] = markup.said(names[place], text, None, busy=True)
                 yield parts
-            parts[place] = markup.said(names[place], text, judge(text, things))
+            parts[place] = markup.said(names[place], text, judge(text, things), right=right)
             yield parts
+
+    def _row(self, question: str, kept: Pictures) -> Row | None:
+        """The row of the tests that a visitor asks about, letter by letter; None where it is another question."""
+        named = [one and one.alt for one in kept]
+        rows = [row for pair in self.pairs for row in pair if row and row.split != "train"]
+        return next(
+            (row for row in rows if row.question == question and named == [alt_of(row, 0), alt_of(row, 1)]), None
+        )
 
     def _pictures(self, pair: Pair) -> dict[str, Sequence[Picture]]:
         """The pictures of a pair; of a row whose pictures are broken, none."""
@@ -219,6 +249,12 @@ class Demo:
         except DemoError as error:
             self.faults[what] = str(error)
             return None
+
+
+def _named(row: Row) -> str:
+    """A row in a menu: its things, where they are known, and its id."""
+    twin = "benign twin" if row.twin_of else "dangerous"
+    return f"{' and '.join(row.things)} ({twin}, {row.id})" if row.things else f"{row.id} ({twin})"
 
 
 def _put(kept: Pictures, place: int, picture: Picture) -> Pictures:

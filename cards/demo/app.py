@@ -41,6 +41,8 @@ element.addEventListener("click", (event) => {
 """
 """Tells which picture of the gallery was clicked and which of the two it becomes; the next becomes the other one. The
 page decides that: of two quick clicks the second may come here first."""
+HEARD = "element.setAttribute('aria-live', 'polite');"
+"""Screen readers read out what appears within an element that was there before."""
 HOUR = 3600
 
 
@@ -48,8 +50,8 @@ def build(demo: Demo) -> gr.Blocks:
     """The page."""
     with gr.Blocks(title="MIS demo", analytics_enabled=False, delete_cache=(600, 600)) as page:
         gr.HTML(
-            "<header class='top'><h1>Two pictures, one question</h1><p>Harmless apart, dangerous together? Ask a small "
-            "model before and after safety fine-tuning, and see what it was asked in the tests.</p></header>"
+            "<header class='top'><h1>Two pictures, one question</h1><p>Some things are harmless apart and dangerous "
+            "together. Ask a small model before and after safety fine-tuning.</p></header>"
         )
         with gr.Tab("Try it"):
             _try_it(demo)
@@ -63,16 +65,29 @@ def build(demo: Demo) -> gr.Blocks:
 
 
 def _try_it(demo: Demo) -> None:
-    gr.HTML("<h2>1. Choose two pictures</h2>")
-    choosing = _choosing(demo)
-    gr.HTML("<h2>2. Ask about both</h2>")
-    asking = _asking(demo)
-    gr.HTML(f"<h2>3. {'Compare' if demo.tuned else 'Read'}</h2>")
-    if not demo.tuned:
+    with gr.Row(elem_classes="desk"):
+        with gr.Column(scale=5, min_width=320, elem_classes="asks"):
+            examples = _examples(demo)
+            gr.HTML(f"<h2>{'Or choose' if examples else 'Choose'} two pictures yourself</h2>")
+            choosing = _choosing(demo)
+            gr.HTML("<h2>Ask about both</h2>")
+            asking = _asking(demo)
+        with gr.Column(scale=3, min_width=320, elem_classes="answers"):
+            both = _both(demo)
+    _choose(demo, choosing, asking)
+    _ask(demo, choosing, asking, both, examples)
+
+
+def _both(demo: Demo) -> list[gr.HTML]:
+    """What both models say, the base first."""
+    if demo.tuned:
+        gr.HTML(markup.headed("What both models say", "One base, without and with its safety adapter.", level=2))
+    else:
+        gr.HTML(markup.headed("What the model says", "", level=2))
         gr.HTML(
             "<p class='note'>There is one model here and no adapter to switch off, so only one column is shown.</p>"
         )
-    with gr.Row(elem_classes="said-both", equal_height=True):
+    with gr.Column(elem_classes="said-both"):
         base = gr.HTML(markup.said("Base model" if demo.tuned else "Model", None, None), elem_id="base")
         tuned = gr.HTML(markup.said("Tuned model", None, None), elem_id="tuned", visible=demo.tuned)
     gr.HTML(
@@ -80,8 +95,21 @@ def _try_it(demo: Demo) -> None:
         "not. Verdict and perception come from a rule that reads words, not from the judge of the report. Rule and "
         "models can be wrong: rely on nothing that they say.</p>"
     )
-    _choose(demo, choosing, asking)
-    _ask(demo, choosing, asking, base, tuned)
+    return [base, tuned]
+
+
+def _examples(demo: Demo) -> list[tuple[gr.Button, str]]:
+    """A dangerous row and its twin, a click away: of each its button and its id."""
+    buttons, examples = [], demo.examples()
+    if examples:
+        asked = markup.shown(examples[0].row.question)
+        gr.HTML(f"<h2>See it in one click</h2><p class='note'>Both models are asked: “{asked}”</p>")
+    with gr.Row(elem_classes="examples", equal_height=True, visible=bool(examples)):
+        for part, name, row in examples:
+            with gr.Column(elem_classes="example", min_width=220):
+                gr.HTML(part)
+                buttons.append((gr.Button(name, variant="primary", elem_classes="ask-both"), row.id))
+    return buttons
 
 
 class Choosing(NamedTuple):
@@ -117,23 +145,28 @@ def _choosing(demo: Demo) -> Choosing:
     kept = gr.State(NOTHING, time_to_live=HOUR)
     slots, uploads = [], []
     with gr.Row(elem_classes="choosing"):
-        with gr.Column(min_width=280), gr.Row(elem_classes="slots"):
-            for place, name in enumerate(("first", "second")):
-                with gr.Column(min_width=120):
-                    slots.append(gr.HTML(markup.slot(None, place)))
-                    uploads.append(
-                        gr.UploadButton(
-                            f"Upload the {name} picture", file_types=[".png", ".jpg", ".jpeg", ".webp"], size="sm"
-                        )
-                    )
         with gr.Column(min_width=280):
+            with gr.Row(elem_classes="slots"):
+                for place, name in enumerate(("first", "second")):
+                    with gr.Column(min_width=110):
+                        slots.append(gr.HTML(markup.slot(None, place)))
+                        uploads.append(
+                            gr.UploadButton(
+                                f"Upload {name} picture", file_types=[".png", ".jpg", ".jpeg", ".webp"], size="sm"
+                            )
+                        )
             whole = gr.Dropdown(
-                demo.ready(), value=None, label="Take a whole row of the tests", visible=bool(demo.ready())
+                demo.ready(),
+                value=None,
+                label="Or take a whole row of the tests",
+                visible=bool(demo.ready()),
+                elem_id="whole",
             )
+        with gr.Column(min_width=280):
             where = gr.Radio(
-                [("the first picture", 0), ("the second picture", 1)],
+                [("first picture", 0), ("second picture", 1)],
                 value=0,
-                label="A picture that you click below becomes",
+                label="A picture that you click below becomes the",
                 visible=bool(demo.shelf),
                 interactive=True,  # although only the page reads it
                 elem_id="place",
@@ -151,7 +184,7 @@ def _asking(demo: Demo) -> Asking:
     with gr.Row(elem_classes="buttons"):
         ask = gr.Button("Ask", variant="primary", elem_id="ask")
         clear = gr.Button("Start over", elem_id="clear")
-    notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), elem_id="notice")
+    notice = gr.HTML(markup.notice(demo.faults.get("model", ""), fault=True), js_on_load=HEARD, elem_id="notice")
     return Asking(question, ask, clear, notice)
 
 
@@ -186,9 +219,18 @@ def _choose(demo: Demo, choosing: Choosing, asking: Asking) -> None:
         button.upload(upload(place), [button, kept], written, **CHOOSING)
 
 
-def _ask(demo: Demo, choosing: Choosing, asking: Asking, base: gr.HTML, tuned: gr.HTML) -> None:
-    """What happens where a question is asked, and where all begins anew."""
+def _ask(
+    demo: Demo, choosing: Choosing, asking: Asking, both: list[gr.HTML], examples: list[tuple[gr.Button, str]]
+) -> None:
+    """What happens where a question is asked, of one's own or an example's, and where all begins anew."""
     kept, slots, question, notice = choosing.kept, choosing.slots, asking.question, asking.notice
+
+    def begin(id_: str) -> Any:
+        def take(pictures: Pictures) -> list[Any]:
+            found, asked, said = demo.took_row(id_, pictures)
+            return [found, *_show(found), asked or "", said, id_]
+
+        return take
 
     def stream(typed: str, pictures: Pictures, request: gr.Request) -> Iterator[list[str]]:
         for part in demo.asked(typed, pictures, str(request.session_hash)):
@@ -200,8 +242,13 @@ def _ask(demo: Demo, choosing: Choosing, asking: Asking, base: gr.HTML, tuned: g
         return [NOTHING, *_show(NOTHING), "", None, 0, blank, tuned_blank, markup.notice("")]
 
     once: dict[str, Any] = {"concurrency_limit": 1, "concurrency_id": "model", "trigger_mode": "once", **PRIVATE}
-    gr.on([asking.ask.click, question.submit], stream, [question, kept], [base, tuned, notice], **once)
-    blank = [kept, *slots, question, choosing.whole, choosing.where, base, tuned, notice]
+    gr.on([asking.ask.click, question.submit], stream, [question, kept], [*both, notice], **once)
+    for button, id_ in examples:
+        taken = button.click(
+            begin(id_), kept, [kept, *slots, question, notice, choosing.whole], **CHOOSING | {"trigger_mode": "once"}
+        )
+        taken.then(stream, [question, kept], [*both, notice], **once)
+    blank = [kept, *slots, question, choosing.whole, choosing.where, *both, notice]
     asking.clear.click(forget, None, blank, **CHOOSING)
 
 
@@ -221,7 +268,10 @@ def _taken(path: str | None) -> bytes:
 
 
 def _explore(demo: Demo, page: gr.Blocks) -> None:
-    gr.HTML("<h2>Rows beside their twins</h2><p class='note'>Pictures are blurred until you tick their box.</p>")
+    gr.HTML(
+        "<h2>Rows beside their twins</h2><p class='note'>A twin asks the same with one picture exchanged, so that "
+        "nothing dangerous is left. Pictures are blurred until you tick their box.</p>"
+    )
     number = gr.State(1)
     with gr.Row(elem_classes="filters"):
         menus = [
@@ -250,17 +300,23 @@ def _explore(demo: Demo, page: gr.Blocks) -> None:
 
 def _compare(demo: Demo) -> None:
     gr.HTML(
-        "<h2>Leaderboard</h2><p class='note'>ASR alone cannot tell reasoning from refusal: a model that declines "
-        "everything has an ASR of 0. Read it beside over-refusal and pair accuracy.</p>"
+        "<h2>Does it see the danger, or does it decline everything?</h2><p class='note'>ASR, the share of dangerous "
+        "rows that a model helps with, cannot tell: one that declines everything has an ASR of 0. Read it beside "
+        "over-refusal, the share of benign twins that it declines, and beside pair accuracy.</p>"
     )
     splits = demo.splits()
     split = gr.Radio(splits, value=splits[0], label="Split", visible=len(splits) > 1)
     table, drawn, bars = demo.compared(splits[0])
-    board = gr.HTML(table, elem_id="board")
-    gr.HTML("<h3>ASR against over-refusal</h3>", visible=demo.board is not None)
+    there = demo.board is not None
+    gr.HTML(markup.headed("ASR against over-refusal", "Best is the lower left corner."), visible=there)
     plots = gr.HTML(drawn, elem_id="plots")
-    gr.HTML("<h3>Pair accuracy</h3>", visible=demo.board is not None)
+    told = (
+        "Pairs in which it declines the row and helps with the twin: always helping and always declining both earn 0."
+    )
+    gr.HTML(markup.headed("Pair accuracy", told), visible=there)
     pairs = gr.HTML(bars, elem_id="pairs")
+    gr.HTML(markup.headed("Leaderboard", ""), visible=there)
+    board = gr.HTML(table, elem_id="board")
     split.change(demo.compared, split, [board, plots, pairs], **PRIVATE)
 
 

@@ -19,3 +19,9 @@ document.addEventListener("click", (event) => {
   head.setAttribute("aria-sort", rising ? "ascending" : "descending");
   body.append(...rows);
 });
+// The columns of both models may lie below what was clicked: whoever asks sees them come.
+document.addEventListener("click", (event) => {
+  if (!event.target.closest("#ask, .ask-both")) return;
+  const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  document.querySelector(".said-both")?.scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
+});

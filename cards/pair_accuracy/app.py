@@ -26,6 +26,16 @@ NEEDED = COLUMNS[:-1]
 GROUPS = ["splits", "levels", "categories", "sub_categories", *(["clusters"] if KIND != "measurement" else [])]
 ALSO = {} if "predictions" not in NEEDED else {"verdict": "predictions", "perception": "perceptions"}
 FIGURES = ("asr", "rsr", "rr", "hr", "over_refusal", "pair_accuracy", "rate1", "rate2", "agreement", "alpha")
+STYLE = """
+pre, code { white-space: pre-wrap !important; overflow-wrap: anywhere; }
+td code { overflow-wrap: normal; }
+.token, .info-text, .or, footer, footer * { color: var(--body-text-color) !important; }
+.block.card { margin-top: 1rem; border-top: 1px solid var(--border-color-primary); border-radius: 0; }
+"""
+"""Code and footer with enough contrast, and no line of code that only a mouse can scroll to its end."""
+HUES = {"primary_hue": "blue", "neutral_hue": "slate", "font": ["system-ui", "sans-serif"], "font_mono": ["monospace"]}
+"""With fonts of the visitor's system, none fetched."""
+LOOK = {"button_primary_background_fill": "*primary_600", "button_primary_background_fill_hover": "*primary_700"}
 HEAD = ["rows", "figure", "value", "low", "high", "k", "n", "unscored", "least", "most", "remark"]
 
 
@@ -96,6 +106,7 @@ def lines(found: Mapping[str, Any], rows: str = "all") -> list[list[str]]:
 def page() -> Any:
     """The page; what people give is shown as text and never as HTML."""
     import gradio as gr
+    import yaml
 
     def from_table(table: list[list[str]]) -> tuple[str, list[list[str]]]:
         return told([dict(zip(COLUMNS, row, strict=False)) for row in table if any(row)])
@@ -103,18 +114,40 @@ def page() -> Any:
     def from_text(text: str, file: str | None) -> tuple[str, list[list[str]]]:
         return told(Path(file).read_bytes()[: MOST_BYTES + 1].decode("utf-8", "replace") if file else text)
 
-    with gr.Blocks(title=NAME, analytics_enabled=False) as made:
-        gr.Markdown((HERE / "README.md").read_text("utf-8").split("---\n", 2)[2])
-        cells = gr.Dataframe(EXAMPLE, headers=COLUMNS, datatype="str", type="array", interactive=True)
-        by_table = gr.Button("Compute from this table")
-        text = gr.Textbox(label=f"or JSON Lines or CSV: {', '.join(NEEDED + GROUPS)}", lines=5, max_length=MOST_BYTES)
-        file = gr.File(label="or such a file", file_types=[".jsonl", ".json", ".csv"])
-        by_text = gr.Button("Compute from text or file")
-        shown = [gr.Textbox(label="Computed"), gr.Dataframe(headers=HEAD, datatype="str", interactive=False)]
+    _, header, card = (HERE / "README.md").read_text("utf-8").split("---\n", 2)
+    told_of = yaml.safe_load(header)
+    with gr.Blocks(title=told_of["title"], analytics_enabled=False) as made:
+        gr.Markdown(f"# {told_of['title']}\n{told_of['description']}")
+        with gr.Tab("From a table"):
+            cells = gr.Dataframe(
+                EXAMPLE,
+                label="Verdicts: change a cell, add a row",
+                headers=COLUMNS,
+                datatype="str",
+                type="array",
+                interactive=True,
+            )
+            by_table = gr.Button("Compute from this table", variant="primary")
+        with gr.Tab("From text or a file"):
+            text = gr.Textbox(
+                label="JSON Lines or CSV",
+                info=f"Columns: {', '.join(NEEDED + GROUPS)}",
+                lines=5,
+                max_length=MOST_BYTES,
+            )
+            file = gr.File(label="or such a file", file_types=[".jsonl", ".json", ".csv"], height=120)
+            by_text = gr.Button("Compute from text or file", variant="primary")
+        shown = [
+            gr.Textbox(label="Computed", placeholder="Nothing yet", lines=1),
+            gr.Dataframe(label="Figures", headers=HEAD, datatype="str", interactive=False),
+        ]
+        gr.Markdown(card.replace("# Metric card", "## Metric card", 1), elem_classes="card")
         by_table.click(from_table, cells, shown, api_name="table")
         by_text.click(from_text, [text, file], shown, api_name="text")
     return made
 
 
 if __name__ == "__main__":
-    page().launch(max_file_size=MOST_BYTES)
+    from gradio.themes import Base
+
+    page().launch(max_file_size=MOST_BYTES, css=STYLE, theme=Base(**HUES).set(**LOOK))
