@@ -38,7 +38,7 @@ def test_a_program_that_does_not_say_what_it_loaded_has_loaded_nothing(program: 
 
 
 def test_of_a_program_that_fails_the_last_line_is_told(tmp_path: Path) -> None:
-    with pytest.raises(LoadError, match="^ValueError: too small$"):
+    with pytest.raises(LoadError, match=r"^ValueError: too small$"):
         fresh("print('{}')\nraise ValueError('too small')", [], tmp_path / "a", None)
-    with pytest.raises(LoadError, match="^ended with 3$"):
+    with pytest.raises(LoadError, match=r"^ended with 3$"):
         fresh("raise SystemExit(3)", [], tmp_path / "b", None)
