@@ -96,8 +96,9 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
         0 where the release was there.
 
     Raises:
-        CardError: the run is not what its report was measured on or holds more, a file is a pickle or has no place in a release, the
-            owner is no name on the Hub, or `out` holds what was not written here. `out` is as it was then.
+        CardError: the run is not what its report was measured on, or holds more; a file is a pickle or has no place in
+            a release; the owner is no name on the Hub; or `out` holds what was not written here. `out` is as it was
+            then.
         OSError: a file cannot be read or written.
     """
     if not _OWNER.fullmatch(owner):
@@ -204,7 +205,8 @@ def _check_measured(report: Report, run: Path, folder: Path, names: Iterable[str
     for name in names:
         if f"{inside}/{name}" not in hashes:
             raise CardError(
-                f"{folder / name}: is not among what the rates of report.json were measured on; run `report` again, or remove it"
+                f"{folder / name}: is not among what the rates of report.json were measured on; remove it, or run "
+                "`python -m trainer report` again"
             )
 
 
