@@ -229,7 +229,8 @@ def test_a_metric_is_named_as_its_module(room: Room, tmp_path: Path) -> None:
     folder = metric_folder(tmp_path / "pair_accuracy")
     ended = room("push", folder, "me/other")
     assert ended.stderr.endswith(f"evaluate looks there for other.py; push {folder} as OWNER/pair_accuracy\n")
-    assert "is no id of a repository" in room("push", folder, "pair_accuracy").stderr
+    for name in ("pair_accuracy", "me/pair_accuräcy", "me/../x"):
+        assert "is no id of a repository" in room("push", folder, name).stderr
 
 
 # Whose token
