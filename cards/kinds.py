@@ -277,8 +277,8 @@ def _link_problem(folder: Path, path: str) -> str | None:
 def _place_problem(path: str, kind: Kind, name: str) -> str | None:
     if kind.has_place(path, name):
         return None
-    names = path.split("/")
-    reasons = (why for patterns, why in _REASONS for name in names if any(fnmatchcase(name, p) for p in patterns))
+    parts = path.split("/")
+    reasons = (why for patterns, why in _REASONS if any(fnmatchcase(part, p) for part in parts for p in patterns))
     why = next(reasons, "nothing that it has a place for")
     return f"{path} has no place in a folder of kind {kind.name}: {why}; move it away"
 
