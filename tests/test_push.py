@@ -225,6 +225,27 @@ def test_a_release_names_only_folders_beside_it(name: str, room: Room, tmp_path:
     assert f"'{name}' is no name of a folder beside it" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({}, "names no folders; pack the release again"),
+        ({"folders": []}, "names no folders; pack the release again"),
+        ({"folders": {}}, "names no folders; pack the release again"),
+        ({"folders": {"demo": {"kind": "video", "repo": "me/x"}}}, "demo has no kind of dataset, model, adapter"),
+        ({"folders": {"demo": {"kind": "demo", "repo": "you/x"}}}, "or no repo of me; pack it again"),
+        ({"folders": {"demo": {"kind": "demo"}}}, "or no repo of me; pack it again"),
+        ({"folders": {"demo": "demo"}}, "or no repo of me; pack it again"),
+    ],
+)
+def test_a_release_that_names_nothing_or_something_else_is_refused(
+    told: dict[str, object], message: str, room: Room, tmp_path: Path
+) -> None:
+    folder = write(release_folder(tmp_path / "release"), {"RELEASE.json": json.dumps({"owner": "me", **told})})
+    ended = room("push", folder, "me", "--yes")
+    assert (ended.code, room.hub.asked) == (1, [])
+    assert message in ended.stderr
+
+
 def test_a_metric_is_named_as_its_module(room: Room, tmp_path: Path) -> None:
     folder = metric_folder(tmp_path / "pair_accuracy")
     ended = room("push", folder, "me/other")

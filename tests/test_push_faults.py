@@ -90,6 +90,13 @@ def test_a_status_that_does_not_pass_is_given_up_after_so_many_tries(room: Room,
     assert len([line for line in room.hub.asked if "/commit/" in line]) == 3
 
 
+def test_a_plan_that_has_to_be_paid_is_told(room: Room, mis: Path) -> None:
+    room.hub.faults.append(Fault("POST", "/api/repos/create", "402"))
+    assert room("push", mis, "me/MIS", "--yes").stderr.splitlines()[-1] == (
+        "cards push: me/MIS: the Hub wants a paid plan for this (402)"
+    )
+
+
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(room: Room, mis: Path) -> None:
     room.hub.faults.append(Fault("POST", "/commit/", "lost"))
     ended = room("push", mis, "me/MIS", "--yes")
