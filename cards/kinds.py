@@ -113,8 +113,9 @@ KINDS: dict[str, Kind] = {
 }
 """name -> kind, in the order in which they are published: a card links to what was published before it."""
 
-_LOADED = ("*.parquet", "*.safetensors", "*.py")
-"""What libraries load from a repository, whoever put it there."""
+_LOADED = ("*.parquet", "*.safetensors", "*.py", "*.json", "*.jinja")
+"""What libraries load from a repository, whoever put it there: an adapter_config.json beside a whole model has
+transformers load another base and an adapter on it."""
 _CONTENT = (".parquet", ".safetensors", ".png")
 """Ends of files that hold no text."""
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")

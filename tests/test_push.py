@@ -182,6 +182,21 @@ def test_a_stray_shard_that_would_be_loaded_is_an_error_until_it_is_pruned(room:
     assert len(room.hub.dataset("me/MIS").bodies) == 6
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "special_tokens_map.json", "model-00001-of-00001.safetensors"])
+def test_a_stray_file_that_would_change_a_model_is_an_error_until_it_is_pruned(
+    name: str, room: Room, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    room("push", folder, "me/mis", "--yes")
+    room.hub.repos["models", "me/mis"].put(name, b"{}")
+    ended = room("push", folder, "me/mis", "--yes")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"cards push: me/mis holds {name}, not in ")
+    assert name in room.hub.repos["models", "me/mis"].bodies
+    room("push", folder, "me/mis", "--yes", "--prune")
+    assert name not in room.hub.repos["models", "me/mis"].bodies
+
+
 # Releases
 
 
