@@ -188,6 +188,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CardError: no such file, no JSON, as with NaN in it, or no object.
+        OSError: it cannot be read, as it is a folder.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)

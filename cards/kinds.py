@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cards.facts import CardError
+from cards.pages import CARD
 from mis_dataset.errors import refuse_constant
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import DATA_VERSION
 
-CARD = "README.md"
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 RELEASE = "RELEASE.json"

@@ -37,9 +37,10 @@ from cards.facts import (
     read_json,
     read_sidecars,
 )
-from cards.kinds import CARD, KINDS, RELEASE, SUMS, file_problems, files_of
+from cards.kinds import KINDS, RELEASE, SUMS, file_problems, files_of
 from cards.leaderboard import added, new_board
 from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
+from cards.pages import CARD
 from cards.rates import day_asked, entries, entries_yaml, eval_yaml
 from cards.render import EVAL, NAME, dataset_card
 from cards.versions import METRICS

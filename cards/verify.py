@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 from cards.facts import CardError, read_json
 from cards.hub import TRIES, Hub, Remote, check_id, say, url_of
-from cards.kinds import CARD, MANIFEST, Kind, check_folder, kind_of
+from cards.kinds import MANIFEST, Kind, check_folder, kind_of
 from cards.loads import ADAPTER, DATASET, METRIC, MODEL, LoadError, fresh
+from cards.pages import CARD
 
 TYPES = ("dataset", "model", "space")
 _FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

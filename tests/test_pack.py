@@ -297,20 +297,19 @@ def test_a_checkpoint_that_names_code_is_refused(own: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "said"),
     [
-        "MIS/croissant.json",
-        "arms/contrast/adapter/adapter_config.json",
-        "base/model/generation_config.json",
-        "report.json",
+        ("MIS/croissant.json", r"MIS/croissant\.json: no such file"),
+        ("arms/contrast/adapter/adapter_config.json", r"adapter/adapter_config\.json: no such file"),
+        ("base/model/generation_config.json", r"its base lacks generation_config\.json; run"),
+        ("report.json", r"report\.json: no such file"),
     ],
 )
-def test_a_file_that_a_release_needs_and_the_run_lacks_is_named(own: Path, name: str) -> None:
+def test_a_file_that_a_release_needs_and_the_run_lacks_is_named(own: Path, name: str, said: str) -> None:
     (own / name).unlink()
-    change_hash = name.startswith("base/")
-    if change_hash:
+    if name.startswith("base/"):
         change(own / "report.json", ..., "hashes", name)
-    with pytest.raises(CardError, match=rf"its base lacks {Path(name).name}|{re.escape(name)}: no such file"):
+    with pytest.raises(CardError, match=said):
         pack(own, own.parent / "out", "someone")
 
 
