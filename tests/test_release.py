@@ -55,7 +55,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One that can be released; no test changes it."""
     folder = tmp_path_factory.mktemp("whole")
     made = Made(make_checkout(folder, {**CODE, "CHANGELOG.md": CHANGES}), make_run(folder / "run"), folder / "packed")
-    (made.run / WEIGHTS).parent.mkdir(parents=True)
     (made.run / WEIGHTS).write_bytes(b"weights")
     hashes = json.loads((made.run / "report.json").read_text("utf-8"))["hashes"]
     change(made.run / "report.json", {**hashes, WEIGHTS: sha256_of(made.run / WEIGHTS)}, "hashes")
