@@ -25,7 +25,6 @@ _KINDS = {
 }
 """Kind of `leaks` -> what is shared, in words."""
 
-
 PLOTS = {
     "rows.png": "Bars: rows of each split, by category",
     "words.png": "Ranges: least, median and most words of questions and responses, by split",
@@ -85,7 +84,11 @@ def audit_of(dataset: Path, stats: Path | None, leaks: Path | None) -> dict[str,
 
 
 def plots_of(stats: Path | None) -> list[Plot]:
-    """The plots that lie beside a `stats.json`; none where there is no such file."""
+    """The plots that lie beside a `stats.json`; none where there is no such file.
+
+    Raises:
+        CardError: it is none, or one of them is not the plot that it tells of.
+    """
     if stats is None or not stats.is_file():
         return []
     drawn = read_json(stats).get("plots")

@@ -190,6 +190,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
     Raises:
         CardError: no such file, no JSON, as with NaN in it, or no object.
+        OSError: it cannot be read, as it is a folder.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
@@ -237,10 +238,18 @@ def check_unchanged(run: Path, report: Report, *models: str) -> None:
     """Holds the dataset and the weights of models against those that the report's rates were measured on.
 
     Raises:
-        CardError: a file is missing, or another than the one that was measured.
+        CardError: a file is missing, or another than the one that was measured; or the report names none of the dataset
+            or of a model.
     """
     measured = ("MIS/", *(f"{folder_of(model)}/" for model in models))
-    for name, sha in report.at("hashes").items():
+    hashes = {name: report.at("hashes", name) for name in report.names("hashes")}
+    for folder in measured:
+        if not any(name.startswith(folder) for name in hashes):
+            raise CardError(
+                f"{report.path}: hashes names no file of {folder}, so no rate is of it; choose a model of the report, "
+                "or run `python -m trainer report` again"
+            )
+    for name, sha in hashes.items():
         path = run / name
         if name.startswith(measured) and not (path.is_file() and sha256_of(path) == sha):
             raise CardError(

@@ -32,7 +32,7 @@ _LONGEST = 300
 """Seconds that are waited at most because the Hub asks for it."""
 _BLOCK = 2**20
 _WORDS = 300
-_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 _OURS = (".gitattributes",)
 """What the Hub puts into every repository itself."""
 
@@ -139,7 +139,8 @@ class Hub:
             HubError: the Hub refuses, cannot be reached, or is not one.
             OSError: a file of ours cannot be read.
         """
-        for number in range(1, (tries := tries or self.tries) + 1):
+        tries = tries or self.tries
+        for number in range(1, tries + 1):
             try:
                 with warnings.catch_warnings(record=True) as told:
                     warnings.simplefilter("always")
@@ -299,12 +300,14 @@ def _asked_wait(error: Exception) -> int | None:
 
 def _wait(error: Exception, number: int) -> int | None:
     """Seconds before the next try; None where there is no point in one."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
     status, own = _status(error), int(min(8, 2 ** (number - 1)))
     if status is not None and status not in _BUSY:
         return None
     if status is None and isinstance(error, RuntimeError | ValueError | KeyError):
         return own if isinstance(error, json.JSONDecodeError) else None
-    if type(error).__name__ == "OfflineModeIsEnabled":
+    if isinstance(error, OfflineModeIsEnabled):
         return None
     asked = _asked_wait(error)
     return own if asked is None else asked if asked <= _LONGEST else None

@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cards.facts import CardError
+from cards.pages import CARD
 from mis_dataset.errors import refuse_constant
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import DATA_VERSION
 
-CARD = "README.md"
 MANIFEST = "MANIFEST.json"
 SUMS = "SHA256SUMS"
 RELEASE = "RELEASE.json"
@@ -113,8 +113,9 @@ KINDS: dict[str, Kind] = {
 }
 """name -> kind, in the order in which they are published: a card links to what was published before it."""
 
-_LOADED = ("*.parquet", "*.safetensors", "*.py")
-"""What libraries load from a repository, whoever put it there."""
+_LOADED = ("*.parquet", "*.safetensors", "*.py", "*.json", "*.jinja")
+"""What libraries load from a repository, whoever put it there: an adapter_config.json beside a whole model has
+transformers load another base and an adapter on it."""
 _CONTENT = (".parquet", ".safetensors", ".png")
 """Ends of files that hold no text."""
 _TOKEN = re.compile(rb"hf_[A-Za-z0-9]{30,}")
@@ -279,8 +280,8 @@ def _link_problem(folder: Path, path: str) -> str | None:
 def _place_problem(path: str, kind: Kind, name: str) -> str | None:
     if kind.has_place(path, name):
         return None
-    names = path.split("/")
-    reasons = (why for patterns, why in _REASONS for name in names if any(fnmatchcase(name, p) for p in patterns))
+    parts = path.split("/")
+    reasons = (why for patterns, why in _REASONS if any(fnmatchcase(part, p) for part in parts for p in patterns))
     why = next(reasons, "nothing that it has a place for")
     return f"{path} has no place in a folder of kind {kind.name}: {why}; move it away"
 

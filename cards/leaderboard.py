@@ -99,10 +99,7 @@ def added(board: Mapping[str, Any], path: Path, model: str | None = None, name: 
         OSError: it cannot be read.
     """
     report, kind = read_report(path)
-    try:
-        layout, counted = schema_problems(report, kind), _recounted(report, kind)
-    except RecursionError as error:
-        raise CardError(f"{path}: is nested deeper than any report") from error
+    layout, counted = _held(path, report, kind)
     if layout:
         _refuse(path, [*layout, *counted])
     lines = name_lines(_chosen(path, model, lines_of(report, kind)), name, sha256_of(path))
@@ -174,8 +171,13 @@ def _name(text: str) -> str:
     return text
 
 
-def _recounted(report: Mapping[str, Any], kind: str) -> list[str]:
-    return problems({key: report[key] for key in _READ.get(kind, report) if key in report})
+def _held(path: Path, content: Mapping[str, Any], kind: str) -> tuple[list[str], list[str]]:
+    """What of its layout, and what of its counts, does not hold."""
+    read = {key: content[key] for key in _READ.get(kind, content) if key in content}
+    try:
+        return schema_problems(content, kind), problems(read)
+    except RecursionError as error:
+        raise CardError(f"{path}: is nested deeper than any report") from error
 
 
 def _chosen(path: Path, model: str | None, lines: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,7 +191,8 @@ def _chosen(path: Path, model: str | None, lines: Sequence[dict[str, Any]]) -> l
 def _read_board(path: Path) -> dict[str, Any]:
     """The board as it is, held to the same as what is added."""
     board = read_json(path)
-    told = [*schema_problems(board, "leaderboard"), *problems(board)]
+    layout, counted = _held(path, board, "leaderboard")
+    told = [*layout, *counted]
     if board.get("leaderboard_version") != LEADERBOARD_VERSION:
         told.append(f"leaderboard_version: found {board.get('leaderboard_version')}, expected {LEADERBOARD_VERSION}")
     if board.get("published") != _published():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -120,7 +121,7 @@ def line_problems(lines: Sequence[Mapping[str, Any]], rows: Mapping[str, int], o
         return [f"dataset: found {ascii(of)[:80]}, expected {MIS} or: {OTHER}"]
     if of == MIS and {split: rows.get(split) for split in MIS_ROWS} != MIS_ROWS:
         return [f"dataset.rows: found {dict(rows)}, expected {MIS_ROWS} of MIS"]
-    return [*(told for line in lines for told in _line(line, rows)), *_twins(lines, rows)]
+    return [*(told for line in lines for told in _line(line, rows)), *_twice(lines), *_twins(lines, rows)]
 
 
 def clashes(
@@ -187,6 +188,14 @@ def _line(line: Mapping[str, Any], rows: Mapping[str, int]) -> Iterator[str]:
         yield f"{where}: rows.{split}: is missing, expected how many rows the split has; measure it with this version"
     elif asked != rows[split]:
         yield f"{where}: n + unscored: found {asked}, expected all {rows[split]} rows of {split}"
+
+
+def _twice(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """A model has one line a split: of two, nobody could tell which rates are its own."""
+    known = Counter((line["model"].casefold(), line["split"]) for line in lines)
+    for (model, split), found in known.items():
+        if found > 1:
+            yield f"{model} on {split}: found {found} lines, expected one"
 
 
 def _twins(lines: Sequence[Mapping[str, Any]], rows: Mapping[str, int]) -> Iterator[str]:

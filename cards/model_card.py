@@ -77,7 +77,7 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids
             ids.model,
             ids.dataset,
             dataset.version,
-            LANGUAGE_MODELS.get(language_model or "", "apache-2.0"),
+            _licence(language_model),
             (made_from, "finetune") if made_from else None,
             found,
         ),
@@ -118,8 +118,7 @@ def adapter_card(report: Report, dataset: Dataset, run: Path, model: str, ids: I
     missing = [name for name in names if name not in config]
     if missing:
         raise CardError(f"{run / folder_of(model)}: its adapter_config.json lacks {', '.join(missing)}; train it again")
-    licence = LANGUAGE_MODELS.get(language_model or "", "apache-2.0")
-    base = (ids.base, "adapter")
+    licence, base = _licence(language_model), (ids.base, "adapter")
     facts = {
         "header": model_header(ids.adapter, ids.dataset, dataset.version, licence, base, adapter=True),
         "model": model,
@@ -146,7 +145,7 @@ def base_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids)
     """
     sidecars = read_sidecars(run, "base")
     language_model = known_language_model(sidecars)
-    licence = LANGUAGE_MODELS.get(language_model or "", "apache-2.0")
+    licence = _licence(language_model)
     found = eval_results(report, "base", ids.dataset, dataset.version)
     related = (language_model, "finetune") if language_model else None
     facts = {
@@ -254,6 +253,11 @@ def known_language_model(base: Sequence[Sidecar]) -> str | None:
     return str(found[0]) if found[0] in LANGUAGE_MODELS else None
 
 
+def _licence(language_model: str | None) -> str:
+    """Of weights, in the Hub's word: that of the language model in them, ours where it is a tiny random one."""
+    return LANGUAGE_MODELS[language_model] if language_model else "apache-2.0"
+
+
 def _asked(report: Report, dataset: Dataset, ids: Ids, model: str) -> dict[str, Any]:
     """What every card of a model needs: its names, how it is asked, and its rates beside those of the others."""
     for name in ids:
@@ -334,10 +338,10 @@ def _kappas(report: Report) -> str:
     lines: list[list[object]] = []
     for model in report.names("agreement", "models"):
         at = ("agreement", "models", model)
-        first, second = report.at(*at, "judges")
+        judges = ", ".join(map(str, report.at(*at, "judges")))
         kappa, low, high = (report.at(*at, "kappa", part) for part in ("kappa", "low", "high"))
         shown = "–" if kappa is None else f"{kappa:.2f}" + ("" if low is None else f" ({low:.2f}–{high:.2f})")
-        lines.append([model, f"{first}, {second}", shown, report.rate(*at, "agreement")])
+        lines.append([model, judges, shown, report.rate(*at, "agreement")])
     return table(["model", "judges", "kappa", "same verdict"], lines) if lines else ""
 
 

@@ -18,7 +18,7 @@ import hashlib
 import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -37,14 +37,15 @@ from cards.facts import (
     read_json,
     read_sidecars,
 )
-from cards.kinds import CARD, KINDS, RELEASE, SUMS, file_problems, files_of
+from cards.kinds import KINDS, RELEASE, SUMS, file_problems, files_of
 from cards.leaderboard import added, new_board
 from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
+from cards.pages import CARD
 from cards.rates import day_asked, entries, entries_yaml, eval_yaml
 from cards.render import EVAL, NAME, dataset_card
+from cards.versions import METRICS
 from mis_dataset.files import sha256_of, to_json
 
-METRICS = ("attack_success_rate", "over_refusal", "pair_accuracy", "paired_rates", "judge_agreement")
 DEMO = "demo"
 _OWNER = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[._-](?=[A-Za-z0-9])){0,95}")
 _CONFIG = "adapter_config.json"
@@ -96,8 +97,9 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
         0 where the release was there.
 
     Raises:
-        CardError: the run is not what its report was measured on, a file is a pickle or has no place in a release, the
-            owner is no name on the Hub, or `out` holds what was not written here. `out` is as it was then.
+        CardError: the run is not what its report was measured on, or holds more; a file is a pickle or has no place in
+            a release; the owner is no name on the Hub; or `out` holds what was not written here. `out` is as it was
+            then.
         OSError: a file cannot be read or written.
     """
     if not _OWNER.fullmatch(owner):
@@ -169,10 +171,13 @@ def _model(
     repo = ids.base if one == "base" else ids.model
     card = base_card if one == "base" else model_card
     found = entries(report, one, ids.dataset, repo, dataset.version, day_asked(run, one))
+    folder = run / folder_of(one) / "model"
+    taken = _taken(folder, "model")
+    _check_measured(report, run, folder, taken)
     return _summed(
         {
             CARD: card(report, dataset, run, published, ids),
-            **_taken(run / folder_of(one) / "model", "model"),
+            **taken,
             **({".eval_results/mis-mini.yaml": entries_yaml(found)} if found else {}),
             rights.LICENCE: rights.licence(),
             rights.NOTICE: rights.model_notice(repo.split("/")[-1], known),
@@ -193,6 +198,17 @@ def _adapter(report: Report, dataset: Dataset, run: Path, ids: Ids, model: str, 
             rights.NOTICE: rights.model_notice(ids.adapter.split("/")[-1], known),
         }
     )
+
+
+def _check_measured(report: Report, run: Path, folder: Path, names: Iterable[str]) -> None:
+    """That no file of a checkpoint was put there since: `check_unchanged` knows those of the report alone."""
+    hashes, inside = report.at("hashes"), folder.relative_to(run).as_posix()
+    for name in names:
+        if f"{inside}/{name}" not in hashes:
+            raise CardError(
+                f"{folder / name}: is not among what the rates of report.json were measured on; remove it, or run "
+                "`python -m trainer report` again"
+            )
 
 
 def _taken(folder: Path, kind: str, name: str = "") -> dict[str, Source]:

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cards.facts import CardError, Report, check_unchanged
+from cards.facts import CardError, Report, check_unchanged, folder_of
+from cards.kinds import RELEASE
 from cards.pages import CARD, from_report
 from cards.tables import counted
 from cards.versions import changelog_lines, section_of, versions_of
@@ -22,7 +23,9 @@ from mis_dataset.files import sha256_of
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _RENDERED = ("dataset", "model")
-"""Folders whose card is rendered from report.json."""
+"""Folders whose card is rendered from report.json, by `render` and by `pack`."""
+_PACKED = ("base", "adapter")
+"""The same, by `pack` alone."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,7 +95,7 @@ def _versions(args: argparse.Namespace) -> Iterator[str]:
 def _measured(run: Path, model: str) -> list[str]:
     """Dataset and weights are those that the rates of the report are of."""
     try:
-        check_unchanged(run, Report(run / "report.json"), model)
+        check_unchanged(run, Report(run / "report.json"), "base", model)
     except CardError as error:
         return [str(error)]
     return []
@@ -104,7 +107,8 @@ def _packed(args: argparse.Namespace) -> Iterator[str]:
     if not report.is_file():
         return  # said already
     wanted = from_report(sha256_of(report))
-    for folder in _RENDERED:
+    packed = _PACKED if (args.packed / RELEASE).is_file() else ()
+    for folder in (*_RENDERED, *packed):
         path = args.packed / folder / CARD
         if not path.is_file():
             yield f"{path}: is missing; render or pack the run again"
@@ -115,10 +119,11 @@ def _packed(args: argparse.Namespace) -> Iterator[str]:
     except CardError as error:
         yield str(error)
         return
-    for path in sorted((args.packed / "model").glob("*.safetensors")):
-        name = f"arms/{args.model}/model/{path.name}"
-        if sha256_of(path) != hashes.get(name):
-            yield f"{path}: is not {name} that the rates of {report} were measured on; pack the run again"
+    for folder, model in (("base", "base"), ("model", args.model)):
+        for path in sorted((args.packed / folder).glob("*.safetensors")):
+            name = f"{folder_of(model)}/model/{path.name}"
+            if sha256_of(path) != hashes.get(name):
+                yield f"{path}: is not {name} that the rates of {report} were measured on; pack the run again"
 
 
 def _read(path: Path) -> str:

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from cards.facts import CardError, read_json
 from cards.hub import check_id
-from cards.kinds import CARD, KINDS, RELEASE, Kind, check_folder, kind_of, version_of
+from cards.kinds import KINDS, RELEASE, Kind, check_folder, kind_of, version_of
+from cards.pages import CARD
 
 
 class Target(NamedTuple):

@@ -2,12 +2,14 @@
 
 A dataset is loaded whole and streamed, a model from its safetensors and by the code that its card shows, an adapter on
 its base, a metric by evaluate; the code of a demo is compiled. Code that the repository holds is run (a card's, a
-metric's): with your token only where the repository is yours or your organization's.
+metric's): with your token only where the repository is yours or your organization's, and with no other secret of the
+environment.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import shutil
 import tempfile
@@ -17,8 +19,9 @@ from typing import Any, NamedTuple
 
 from cards.facts import CardError, read_json
 from cards.hub import TRIES, Hub, Remote, check_id, say, url_of
-from cards.kinds import CARD, MANIFEST, Kind, check_folder, kind_of
+from cards.kinds import MANIFEST, Kind, check_folder, kind_of
 from cards.loads import ADAPTER, DATASET, METRIC, MODEL, LoadError, fresh
+from cards.pages import CARD
 
 TYPES = ("dataset", "model", "space")
 _FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -171,7 +174,7 @@ def _dataset(published: Published, place: Path, way: str) -> dict[str, Any]:
 
 def _model(published: Published, place: Path) -> dict[str, Any]:
     loaded = fresh(MODEL, [published.repo, published.commit], place, published.hub.token)
-    wrong = loaded.pop("wrong", [])
+    wrong = loaded.pop("wrong")
     if wrong:
         raise CardError(f"{len(wrong)} weights are missing, unknown or of another shape, such as {wrong[0]}")
     return loaded
@@ -182,8 +185,8 @@ def _card(published: Published, place: Path) -> dict[str, Any]:
     pieces = _FENCE.findall((published.folder / CARD).read_text("utf-8"))
     if not pieces:
         raise CardError(f"{CARD} shows no python; a model's card shows how it is loaded")
-    fresh("\n".join(pieces), [], place, _token_for_code(published))
-    return {"pieces": len(pieces)}
+    end = f"print({json.dumps({'pieces': len(pieces)})!r})"
+    return fresh("\n".join([*pieces, end]), [], place, _token_for_code(published))
 
 
 def _adapter(published: Published, place: Path, base: str | None) -> dict[str, Any]:

@@ -25,6 +25,9 @@ ROWS = {"train": 12, "test_easy": N, "test_hard": N, "test_real": N, "test_benig
 TWINS = {"train": 6, "test_easy": 0, "test_hard": 0, "test_real": 0, "test_benign": 12}
 """split -> twins among its 12 rows."""
 
+CHECKPOINTS = ("base", "arms/contrast", "arms/mirage")
+"""Folders of the models that are there."""
+
 MANIFEST = {"data_version": "1-a", "rows": dict.fromkeys(TWINS, 12)}
 
 
@@ -60,7 +63,10 @@ def make_report() -> dict[str, Any]:
             "generate": {"max_new_tokens": 96, "float32": False},
             "judge": {"judge": "mini_rules", "judge_version": "1-a"},
         },
-        "hashes": {"MIS/MANIFEST.json": hashlib.sha256(json.dumps(MANIFEST).encode()).hexdigest()},
+        "hashes": {
+            "MIS/MANIFEST.json": hashlib.sha256(json.dumps(MANIFEST).encode()).hexdigest(),
+            **{f"{one}/model/config.json": hashlib.sha256(b"{}").hexdigest() for one in CHECKPOINTS},
+        },
         "stations": {
             "base": {"seconds": 151.2, "peak_memory_bytes": 2_400_000_000},
             "sft_contrast": {"seconds": 204.0, "peak_memory_bytes": 3_100_000_000},
@@ -75,8 +81,10 @@ def make_run(folder: Path) -> Path:
         _write_parquet(folder / "MIS" / "data" / f"{split}-00000-of-00001.parquet", split, 12, twins)
     write(folder / "MIS" / "MANIFEST.json", MANIFEST)
     write(folder / "base.meta.json", _sidecar("base", language_model="HuggingFaceTB/SmolLM2-135M-Instruct"))
-    write(folder / "arms" / "contrast.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
-    write(folder / "arms" / "mirage.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    for arm in CHECKPOINTS[1:]:
+        write(folder / f"{arm}.meta.json", _sidecar("sft", learning_rate=1e-4, lora={"r": 16}))
+    for one in CHECKPOINTS:
+        write(folder / one / "model" / "config.json", {})
     return folder
 
 

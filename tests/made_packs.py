@@ -47,8 +47,8 @@ def make_real(folder: Path, tiny: Tiny, arm: Path) -> Path:
     shutil.rmtree(folder / "MIS")
     shutil.copytree(tiny.dataset, folder / "MIS")
     assert main(["croissant", str(folder / "MIS")]) == 0
-    shutil.copytree(tiny.model, folder / "base" / "model")
-    shutil.copytree(arm, folder / "arms" / "contrast")
+    shutil.copytree(tiny.model, folder / "base" / "model", dirs_exist_ok=True)
+    shutil.copytree(arm, folder / "arms" / "contrast", dirs_exist_ok=True)
     return hash_files(folder)
 
 

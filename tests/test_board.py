@@ -238,6 +238,28 @@ def test_what_does_not_belong_on_a_board_is_refused(
 
 
 @needs_schemas
+@pytest.mark.parametrize("name", ["another", "ANOTHER"])
+def test_a_second_line_of_a_model_and_split_is_refused(name: str, tmp_path: Path, capsys: Any) -> None:
+    report = make_leaderboard()
+    report["measured"].append({**report["measured"][0], "model": name})
+    assert add(write(tmp_path / "a.json", report), tmp_path / "board.json") == 1
+    assert "another on easy: found 2 lines, expected one" in capsys.readouterr().err
+    assert not (tmp_path / "board.json").exists()
+
+
+@needs_schemas
+def test_a_board_that_is_nested_too_deep_is_one_error_at_every_depth(tmp_path: Path, capsys: Any) -> None:
+    report, board = write(tmp_path / "a.json", make_report()), tmp_path / "board.json"
+    said = []
+    for depth in range(870, 1000, 2):  # JSON reads a little deeper than what walks through it
+        board.write_text('{"leaderboard_version": "1-b", "measured": ' + '{"a":' * depth + "1" + "}" * (depth + 1))
+        assert add(report, board) == 1
+        said.append(capsys.readouterr().err)
+    assert any("is nested deeper than any report" in one for one in said)
+    assert any("is no board to add to" in one for one in said)
+
+
+@needs_schemas
 def test_of_a_judge_without_perception_three_rates_are_left_out(tmp_path: Path) -> None:
     report = changed(make_report(), "keywords", "settings", "judge", "judge")
     assert add(write(tmp_path / "a.json", report), tmp_path / "board.json") == 0

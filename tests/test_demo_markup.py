@@ -166,6 +166,8 @@ def test_lines_of_others_keep_the_name_of_their_list(path: Path) -> None:
             '{"measured": [{"model": "a", "split": "b", "n": 1, "asr": {"rate": NaN}}]}',
             r"measured\[0\]\.asr\.rate is no fraction",
         ),
+        ('{"measured": [{"model": "a", "split": "b", "n": 1e999}]}', "OverflowError"),
+        pytest.param("[" * 100_000, "RecursionError", id="deep"),
     ],
 )
 def test_what_is_no_leaderboard_is_told(path: Path, text: str, told: str) -> None:

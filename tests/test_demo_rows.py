@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,27 @@ def test_a_dataset_is_read_with_names_and_pictures(dataset: Path, tmp_path: Path
     )
     assert Image.open(io.BytesIO(first.png)).format == "PNG"
     assert all(pair.twin and pair.twin.twin_of == pair.row.id for pair in rows.pairs_of(found.rows))
+
+
+@pytest.mark.parametrize("images", [[], [0], [0, 0, 0], [0, None]], ids=["none", "one", "three", "no bytes"])
+def test_a_row_without_two_pictures_is_told_and_the_others_are_shown(
+    images: list[int | None], dataset: Path, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(dataset, tmp_path / "MIS")
+    path = next((tmp_path / "MIS" / "data").glob("test_hard-*.parquet"))
+    table = pq.read_table(path)
+    held = table["images"].to_pylist()
+    held[0] = [held[0][0] if one == 0 else {"bytes": None, "path": None} for one in images]
+    place, field = table.column_names.index("images"), table.schema.field("images")
+    pq.write_table(table.set_column(place, field, pa.array(held, field.type)), path)
+    found = rows.read_rows(str(tmp_path / "MIS"), None, 4)
+    broken, whole = [one for one in found.rows if one.split == "test_hard"][:2]
+    with pytest.raises(settings.DemoError, match=f"{broken.id} has not two pictures"):
+        found.pictures(broken)
+    assert len(found.pictures(whole)) == 2
 
 
 def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:

@@ -197,4 +197,7 @@ def test_a_version_stands_where_its_kind_has_it(tmp_path: Path) -> None:
 def test_the_metrics_of_this_repository_have_no_stray_file(tmp_path: Path) -> None:
     source = Path(__file__).resolve().parents[1] / "cards" / "pair_accuracy"
     folder = shutil.copytree(source, tmp_path / "pair_accuracy", ignore=shutil.ignore_patterns("__pycache__"))
-    assert not [line for line in problems_of(folder, KINDS["metric"]) if "not published" in line]
+    assert problems_of(folder, KINDS["metric"]) == []
+    write(folder, {"notes.txt": "mine"})
+    (problem,) = problems_of(folder, KINDS["metric"])
+    assert problem.startswith("notes.txt has no place in a folder of kind metric")

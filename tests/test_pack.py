@@ -14,8 +14,9 @@ import pytest
 
 from cards.__main__ import main
 from cards.facts import CardError
-from cards.pack import METRICS, pack
+from cards.pack import pack
 from cards.rights import ROOT
+from cards.versions import METRICS
 from tests.made_cards import TWINS, change
 from tests.made_packs import CHECKPOINT, OTHERS_FOLDER, make_packable, sha256, write_safetensors
 
@@ -181,7 +182,11 @@ def test_cards_name_each_other_by_their_ids(out: Path) -> None:
 
 
 def test_another_arm_is_published_under_its_own_name(own: Path) -> None:
-    shutil.copytree(own / "arms" / "contrast", own / "arms" / "mirage")
+    shutil.copytree(own / "arms" / "contrast", own / "arms" / "mirage", dirs_exist_ok=True)
+    with pytest.raises(CardError, match=r"hashes names no file of arms/mirage/, so no rate is of it"):
+        pack(own, own.parent / "out", "someone", "mirage")
+    for path in (own / "arms" / "mirage" / "model").iterdir():
+        change(own / "report.json", sha256(path), "hashes", path.relative_to(own).as_posix())
     told = pack(own, own.parent / "out", "someone", "mirage")
     assert told["folders"]["adapter"] == "someone/mis-mini-mirage-adapter"
     with pytest.raises(CardError, match="--model 'base': is no arm; choose one of mirage, contrast"):
@@ -267,6 +272,17 @@ def test_weights_and_rows_that_are_not_those_that_were_measured_are_refused(own:
     assert not (own.parent / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["base/model/vocab.json", "arms/contrast/model/model-00001-of-00001.safetensors"])
+def test_a_file_that_came_into_a_checkpoint_after_it_was_measured_is_refused(own: Path, name: str) -> None:
+    if name.endswith(".json"):
+        (own / name).write_text("{}")
+    else:
+        write_safetensors(own / name, 77)
+    with pytest.raises(CardError, match=f"{re.escape(name)}: is not among what the rates of report.json were measured"):
+        pack(own, own.parent / "out", "someone")
+    assert not (own.parent / "out").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -303,20 +319,19 @@ def test_a_checkpoint_that_names_code_is_refused(own: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "said"),
     [
-        "MIS/croissant.json",
-        "arms/contrast/adapter/adapter_config.json",
-        "base/model/generation_config.json",
-        "report.json",
+        ("MIS/croissant.json", r"MIS/croissant\.json: no such file"),
+        ("arms/contrast/adapter/adapter_config.json", r"adapter/adapter_config\.json: no such file"),
+        ("base/model/generation_config.json", r"its base lacks generation_config\.json; run"),
+        ("report.json", r"report\.json: no such file"),
     ],
 )
-def test_a_file_that_a_release_needs_and_the_run_lacks_is_named(own: Path, name: str) -> None:
+def test_a_file_that_a_release_needs_and_the_run_lacks_is_named(own: Path, name: str, said: str) -> None:
     (own / name).unlink()
-    change_hash = name.startswith("base/")
-    if change_hash:
+    if name.startswith("base/"):
         change(own / "report.json", ..., "hashes", name)
-    with pytest.raises(CardError, match=rf"its base lacks {Path(name).name}|{re.escape(name)}: no such file"):
+    with pytest.raises(CardError, match=said):
         pack(own, own.parent / "out", "someone")
 
 

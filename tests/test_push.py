@@ -190,6 +190,21 @@ def test_a_stray_shard_that_would_be_loaded_is_an_error_until_it_is_pruned(room:
     assert len(room.hub.dataset("me/MIS").bodies) == 6
 
 
+@pytest.mark.parametrize("name", ["adapter_config.json", "special_tokens_map.json", "model-00001-of-00001.safetensors"])
+def test_a_stray_file_that_would_change_a_model_is_an_error_until_it_is_pruned(
+    name: str, room: Room, tmp_path: Path
+) -> None:
+    folder = model_folder(tmp_path / "model")
+    room("push", folder, "me/mis", "--yes")
+    room.hub.repos["models", "me/mis"].put(name, b"{}")
+    ended = room("push", folder, "me/mis", "--yes")
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"cards push: me/mis holds {name}, not in ")
+    assert name in room.hub.repos["models", "me/mis"].bodies
+    room("push", folder, "me/mis", "--yes", "--prune")
+    assert name not in room.hub.repos["models", "me/mis"].bodies
+
+
 # Releases
 
 
@@ -234,11 +249,33 @@ def test_a_release_names_only_folders_beside_it(name: str, room: Room, tmp_path:
     assert f"'{name}' is no name of a folder beside it" in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({}, "names no folders; pack the release again"),
+        ({"folders": []}, "names no folders; pack the release again"),
+        ({"folders": {}}, "names no folders; pack the release again"),
+        ({"folders": {"demo": {"kind": "video", "repo": "me/x"}}}, "demo has no kind of dataset, model, adapter"),
+        ({"folders": {"demo": {"kind": "demo", "repo": "you/x"}}}, "or no repo of me; pack it again"),
+        ({"folders": {"demo": {"kind": "demo"}}}, "or no repo of me; pack it again"),
+        ({"folders": {"demo": "demo"}}, "or no repo of me; pack it again"),
+    ],
+)
+def test_a_release_that_names_nothing_or_something_else_is_refused(
+    told: dict[str, object], message: str, room: Room, tmp_path: Path
+) -> None:
+    folder = write(release_folder(tmp_path / "release"), {"RELEASE.json": json.dumps({"owner": "me", **told})})
+    ended = room("push", folder, "me", "--yes")
+    assert (ended.code, room.hub.asked) == (1, [])
+    assert message in ended.stderr
+
+
 def test_a_metric_is_named_as_its_module(room: Room, tmp_path: Path) -> None:
     folder = metric_folder(tmp_path / "pair_accuracy")
     ended = room("push", folder, "me/other")
     assert ended.stderr.endswith(f"evaluate looks there for other.py; push {folder} as OWNER/pair_accuracy\n")
-    assert "is no id of a repository" in room("push", folder, "pair_accuracy").stderr
+    for name in ("pair_accuracy", "me/pair_accuräcy", "me/../x"):
+        assert "is no id of a repository" in room("push", folder, name).stderr
 
 
 # Whose token

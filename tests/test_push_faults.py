@@ -7,7 +7,9 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -88,6 +90,13 @@ def test_a_status_that_does_not_pass_is_given_up_after_so_many_tries(room: Room,
     assert len([line for line in room.hub.asked if "/commit/" in line]) == 3
 
 
+def test_a_plan_that_has_to_be_paid_is_told(room: Room, mis: Path) -> None:
+    room.hub.faults.append(Fault("POST", "/api/repos/create", "402"))
+    assert room("push", mis, "me/MIS", "--yes").stderr.splitlines()[-1] == (
+        "cards push: me/MIS: the Hub wants a paid plan for this (402)"
+    )
+
+
 def test_a_commit_whose_answer_was_lost_is_not_made_twice(room: Room, mis: Path) -> None:
     room.hub.faults.append(Fault("POST", "/commit/", "lost"))
     ended = room("push", mis, "me/MIS", "--yes")
@@ -121,6 +130,39 @@ def test_a_hub_that_is_not_there_is_one_line(room: Room, mis: Path, tmp_path: Pa
         "cards push: me/MIS: the Hub cannot be reached, or broke off (ConnectError); the same command goes on where it "
         "stopped\n"
     )
+
+
+def test_a_process_that_may_not_ask_says_so_at_once(room: Room, mis: Path, tmp_path: Path) -> None:
+    settings = {**environment(room.hub, tmp_path / "home"), "HF_TOKEN": ME, "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "cards", "push", str(mis), "me/MIS"]
+    ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
+    assert ended.stderr == "cards push: me/MIS: the Hub may not be asked while HF_HUB_OFFLINE is set; unset it\n"
+    assert room.hub.asked == []
+
+
+def test_what_answers_and_is_no_hub_is_told(mis: Path, tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Greeting) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        quiet = {"HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HOME": str(tmp_path), "HF_TOKEN": ME}
+        settings = {**os.environ, **quiet, "HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}"}
+        command = [sys.executable, "-m", "cards", "push", str(mis), "me/MIS", "--tries", "1"]
+        ended = subprocess.run(command, cwd=ROOT, env=settings, capture_output=True, text=True)
+        server.shutdown()
+    assert ended.stderr == (
+        "cards push: me/MIS: what answers is not the Hub (JSONDecodeError); look at HF_ENDPOINT and the proxy\n"
+    )
+
+
+class _Greeting(BaseHTTPRequestHandler):
+    """A page of somebody else, such as one on which to log in to a network."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<p>Welcome</p>")
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing is logged."""
 
 
 @pytest.mark.slow

@@ -11,11 +11,13 @@ from typing import Any, NamedTuple
 import pytest
 
 from cards.__main__ import main
+from cards.pack import pack
 from cards.render import render
 from cards.versions import METRICS, ROOT, changelog_lines, section_of, versions_of
 from mis_dataset.files import sha256_of
 from tests.made_cards import change, make_run
 from tests.made_checkout import Checkout, make_checkout
+from tests.made_packs import make_packable, write_safetensors
 
 VERSION = "1.2.3"
 CODE = {
@@ -53,7 +55,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Made:
     """One that can be released; no test changes it."""
     folder = tmp_path_factory.mktemp("whole")
     made = Made(make_checkout(folder, {**CODE, "CHANGELOG.md": CHANGES}), make_run(folder / "run"), folder / "packed")
-    (made.run / WEIGHTS).parent.mkdir(parents=True)
     (made.run / WEIGHTS).write_bytes(b"weights")
     hashes = json.loads((made.run / "report.json").read_text("utf-8"))["hashes"]
     change(made.run / "report.json", {**hashes, WEIGHTS: sha256_of(made.run / WEIGHTS)}, "hashes")
@@ -144,6 +145,31 @@ def test_other_weights_than_those_that_the_report_rates_are_named(made: Made, ca
     (made.run / WEIGHTS).write_bytes(b"others")
     assert made.release(packed=False) == 1
     assert "is no longer what the rates of report.json were measured on" in capsys.readouterr().err
+
+
+def test_of_what_pack_wrote_the_base_and_the_adapter_are_looked_at_too(tmp_path: Path, capsys: Any) -> None:
+    checkout = make_checkout(tmp_path, {**CODE, "CHANGELOG.md": CHANGES})
+    made = Made(checkout, make_packable(tmp_path / "run"), tmp_path / "packed")
+    pack(made.run, made.packed, "someone")
+    assert made.release() == 0
+    for folder in ("base", "adapter"):
+        card = made.packed / folder / "README.md"
+        card.write_text(card.read_text("utf-8").replace("rendered from report.json ", "rendered from report.json 0"))
+    path = made.packed / "base" / "model.safetensors"
+    path.unlink()  # or the run's own, to which it is linked, would change
+    path.write_bytes(b"others")
+    assert made.release() == 1
+    said = capsys.readouterr().err
+    for told in (
+        "packed/base/README.md: is not rendered from",
+        "packed/adapter/README.md: is not rendered from",
+        "packed/base/model.safetensors: is not base/model/model.safetensors that the rates of",
+        "for 3 reasons",
+    ):
+        assert told in said
+    write_safetensors(made.run / "base" / "model" / "model.safetensors", 77)
+    assert made.release(packed=False) == 1
+    assert "base/model/model.safetensors: is no longer what the rates of" in capsys.readouterr().err
 
 
 def test_everything_that_is_stale_is_told_at_once(made: Made, capsys: Any) -> None:

@@ -325,12 +325,21 @@ def test_an_arm_that_was_trained_again_after_the_report_is_refused(own: Path) ->
     change(own / "report.json", hashlib.sha256(b"weights").hexdigest(), "hashes", name)
     with pytest.raises(CardError, match=r"model\.safetensors: missing, but the rates"):
         render(own, own / "cards")
-    (own / name).parent.mkdir(parents=True)
     (own / name).write_bytes(b"weights")
     render(own, own / "cards")
     (own / name).write_bytes(b"others")
     with pytest.raises(CardError, match=r"model\.safetensors: is no longer what the rates"):
         render(own, own / "cards")
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"), [("arms/contrast/model/config.json", "arms/contrast/"), ("MIS/MANIFEST.json", "MIS/")]
+)
+def test_a_report_that_names_no_file_of_what_it_rates_is_refused(name: str, folder: str, own: Path) -> None:
+    change(own / "report.json", ..., "hashes", name)
+    with pytest.raises(CardError, match=f"hashes names no file of {folder}, so no rate is of it"):
+        render(own, own / "cards")
+    assert not (own / "cards").exists()
 
 
 def test_a_base_that_names_no_language_model_is_an_error(own: Path) -> None:

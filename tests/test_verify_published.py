@@ -192,6 +192,7 @@ def test_a_metric_is_loaded_by_evaluate_from_its_space(room: Room, tmp_path: Pat
 @pytest.mark.slow
 def test_an_adapter_is_loaded_on_its_base(room: Room, tiny: Tiny, tmp_path: Path) -> None:
     from peft import LoraConfig, get_peft_model
+    from safetensors.torch import load_file, save_file
     from transformers import AutoModelForImageTextToText
 
     base = AutoModelForImageTextToText.from_pretrained(tiny.model)
@@ -206,3 +207,10 @@ def test_an_adapter_is_loaded_on_its_base(room: Room, tiny: Tiny, tmp_path: Path
     assert loaded["parameters"] == sum(p.numel() for n, p in adapted.named_parameters() if "lora_" in n)
     ended = room("verify", "me/adapter")
     assert ended.code == 1
+    # PEFT itself only warns, and goes on with weights that are as good as none.
+    weights = load_file(folder / "adapter_model.safetensors")
+    del weights[max(weights)]
+    save_file(weights, folder / "adapter_model.safetensors", {"format": "pt"})
+    room("push", write_sums(folder), "me/adapter", "--yes")
+    [problem] = json.loads(room("verify", "me/adapter", "--base", tiny.model).stdout)["problems"]
+    assert "Found missing adapter keys" in problem

@@ -49,7 +49,7 @@ class Demo:
         rows: of the dataset; None where it could not be read.
         pairs: its rows beside their twins.
         board: measured and published rates; None where there are none.
-        faults: what could not be loaded, in words: `model`, `rows` or `board` -> why.
+        faults: what could not be loaded, in words: `model`, `rows`, `shelf` or `board` -> why.
     """
 
     def __init__(self, settings: Settings) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -258,12 +259,11 @@ def _taken(path: str | None) -> bytes:
         return b""
     try:
         encoded = Path(path).read_bytes()
-        Path(path).unlink()
-        Path(path).parent.rmdir()
     except FileNotFoundError:
         return b""
-    except OSError:
-        pass  # another file lies beside it
+    with suppress(OSError):  # it is gone already, or another file lies beside it
+        Path(path).unlink()
+        Path(path).parent.rmdir()
     return encoded
 
 

@@ -88,7 +88,7 @@ def read_board(path: Path) -> Board:
         lists = {name: lines for name, lines in found.items() if isinstance(lines, list)}
         lines = tuple(_line(line, name, place) for name, part in lists.items() for place, line in enumerate(part))
         return Board(str(found.get("dataset", "not told")), lines)
-    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, AttributeError, KeyError, TypeError, OverflowError, RecursionError) as error:
         said = str(error) if isinstance(error, _LineError) else type(error).__name__
         raise DemoError(
             f"{path.name} is no leaderboard ({said}). Write it anew with `python -m trainer compare`."

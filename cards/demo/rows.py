@@ -74,6 +74,7 @@ class Rows:
     Attributes:
         rows: in the order of the dataset.
         tables: split -> its table, which gives the bytes of pictures by place.
+        places: id -> place of the row in the table of its split.
         megapixels: the most millions of pixels of a picture that is shown.
     """
 
@@ -86,11 +87,14 @@ class Rows:
         """Both pictures of a row.
 
         Raises:
-            DemoError: One cannot be decoded.
+            DemoError: One cannot be decoded, or there are not two.
         """
+        held = self.tables[row.split][self.places[row.id]]["images"]
+        if not held or len(held) != 2 or not all(one and one["bytes"] for one in held):
+            raise DemoError(f"{row.id} has not two pictures. Set MIS_DATASET to a built MIS dataset.")
         first, second = (
-            Picture(read_picture(held["bytes"], self.megapixels), alt_of(row, place), row.things and row.things[place])
-            for place, held in enumerate(self.tables[row.split][self.places[row.id]]["images"])
+            Picture(read_picture(one["bytes"], self.megapixels), alt_of(row, place), row.things and row.things[place])
+            for place, one in enumerate(held)
         )
         return first, second
 
