@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.errors import DatasetError
-from mis_dataset.schema import COLUMNS, SPLITS, features
+from mis_dataset.schema import COLUMNS, MOST_IMAGES, SPLITS, features
 
 _ROWS_AT_ONCE = 4
 _ID = re.compile(r"[a-z0-9_]+/[0-9]+")
@@ -100,8 +100,8 @@ def read_things(path: Path) -> dict[str, list[str]]:
     except (OSError, ValueError, RecursionError) as error:
         raise DatasetError(f"{path}: cannot be read as JSON; correct it") from error
     if not isinstance(held, dict) or not all(
-        isinstance(names, list) and len(names) == 2 and all(isinstance(name, str) for name in names)
+        isinstance(names, list) and 2 <= len(names) <= MOST_IMAGES and all(isinstance(name, str) for name in names)
         for names in held.values()
     ):
-        raise DatasetError(f"{path}: is no object of row ids, each with the names of its two objects; correct it")
+        raise DatasetError(f"{path}: is no object of row ids, each with the names of its objects; correct it")
     return held

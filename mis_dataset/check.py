@@ -86,6 +86,10 @@ def _exchange_faults(users: Sequence[tuple[str, Record]], found: Mapping[str, _P
         row = rows.get(twin.twin_of or "")
         if row is None:
             continue
+        if len(twin.images) != len(row.images):
+            said = f"has {len(twin.images)} pictures, {row.id} {len(row.images)}; a twin exchanges one and adds none"
+            problems.append(Problem(file, twin.id, said))
+            continue
         pairs = enumerate(zip(row.images, twin.images, strict=True), start=1)
         other = [place for place, (one, two) in pairs if found[one].sha256 != found[two].sha256]
         if other != [twin.changed_image]:

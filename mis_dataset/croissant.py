@@ -140,7 +140,7 @@ def _images(split: str) -> Any:
         _field(split, "images/path", "images", mlc.DataType.TEXT, "path"),
     ]
     name = f"{split}/images"
-    return mlc.Field(id=name, name=name, description="The two pictures of a row.", repeated=True, sub_fields=parts)
+    return mlc.Field(id=name, name=name, description="Pictures of a row, in order.", repeated=True, sub_fields=parts)
 
 
 def _field(split: str, name: str, column: str, kind: Any = None, part: str | None = None) -> Any:

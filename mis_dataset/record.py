@@ -25,6 +25,7 @@ from mis_dataset.schema import (
     CATEGORIES,
     COLUMNS,
     LEVELS,
+    MOST_IMAGES,
     SPLITS,
     SUB_CATEGORIES,
     TRAIN,
@@ -33,15 +34,15 @@ from mis_dataset.schema import (
 )
 
 PLACEHOLDER = "<image>"
-_TEST_KEYS = frozenset({"category", "sub_category", "question", "image_path1", "image_path2", "id"})
+_PATH_KEYS = tuple(f"image_path{number}" for number in range(1, MOST_IMAGES + 1))
+_TEST_KEYS = frozenset({"category", "sub_category", "question", *_PATH_KEYS[:2], "id"})
 _TRAIN_KEYS = frozenset({"id", "category", "sub_category", "image", "conversations"})
 _TWIN_KEYS = frozenset({"twin_of", "changed_image"})
-_KNOWN_KEYS = _TEST_KEYS | _TRAIN_KEYS | _TWIN_KEYS | {"level"}
+_KNOWN_KEYS = _TEST_KEYS | _TRAIN_KEYS | _TWIN_KEYS | {"level", *_PATH_KEYS}
 _COLUMNS_OF_KEY: dict[str, tuple[str, ...]] = {
     "id": ("id", "raw_id"),
     "image": ("images",),
-    "image_path1": ("images",),
-    "image_path2": ("images",),
+    **dict.fromkeys(_PATH_KEYS, ("images",)),
     "sub_category": ("raw_sub_category",),
     "conversations": ("question", "response"),
     "twin_of": ("twin_of", "changed_image"),
@@ -57,7 +58,7 @@ class Record:
 
     Attributes:
         id: ``<split>/<raw_id>``.
-        images: paths of the two pictures, relative to the release.
+        images: paths of the pictures, relative to the release; two in MIS, at most `schema.MOST_IMAGES`.
         question: text without ``<image>``.
         response: the label; None in the test splits.
         category: one of `schema.CATEGORIES`; may be None in ``test_real`` and ``test_benign``.
@@ -65,14 +66,14 @@ class Record:
         raw_id: number of the raw file, 1-based in train, 0-based in the test splits.
         level: one of `schema.LEVELS` in the test splits of MIS-mini, else None.
         twin_of: id of the dangerous row whose benign twin this is, else None.
-        changed_image: 1 or 2, the picture that was exchanged; None where `twin_of` is.
+        changed_image: number of the picture that was exchanged, from 1; None where `twin_of` is.
 
     Raises:
         RecordError: a value is not valid; all faults are listed.
     """
 
     id: str
-    images: tuple[str, str]
+    images: tuple[str, ...]
     question: str
     response: str | None
     category: str | None
@@ -122,7 +123,7 @@ def parse_record(raw: object, source: Source, index: int) -> Record:
     missing, faults = _key_faults(raw, source)
     skipped = {column for key in missing for column in _COLUMNS_OF_KEY.get(key, (key,))}
     if source.split == TRAIN and "conversations" not in missing:
-        turns = _turns_fault(raw["conversations"])
+        turns = _turns_fault(raw["conversations"], raw.get("image"))
         if turns:
             faults.append(turns)
             skipped |= {"question", "response"}
@@ -182,7 +183,7 @@ def faults_of(values: Mapping[str, object], skipped: Collection[str] = ()) -> li
         "raw_id": _raw_id_fault(values["raw_id"], split),
         "level": _level_fault(values["level"], split),
         "twin_of": _twin_of_fault(values["twin_of"], split),
-        "changed_image": _changed_image_fault(values["changed_image"], values["twin_of"]),
+        "changed_image": _changed_image_fault(values["changed_image"], values["twin_of"], values["images"]),
     }
     return [fault for column, fault in found.items() if fault and column not in skipped]
 
@@ -253,7 +254,7 @@ def _key_faults(raw: Mapping[str, object], source: Source) -> tuple[set[str], li
     if source.split not in _WITH_CATEGORY:
         required = required - {"category", "sub_category"}
     required |= _TWIN_KEYS if source.twins else frozenset()
-    allowed = required | {"category", "sub_category"} | (set() if source.split == TRAIN else {"level"})
+    allowed = required | {"category", "sub_category"} | (set() if source.split == TRAIN else {"level", *_PATH_KEYS})
     missing = set(required - raw.keys())
     faults = []
     for key in sorted(missing):
@@ -267,8 +268,8 @@ def _key_faults(raw: Mapping[str, object], source: Source) -> tuple[set[str], li
     return missing, faults
 
 
-def _turns_fault(turns: object) -> str | None:
-    """Why `turns` is not one human and one gpt turn."""
+def _turns_fault(turns: object, images: object) -> str | None:
+    """Why `turns` is not one human and one gpt turn about these pictures."""
     if not isinstance(turns, list) or len(turns) != 2 or not all(isinstance(turn, dict) for turn in turns):
         return "conversations must be a list of two objects, the human turn and the gpt turn"
     speakers = [turn.get("from") for turn in turns]
@@ -278,7 +279,8 @@ def _turns_fault(turns: object) -> str | None:
         if not isinstance(turn.get("value"), str):
             return f"'value' of the {speaker} turn is {kind(turn.get('value'))}; write text"
     found = turns[0]["value"].count(PLACEHOLDER)
-    return f"the human turn has {found} {PLACEHOLDER}; a row has two pictures" if found > 2 else None
+    most = len(images) if isinstance(images, list) else MOST_IMAGES
+    return f"the human turn has {found} {PLACEHOLDER}; the row has {most} pictures" if found > most else None
 
 
 def _values(raw: Mapping[str, Any], source: Source, skipped: Collection[str]) -> dict[str, object]:
@@ -289,7 +291,9 @@ def _values(raw: Mapping[str, Any], source: Source, skipped: Collection[str]) ->
         images = raw.get("image")
     else:
         question, response = raw.get("question"), None
-        images = [raw.get("image_path1"), raw.get("image_path2")]
+        # A key that is left out between two others is no path.
+        last = max((number for number, key in enumerate(_PATH_KEYS, start=1) if key in raw), default=0)
+        images = [raw.get(key) for key in _PATH_KEYS[: max(last, 2)]]
     raw_id = raw.get("id")
     return {
         "id": f"{source.split}/{raw_id if type(raw_id) is int and abs(raw_id) < 10**12 else '?'}",
@@ -331,9 +335,9 @@ def _raw_id_fault(raw_id: object, split: str) -> str | None:
 
 
 def _images_fault(images: object) -> str | None:
-    if not isinstance(images, tuple) or len(images) != 2:
+    if not isinstance(images, tuple) or not 2 <= len(images) <= MOST_IMAGES:
         found = f"{len(images)} paths" if isinstance(images, tuple) else kind(images)
-        return f"image is {found}; write a list of two paths"
+        return f"image is {found}; write a list of two to {MOST_IMAGES} paths"
     for number, path in enumerate(images, start=1):
         fault = path_fault(path) if isinstance(path, str) else f"the path is {kind(path)}; write text"
         if fault:
@@ -377,11 +381,12 @@ def _twin_of_fault(twin_of: object, split: str) -> str | None:
     return None
 
 
-def _changed_image_fault(changed: object, twin_of: object) -> str | None:
+def _changed_image_fault(changed: object, twin_of: object, images: object) -> str | None:
     if twin_of is None:
         return None if changed is None else "changed_image without twin_of"
-    right = type(changed) is int and changed in (1, 2)
-    return None if right else f"changed_image is {kind(changed)}; write 1 or 2"
+    most = len(images) if isinstance(images, tuple) else MOST_IMAGES
+    right = type(changed) is int and 1 <= changed <= most
+    return None if right else f"changed_image is {kind(changed)}; write a number from 1 to {most}"
 
 
 def _is_utf8(text: str) -> bool:

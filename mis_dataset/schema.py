@@ -86,6 +86,9 @@ SOURCES: tuple[Source, ...] = (
 )
 """The files in the order of the rows: dangerous train rows before their twins."""
 
+MOST_IMAGES = 4
+"""Pictures of a row; MIS has two, which is the least."""
+
 PROVENANCE = "provenance/rows.jsonl"
 """Stands in a release that `mis_dataset.construct` made: where each row comes from. Such a release may have fewer
 splits than the authors'."""

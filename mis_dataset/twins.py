@@ -198,16 +198,16 @@ def _proposals(
     rows: Iterable[Record], pool: Sequence[str], first: int, things: Mapping[str, Sequence[str]]
 ) -> Iterator[Record]:
     """A twin a row, where a picture is left; which one is decided by the row's id."""
-    for number, row in enumerate(rows):
+    for count, row in enumerate(rows):
         place = _place(row, things)
         left = [path for path in pool if path not in row.images]
         if place is not None and left:
             path = min(left, key=lambda path: hashlib.sha256(f"{row.id}\0{path}".encode()).digest())
-            images = (path, row.images[1]) if place == 0 else (row.images[0], path)
+            images = tuple(path if number == place else one for number, one in enumerate(row.images))
             yield replace(
                 row,
-                id=f"{BENIGN}/{first + number}",
-                raw_id=first + number,
+                id=f"{BENIGN}/{first + count}",
+                raw_id=first + count,
                 images=images,
                 level=None,
                 twin_of=row.id,
@@ -218,13 +218,13 @@ def _proposals(
 def _place(row: Record, things: Mapping[str, Sequence[str]]) -> int | None:
     """Which picture is exchanged: in easy, where one is dangerous by itself, the doubtful one, if names tell which.
 
-    Elsewhere the row's id decides, half each, so that the place tells nothing; without names also in easy, where
+    Elsewhere the row's id decides, each as often, so that the place tells nothing; without names also in easy, where
     whoever reviews it has to see which it was.
     """
     if row.split == "test_easy" and row.id in things:
         doubtful = [number for number, name in enumerate(things[row.id]) if _words(name) & DOUBTFUL]
         return doubtful[0] if len(doubtful) == 1 else None
-    return hashlib.sha256(row.id.encode()).digest()[0] % 2
+    return hashlib.sha256(row.id.encode()).digest()[0] % len(row.images)
 
 
 def _raw(twin: Record) -> dict[str, Any]:
@@ -233,8 +233,7 @@ def _raw(twin: Record) -> dict[str, Any]:
         "category": twin.category or "",
         "sub_category": twin.raw_sub_category or "",
         "question": twin.question,
-        "image_path1": twin.images[0],
-        "image_path2": twin.images[1],
+        **{f"image_path{number}": path for number, path in enumerate(twin.images, start=1)},
         "id": twin.raw_id,
         "twin_of": twin.twin_of,
         "changed_image": twin.changed_image,

@@ -15,6 +15,7 @@ from typing import Any
 from PIL import Image
 
 from mis_dataset.construct import prompts
+from mis_dataset.construct.questions import ORDINALS
 from tests.loopback_api import Step, completion, drawn
 
 SUB = "Identity Theft and Impersonation"
@@ -25,7 +26,9 @@ THINGS = ("lamp", "rope", "drum", "kite", "fork", "bell")
 class ScriptedModels:
     """For `LoopbackApi.decide`. Rows of the first two things are unsafe in words, the drum's picture is explicit."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int = 2) -> None:
+        """Of rows with so many pictures."""
+        self._number = number
         self._drawn: dict[tuple[int, ...], str] = {}
         self._lock = threading.Lock()
 
@@ -37,7 +40,7 @@ class ScriptedModels:
         parts: list[Any] = [{"type": "text", "text": content}] if isinstance(content, str) else content
         text = "\n".join(part["text"] for part in parts if part["type"] == "text")
         seen = [self._look(part["image_url"]["url"]) for part in parts if part["type"] == "image_url"]
-        return Step(body=completion(json.dumps(_said(system, text, " ".join(seen)))))
+        return Step(body=completion(json.dumps(_said(system, text, " ".join(seen), self._number))))
 
     def _draw(self, text: str) -> bytes:
         shade = tuple(hashlib.sha256(text.encode()).digest()[:3])
@@ -53,16 +56,17 @@ class ScriptedModels:
         return self._drawn[shade]
 
 
-def _said(system: str, text: str, seen: str) -> dict[str, Any]:
+def _said(system: str, text: str, seen: str, pictures: int) -> dict[str, Any]:
     """What a model says to an instruction."""
     number = next((place for place, thing in enumerate(THINGS) if thing in f"{text} {seen}"), None)
-    things = [f"a {THINGS[number or 0]}", "a table"]
+    things = [f"a {THINGS[number or 0]}", "a table", "a curtain", "a window"][:pictures]
     told = next(name for name, first in _FIRST.items() if system.startswith(first))
     if told == "ELEMENTS":
         row = {"category": "Privacy", "question": f"Where do {' and '.join(things)} go?", "objects": things}
         return {"rows": [] if number is None else [row]}
     if told == "REWRITE":
-        asked = f"How do I bring the object in the first image to the second image, way {number}?"
+        others = " and ".join(f"the {ordinal} image" for ordinal in ORDINALS[1:pictures])
+        asked = f"How do I bring the object in the first image to {others}, way {number}?"
         return {"keep": True, "question": asked, "objects": things}
     if told == "LABEL":
         return _label(json.loads(text.split("\n")[1])["objects"], risky="risky" in system)

@@ -118,6 +118,9 @@ def test_a_twin_names_its_row_and_the_changed_picture() -> None:
         ({"id": 10**5000}, "record at index 4: id is a huge number"),
         ({"image_path1": None}, "picture 1: the path is null; write text"),
         ({"image_path2": "../object1.png"}, "picture 2: path '../object1.png' leaves the release"),
+        ({"image_path3": 3}, "picture 3: the path is the number 3; write text"),
+        ({"image_path4": "a.png"}, "picture 3: the path is null; write text"),
+        ({"image_path5": "a.png"}, "key 'image_path5' is unknown; is 'image_path"),
         ({"category": "Fun"}, "category is 'Fun'; write one of: Illegal Activity, Violent"),
         ({"category": ["Violent"]}, "category is a list; write one of"),
         ({"sub_category": {}}, "sub_category is an object; write text"),
@@ -134,8 +137,9 @@ def test_a_wrong_value_is_named(values: dict[str, Any], text: str) -> None:
     ("values", "text"),
     [
         ({"id": 0}, "id is the number 0; write a whole number from 1"),
-        ({"image": "images/7/object1.png"}, "image is text; write a list of two paths"),
-        ({"image": ["images/7/object1.png"]}, "image is 1 paths; write a list of two paths"),
+        ({"image": "images/7/object1.png"}, "image is text; write a list of two to 4 paths"),
+        ({"image": ["a.png"] * 5}, "image is 5 paths; write a list of two to 4 paths"),
+        ({"image": ["images/7/object1.png"]}, "image is 1 paths; write a list of two to 4 paths"),
         ({"conversations": "hello"}, "conversations must be a list of two objects"),
         ({"conversations": [{"from": "gpt"}, {"from": "human"}]}, "conversations must go human, gpt"),
         (
@@ -144,7 +148,7 @@ def test_a_wrong_value_is_named(values: dict[str, Any], text: str) -> None:
         ),
         (
             {"conversations": [{"from": "human", "value": "<image>" * 3}, {"from": "gpt", "value": "x"}]},
-            "the human turn has 3 <image>; a row has two pictures",
+            "the human turn has 3 <image>; the row has 2 pictures",
         ),
         (
             {"conversations": [{"from": "human", "value": "<image>\n"}, {"from": "gpt", "value": ""}]},
@@ -164,8 +168,8 @@ def test_a_wrong_train_value_is_named(values: dict[str, Any], text: str) -> None
         ({"twin_of": 3}, "twin_of is the number 3; write a row id"),
         ({"twin_of": "test_hard/x"}, "twin_of is 'test_hard/x'; write a row id"),
         ({"twin_of": "train/1"}, "is a row of the wrong side of train and test"),
-        ({"changed_image": 3}, "changed_image is the number 3; write 1 or 2"),
-        ({"changed_image": True}, "changed_image is true; write 1 or 2"),
+        ({"changed_image": 3}, "changed_image is the number 3; write a number from 1 to 2"),
+        ({"changed_image": True}, "changed_image is true; write a number from 1 to 2"),
     ],
 )
 def test_a_wrong_twin_is_named(values: dict[str, Any], text: str) -> None:

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 from mis_dataset.construct.prompts import PROMPT_VERSION, digest
-from mis_dataset.construct.rows import MOST_OBJECTS
 from mis_dataset.errors import MISError, UsageError
 from mis_dataset.flat_yaml import read_flat_yaml
 from mis_dataset.remote.settings import Budget, Prices, Settings
+from mis_dataset.schema import MOST_IMAGES
 
 _MODELS = ("text", "vision", "drawing")
-_WHOLE = {"objects": (2, MOST_OBJECTS), "per_seed": (1, 20), "rounds": (1, 10), "seed": (0, 2**31), "at_once": (1, 512)}
+_WHOLE = {"objects": (2, MOST_IMAGES), "per_seed": (1, 20), "rounds": (1, 10), "seed": (0, 2**31), "at_once": (1, 512)}
 """Setting -> the least and the most that make sense."""
 _SPLITS = ("train", "test_easy", "test_hard")
 

@@ -31,7 +31,7 @@ class Elements:
 
     Attributes:
         client: of a language model.
-        number: things of a row, 2 to `rows.MOST_OBJECTS`.
+        number: things of a row, 2 to `schema.MOST_IMAGES`.
         per_seed: ideas of a seed, at most.
     """
 

@@ -14,8 +14,6 @@ from typing import Any, TypeVar
 
 from mis_dataset.errors import MISError, refuse_constant
 
-MOST_OBJECTS = 4
-"""Pictures of a row, at most; two at least."""
 MOST_SEED = 4000
 """Letters of a seed. What is longer is no question that anybody asks, and would be paid for by the token."""
 
