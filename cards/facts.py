@@ -27,6 +27,8 @@ from mis_dataset.schema import SPLITS
 RATE_FIELDS = ("rate", "k", "n", "low", "high")
 READS = ("1-a", "1-b", "1-c")
 """Versions of report.json that are read."""
+_MOST_DIGITS = 18
+"""Of a whole number; no count has more."""
 
 
 class CardError(Exception):
@@ -189,11 +191,12 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object.
 
     Raises:
-        CardError: no such file, no JSON, as with NaN in it, or no object.
+        CardError: no such file, no JSON, as with NaN, huge numbers or half a letter in it, or no object.
         OSError: it cannot be read, as it is a folder.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant)
+        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant, parse_int=_whole)
+        json.dumps(content, ensure_ascii=False).encode()  # halves of surrogate pairs cannot be written anywhere
     except FileNotFoundError as error:
         raise CardError(f"{path}: no such file; run the verb that writes it first") from error
     except (ValueError, RecursionError) as error:
@@ -201,6 +204,12 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CardError(f"{path} holds a {type(content).__name__}, expected an object")
     return content
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(digits)} digits")
+    return int(digits)
 
 
 def read_dataset(folder: Path, inside: str = "data") -> Dataset:

@@ -250,7 +250,7 @@ def known_language_model(base: Sequence[Sidecar]) -> str | None:
     if not found:
         paths = ", ".join(sidecar.path for sidecar in base)
         raise CardError(f"{paths}: settings.language_model is missing; build the base again")
-    return str(found[0]) if found[0] in LANGUAGE_MODELS else None
+    return next((name for name in LANGUAGE_MODELS if name == found[0]), None)
 
 
 def _licence(language_model: str | None) -> str:

@@ -131,6 +131,7 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
     report, dataset = Report(run / "report.json"), read_dataset(run / "MIS")
     check_unchanged(run, report, "base", model)
     check_built(run / "MIS", dataset)
+    board = added(new_board(), run / "report.json", name=NAME).board  # first of all: it holds the report to its schema
     name = f"{owner}/mis-mini-{model}"
     ids = Ids(f"{owner}/{NAME}", name, f"{name}-adapter", f"{owner}/mis-mini-base")
     known = known_language_model(read_sidecars(run, "base")) is not None
@@ -141,7 +142,7 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
         "adapter": Folder("adapter", ids.adapter, _adapter(report, dataset, run, ids, model, known)),
     }
     made |= {metric: Folder("metric", f"{owner}/{metric}", _metric(metric, owner)) for metric in METRICS}
-    made |= {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(run, owner, ids))}
+    made |= {DEMO: Folder("demo", f"{owner}/MIS-demo", _demo(run, owner, ids, board))}
     for name, folder in made.items():
         if missing := KINDS[folder.kind].missing(name, folder.files):
             raise CardError(
@@ -231,13 +232,13 @@ def _metric(name: str, owner: str) -> dict[str, Source]:
     return {**_space("metric", name), CARD: card.replace(f'"cards/{name}"', f'"{owner}/{name}"')}
 
 
-def _demo(run: Path, owner: str, ids: Ids) -> dict[str, Source]:
+def _demo(run: Path, owner: str, ids: Ids, board: Mapping[str, Any]) -> dict[str, Source]:
     """The demo, whose card says what it loads: in the checkout repositories of nobody, here those of this release."""
     card = (rights.ROOT / "cards" / DEMO / CARD).read_text("utf-8")
     return {
         **_space("demo", DEMO),
         CARD: card.replace("OWNER/mis-mini-contrast-adapter", ids.adapter).replace("OWNER/", f"{owner}/"),
-        "leaderboard.json": to_json(added(new_board(), run / "report.json", name=NAME).board),
+        "leaderboard.json": to_json(board),
         "things.json": run / "raw" / "mini" / "objects.json",
     }
 
@@ -246,7 +247,7 @@ def _check_croissant(mis: Path, dataset: Dataset) -> None:
     """Holds croissant.json against the Parquet: it names each file with its sha256."""
     path = mis / "croissant.json"
     told = read_json(path).get("distribution")
-    named = {one.get("sha256") for one in told if isinstance(one, dict)} if isinstance(told, list) else set()
+    named = {str(one.get("sha256")) for one in told if isinstance(one, dict)} if isinstance(told, list) else set()
     if not {sha256_of(mis / name) for split in dataset.splits for name in split.files} <= named:
         raise CardError(f"{path}: is of another build; run `python -m mis_dataset croissant {mis}` again")
 
@@ -297,7 +298,12 @@ def _write(out: Path, files: Mapping[str, Source], release: str) -> None:
             _put(source, made / name)
         if out.is_dir():
             out.rename(before)
-        made.rename(out)
+        try:
+            made.rename(out)
+        except OSError:
+            if before.is_dir():
+                before.rename(out)
+            raise
     finally:
         shutil.rmtree(made, ignore_errors=True)
     shutil.rmtree(before, ignore_errors=True)

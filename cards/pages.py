@@ -14,6 +14,7 @@ from typing import Any
 
 from cards.facts import CardError, Dataset
 from cards.tables import escape, per_cent, settings_table
+from mis_dataset.errors import plain
 from mis_dataset.files import replace_file
 
 TEMPLATES = Path(__file__).parent
@@ -48,7 +49,7 @@ def fill(template: str, verb: str, facts: Mapping[str, Any]) -> str:
     said = "\n".join([mark(verb), *([from_report(facts["report_sha256"])] if "report_sha256" in facts else [])])
     try:
         text: str = _environment().get_template(template).render({"mark": said, **facts})
-        return text
+        return "\n".join(map(plain, text.split("\n")))  # no sign of a file acts unseen in a card
     except jinja2.UndefinedError as error:
         raise CardError(f"{TEMPLATES / template}: {error.message}; no file of the run fills it") from error
 
