@@ -36,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parser.parse_args(argv)
     except SystemExit as end:
         return int(end.code or 0)
-    from cards.facts import CardError
+    from cards.reading import CardError
 
     try:
         told = _module(args.verb).run(args)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, read_json
+from cards.reading import CardError, read_json
 from cards.tables import by_split, share, table
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import BENIGN, TRAIN

@@ -11,7 +11,6 @@ What a card needs and no file holds is an error that names the file and the fiel
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -20,19 +19,13 @@ from os.path import normpath
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.errors import refuse_constant
+from cards.reading import CardError, read_json
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import SPLITS
 
 RATE_FIELDS = ("rate", "k", "n", "low", "high")
 READS = ("1-a", "1-b", "1-c")
 """Versions of report.json that are read."""
-_MOST_DIGITS = 18
-"""Of a whole number; no count has more."""
-
-
-class CardError(Exception):
-    """A card cannot be rendered; the message names the file, the field, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -171,6 +164,17 @@ class Report:
             raise CardError(f"{self.path}: {'.'.join(keys)} is {found!r}, expected a fraction 0..1")
         return float(found)
 
+    def number(self, *keys: str) -> float | None:
+        """The number under `keys`; None where null stands there.
+
+        Raises:
+            CardError: nothing stands there, or something else.
+        """
+        found = self.at(*keys)
+        if found is not None and (not isinstance(found, int | float) or isinstance(found, bool)):
+            raise CardError(f"{self.path}: {'.'.join(keys)} is a {type(found).__name__}, expected a number")
+        return found
+
     def rate(self, *keys: str) -> Rate:
         """The rate under `keys`, checked; rates that share their rows share one `unscored` beside them.
 
@@ -185,31 +189,6 @@ class Report:
         rate = Rate(found["rate"], found["k"], found["n"], found["low"], found["high"], unscored)
         _check_rate(rate, where)
         return rate
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        CardError: no such file, no JSON, as with NaN, huge numbers or half a letter in it, or no object.
-        OSError: it cannot be read, as it is a folder.
-    """
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"), parse_constant=refuse_constant, parse_int=_whole)
-        json.dumps(content, ensure_ascii=False).encode()  # halves of surrogate pairs cannot be written anywhere
-    except FileNotFoundError as error:
-        raise CardError(f"{path}: no such file; run the verb that writes it first") from error
-    except (ValueError, RecursionError) as error:
-        raise CardError(f"{path} is no JSON ({error}); run the verb that writes it again") from error
-    if not isinstance(content, dict):
-        raise CardError(f"{path} holds a {type(content).__name__}, expected an object")
-    return content
-
-
-def _whole(digits: str) -> int:
-    if len(digits) > _MOST_DIGITS:
-        raise ValueError(f"a number of {len(digits)} digits")
-    return int(digits)
 
 
 def read_dataset(folder: Path, inside: str = "data") -> Dataset:

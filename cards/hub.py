@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from cards.facts import CardError
+from cards.reading import CardError
 from mis_dataset.files import sha256_of
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError
 from cards.pages import CARD
+from cards.reading import CardError
 from mis_dataset.errors import refuse_constant
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import DATA_VERSION

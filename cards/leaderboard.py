@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, read_json
 from cards.lines import (
     clashes,
     dataset_of,
@@ -28,6 +27,7 @@ from cards.lines import (
     place,
     rows_of,
 )
+from cards.reading import CardError, read_json
 from cards.recount import problems
 from cards.tables import counted
 from mis_dataset.files import sha256_of, to_json, write_text

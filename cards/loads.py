@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cards.facts import CardError
+from cards.reading import CardError
 
 DATASET = """
 import json, sys

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, Dataset, Rate, Report, Sidecar, flatten, folder_of, public_name, read_sidecars
+from cards.facts import Dataset, Rate, Report, Sidecar, flatten, folder_of, public_name, read_sidecars
 from cards.headers import model_header
 from cards.pages import check_name, fill
 from cards.rates import METRICS, SAFETY, eval_results, measured
+from cards.reading import CardError
 from cards.tables import Line, by_group, by_model, settings_table, share, table
 from mis_dataset.files import sha256_of
 
@@ -338,10 +339,13 @@ def _kappas(report: Report) -> str:
     lines: list[list[object]] = []
     for model in report.names("agreement", "models"):
         at = ("agreement", "models", model)
-        judges = ", ".join(map(str, report.at(*at, "judges")))
-        kappa, low, high = (report.at(*at, "kappa", part) for part in ("kappa", "low", "high"))
-        shown = "–" if kappa is None else f"{kappa:.2f}" + ("" if low is None else f" ({low:.2f}–{high:.2f})")
-        lines.append([model, judges, shown, report.rate(*at, "agreement")])
+        judges = report.at(*at, "judges")
+        if not isinstance(judges, list):
+            raise CardError(f"{report.path}: {'.'.join(at)}.judges is a {type(judges).__name__}, expected a list")
+        kappa, low, high = (report.number(*at, "kappa", part) for part in ("kappa", "low", "high"))
+        interval = "" if low is None or high is None else f" ({low:.2f}–{high:.2f})"
+        shown = "–" if kappa is None else f"{kappa:.2f}{interval}"
+        lines.append([model, ", ".join(map(str, judges)), shown, report.rate(*at, "agreement")])
     return table(["model", "judges", "kappa", "same verdict"], lines) if lines else ""
 
 
@@ -349,8 +353,8 @@ def _stations(report: Report) -> list[list[str]]:
     return [
         [
             station,
-            f"{report.at('stations', station, 'seconds'):.0f}",
-            f"{report.at('stations', station, 'peak_memory_bytes') / 1e9:.1f}",
+            f"{report.number('stations', station, 'seconds') or 0:.0f}",
+            f"{(report.number('stations', station, 'peak_memory_bytes') or 0) / 1e9:.1f}",
         ]
         for station in report.names("stations")
     ]

@@ -26,22 +26,13 @@ from typing import Any
 
 from cards import rights
 from cards.audit import STATS, plots_of
-from cards.facts import (
-    CardError,
-    Dataset,
-    Report,
-    check_built,
-    check_unchanged,
-    folder_of,
-    read_dataset,
-    read_json,
-    read_sidecars,
-)
+from cards.facts import Dataset, Report, check_built, check_unchanged, folder_of, read_dataset, read_sidecars
 from cards.kinds import KINDS, RELEASE, SUMS, file_problems, files_of
 from cards.leaderboard import added, new_board
 from cards.model_card import ARMS, Ids, adapter_card, base_card, known_language_model, model_card
 from cards.pages import CARD
 from cards.rates import day_asked, entries, entries_yaml, eval_yaml
+from cards.reading import CardError, read_json
 from cards.render import EVAL, NAME, dataset_card
 from cards.versions import METRICS
 from mis_dataset.files import sha256_of, to_json

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from cards.facts import CardError, Dataset
+from cards.facts import Dataset
+from cards.reading import CardError
 from cards.tables import escape, per_cent, settings_table
 from mis_dataset.errors import plain
 from mis_dataset.files import replace_file

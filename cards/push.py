@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError
 from cards.hub import TRIES, Hub, MovedError, Remote, say, url_of
 from cards.kinds import RELEASE, header_word, loaded
+from cards.reading import CardError
 from cards.tables import size
 from cards.targets import Target, targets_of
 

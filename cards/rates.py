@@ -12,7 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cards.facts import CardError, Dataset, Rate, Report
+from cards.facts import Dataset, Rate, Report
+from cards.reading import CardError
 from mis_dataset.errors import refuse_constant
 from mis_dataset.schema import BENIGN, TRAIN
 

@@ -14,9 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from cards.facts import CardError, Report, check_unchanged, folder_of
+from cards.facts import Report, check_unchanged, folder_of
 from cards.kinds import RELEASE
 from cards.pages import CARD, from_report
+from cards.reading import CardError
 from cards.tables import counted
 from cards.versions import changelog_lines, section_of, versions_of
 from mis_dataset.files import sha256_of

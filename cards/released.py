@@ -16,10 +16,11 @@ from typing import Any
 
 from cards import rights
 from cards.audit import audit_of, plots_of
-from cards.facts import CardError, Dataset, Split, check_built, read_dataset, read_json
+from cards.facts import Dataset, Split, check_built, read_dataset
 from cards.headers import released_header
 from cards.pages import CARD, check_name, fill, loading, publish
 from cards.rates import eval_yaml
+from cards.reading import CardError, read_json
 from cards.tables import by_split, share, size, table
 from mis_dataset.schema import BENIGN, TRAIN
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cards.facts import CardError
+from cards.reading import CardError
 
 ROOT = Path(__file__).resolve().parents[1]
 LICENCE, NOTICE = "LICENSE", "NOTICE"

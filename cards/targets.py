@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, read_json
 from cards.hub import check_id
 from cards.kinds import KINDS, RELEASE, Kind, check_folder, kind_of, version_of
 from cards.pages import CARD
+from cards.reading import CardError, read_json
 
 
 class Target(NamedTuple):

@@ -17,11 +17,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from cards.facts import CardError, read_json
 from cards.hub import TRIES, Hub, Remote, check_id, say, url_of
 from cards.kinds import MANIFEST, Kind, check_folder, kind_of
 from cards.loads import ADAPTER, DATASET, METRIC, MODEL, LoadError, fresh
 from cards.pages import CARD
+from cards.reading import CardError, read_json
 
 TYPES = ("dataset", "model", "space")
 _FENCE = re.compile(r"^```python\n(.*?)^```", re.MULTILINE | re.DOTALL)

@@ -9,7 +9,7 @@ import re
 import tomllib
 from pathlib import Path
 
-from cards.facts import CardError
+from cards.reading import CardError
 
 ROOT = Path(__file__).parents[1]
 METRICS = ("attack_success_rate", "over_refusal", "pair_accuracy", "paired_rates", "judge_agreement")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cards.audit import LEAKS, STATS, audit
-from cards.facts import CardError
+from cards.reading import CardError
 from mis_dataset.__main__ import main
 from mis_dataset.build import build
 from tests.made_release import make_release

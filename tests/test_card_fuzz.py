@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from cards.facts import CardError
 from cards.pack import pack
+from cards.reading import CardError
 from tests.made_packs import hash_files, make_packable
 
 FILES = (

@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 
 from cards import facts, tables
-from cards.facts import CardError, Rate, Report, flatten, read_dataset, read_sidecars
+from cards.facts import Rate, Report, flatten, read_dataset, read_sidecars
+from cards.reading import CardError
 from cards.tables import Line, by_group, by_model, escape, per_cent
 
 GOOD = {"rate": 0.25, "k": 1, "n": 4, "low": 0.05, "high": 0.7}

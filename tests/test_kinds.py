@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cards.facts import CardError
 from cards.kinds import KINDS, check_folder, kind_of, problems_of, version_of
+from cards.reading import CardError
 from tests.made_folders import (
     WEIGHTS,
     adapter_folder,

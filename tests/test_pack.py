@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from cards.__main__ import main
-from cards.facts import CardError
 from cards.pack import pack
+from cards.reading import CardError
 from cards.rights import ROOT
 from cards.versions import METRICS
 from tests.made_cards import TWINS, change

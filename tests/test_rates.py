@@ -11,8 +11,9 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from cards import rates
-from cards.facts import CardError, Report, read_dataset
+from cards.facts import Report, read_dataset
 from cards.rates import day_asked, entries, entries_yaml, eval_yaml
+from cards.reading import CardError
 from cards.render import render
 from tests.made_cards import N, change, make_run
 from tests.made_reports import rate

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from cards.__main__ import main
-from cards.facts import CardError
 from cards.kinds import KINDS, check_folder, problems_of
+from cards.reading import CardError
 from cards.released import released
 from mis_dataset.__main__ import main as mis_dataset
 from mis_dataset.mini.write import write_release

@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from cards.__main__ import main
-from cards.facts import CardError
+from cards.reading import CardError
 from cards.render import render
 from mis_dataset.chat import prompt
 from mis_dataset.files import sha256_of
