@@ -47,6 +47,7 @@ test-slow: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks.completion_loss
+	$(BIN)/python -m benchmarks.constructing
 	$(BIN)/python -m benchmarks.converting
 	$(BIN)/python -m benchmarks.dataset_room
 	$(BIN)/python -m benchmarks.generating

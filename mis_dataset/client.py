@@ -15,14 +15,15 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Iterator, Sized
+from collections.abc import Coroutine, Iterable, Iterator, Sized
 from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from tqdm import tqdm
 
@@ -36,6 +37,7 @@ from mis_dataset.remote.settings import Key, Settings
 if TYPE_CHECKING:
     from mis_dataset.remote.calls import Calls
 
+Made = TypeVar("Made")
 _AHEAD = 8
 """Requests that are made ready while those before them are under way."""
 
@@ -77,22 +79,25 @@ class Client:
         settings: how to ask.
         cache: file of the replies so far; made where it is missing.
         meter: as `ask` takes it.
+        loop: that its calls run in, of clients that are used at once; one of its own where it is None.
 
     Raises:
         UsageError: The key is missing, or the extra that this needs.
         CacheError: The cache cannot be used; when the block begins.
     """
 
-    def __init__(self, settings: Settings, cache: Path, meter: Meter | None = None) -> None:
+    def __init__(self, settings: Settings, cache: Path, meter: Meter | None = None, loop: Loop | None = None) -> None:
         self.settings = settings
         self._about = (_ready(settings), cache, meter or Meter())
+        self._loop = loop
         self._opened = ExitStack()
 
     def __enter__(self) -> Client:
         key, path, meter = self._about
         with ExitStack() as opened:
             self._cache = opened.enter_context(Cache(path))
-            self._thread = opened.enter_context(_Thread(self.settings, key, self._cache, meter))
+            loop = self._loop or opened.enter_context(Loop())
+            self._under_way = opened.enter_context(_UnderWay(self.settings, key, self._cache, meter, loop))
             self._opened = opened.pop_all()
         return self
 
@@ -114,19 +119,16 @@ class Client:
             CancelledError: The block ended meanwhile.
         """
         asked = prepare(request, self.settings)
-        told = self._cache.get(asked.key) or self._thread.reply_to(asked)
+        told = self._cache.get(asked.key) or self._under_way.reply_to(asked)
         return told if isinstance(told, Failure) else priced(told, self.settings.prices)
 
 
 def _ready(settings: Settings) -> Key:
     """The key of an endpoint, once all is there that asking needs."""
     key = settings.key()
-    try:
-        import mis_dataset.remote.endpoint  # noqa: F401
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("mis_dataset"):
-            raise
-        raise UsageError(f"remote models need {error.name}; pip install 'mis-dataset[remote]'") from None
+    for name in ("openai", "httpx2"):  # not imported before something is asked: it takes a second
+        if find_spec(name) is None:
+            raise UsageError(f"remote models need {name}; pip install 'mis-dataset[remote]'")
     return key
 
 
@@ -137,10 +139,11 @@ def _shown(
     total = len(requests) if isinstance(requests, Sized) else None
     with (
         Cache(cache) as kept,
-        _Thread(settings, key, kept, meter) as thread,
+        Loop() as loop,
+        _UnderWay(settings, key, kept, meter, loop) as under_way,
         tqdm(total=total, disable=not progress) as bar,
     ):
-        for told in _Run(settings, kept, thread).through(requests):
+        for told in _Run(settings, kept, under_way).through(requests):
             bar.update()
             yield told
 
@@ -148,10 +151,10 @@ def _shown(
 class _Run:
     """What one run is waiting for."""
 
-    def __init__(self, settings: Settings, cache: Cache, thread: _Thread) -> None:
+    def __init__(self, settings: Settings, cache: Cache, under_way: _UnderWay) -> None:
         self._settings = settings
         self._cache = cache
-        self._thread = thread
+        self._under_way = under_way
         self._waiting: dict[str, list[str]] = {}  # key of what is asked -> ids that want the reply
         self._left = 0
         self._stop: MISError | None = None
@@ -163,7 +166,7 @@ class _Run:
                 raise ValueError(f"{request.id}: comes twice in one run")
             seen.add(request.id)
             yield from self._begin(request)
-            while len(self._waiting) >= self._settings.in_flight + _AHEAD or self._thread.has_ended():
+            while len(self._waiting) >= self._settings.in_flight + _AHEAD or self._under_way.has_ended():
                 yield from self._end()
             if isinstance(self._stop, RemoteError):
                 break
@@ -186,11 +189,11 @@ class _Run:
             self._left += 1
         else:
             self._waiting[asked.key] = [request.id]
-            self._thread.begin(asked)
+            self._under_way.begin(asked)
 
     def _end(self) -> Iterator[tuple[str, Reply | Failure]]:
         """Waits for one that ends, and hands it over to all who asked for it."""
-        key, ended = self._thread.next_ended()
+        key, ended = self._under_way.next_ended()
         ids = self._waiting.pop(key)
         error = ended.exception()
         if isinstance(error, BudgetError | RemoteError):
@@ -206,41 +209,61 @@ class _Run:
         yield from ((id, replace(reply, cached=True)) for id in ids[1:])
 
 
-class _Thread:
-    """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies."""
+class Loop:
+    """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies.
 
-    def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter) -> None:
-        self._about = (settings, key, cache, meter)
+    A context manager. Clients that are used at once share one: several would wait for each other all the time.
+    """
+
+    def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
-        self._begun: set[asyncio.Task[Any]] = set()
-        self._ended: SimpleQueue[tuple[str, Future[Reply | Failure]]] = SimpleQueue()
 
-    def __enter__(self) -> _Thread:
+    def __enter__(self) -> Loop:
         self._thread.start()
-        try:
-            self._calls = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
-        except BaseException:
-            self._stop()
-            raise
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
+            self.begin(self._loop.shutdown_asyncgens()).result()
         finally:
-            self._stop()
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+
+    def begin(self, work: Coroutine[Any, Any, Made]) -> Future[Made]:
+        """Lets something begin; returns at once."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+
+class _UnderWay:
+    """The calls of one client, in a loop."""
+
+    def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter, loop: Loop) -> None:
+        self._about = (settings, key, cache, meter)
+        self._loop = loop
+        self._calls: Calls | None = None
+        self._begun: set[asyncio.Task[Any]] = set()
+        self._ended: SimpleQueue[tuple[str, Future[Reply | Failure]]] = SimpleQueue()
+
+    def __enter__(self) -> _UnderWay:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._loop.begin(self._close()).result()
 
     def begin(self, asked: Asked) -> None:
         """Lets a request begin as soon as there is room."""
-        begun = asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop)
+        begun = self._loop.begin(self._reply_to(asked))
         begun.add_done_callback(lambda ended: self._ended.put((asked.key, ended)))
 
     def reply_to(self, asked: Asked) -> Reply | Failure:
         """Waits for what comes of a request."""
-        return asyncio.run_coroutine_threadsafe(self._reply_to(asked), self._loop).result()
+        return self._loop.begin(self._reply_to(asked)).result()
 
     def has_ended(self) -> bool:
         """Whether `next_ended` returns at once."""
@@ -250,21 +273,15 @@ class _Thread:
         """Waits for a request to end; returns its key and what came of it."""
         return self._ended.get()
 
-    def _stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-    async def _open(self) -> Calls:
-        from mis_dataset.remote.calls import Calls
-
-        return Calls(*self._about)
-
     async def _reply_to(self, asked: Asked) -> Reply | Failure:
         task = asyncio.current_task()
         assert task is not None
         self._begun.add(task)
         task.add_done_callback(self._begun.discard)
+        if self._calls is None:
+            from mis_dataset.remote.calls import Calls
+
+            self._calls = Calls(*self._about)
         return await self._calls.reply_to(asked)
 
     async def _close(self) -> None:
@@ -273,5 +290,5 @@ class _Thread:
         for task in begun:
             task.cancel()
         await asyncio.gather(*begun, return_exceptions=True)
-        await self._calls.close()
-        await self._loop.shutdown_asyncgens()
+        if self._calls:
+            await self._calls.close()

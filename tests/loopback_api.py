@@ -91,7 +91,7 @@ class LoopbackApi:
         plan: last text of a request -> what becomes of its calls, in order; once that is used up, `every`.
         every: what becomes of all other calls.
         decide: body of a request -> what becomes of it, in place of `plan` and `every`; an endpoint that keeps no notes
-            gives it the last bytes alone.
+            gives it the last bytes alone, unless it was made to read `whole` bodies.
         latency: seconds before a reply.
         calls: all that came in.
         count: how many.
@@ -100,7 +100,13 @@ class LoopbackApi:
         url: for `Settings.base_url`.
     """
 
-    def __init__(self, plan: Mapping[str, list[Step]] | None = None, latency: float = 0.0, notes: bool = True) -> None:
+    def __init__(
+        self,
+        plan: Mapping[str, list[Step]] | None = None,
+        latency: float = 0.0,
+        notes: bool = True,
+        whole: bool = False,
+    ) -> None:
         self.plan = {text: list(steps) for text, steps in (plan or {}).items()}
         self.every = Step()
         self.decide: Callable[[bytes], Step] | None = None
@@ -109,6 +115,7 @@ class LoopbackApi:
         self.count = self.most_in_flight = self.in_flight = self.sent = 0
         self.url = ""
         self._notes = notes
+        self.reads_all = notes or whole
 
     @contextmanager
     def running(self) -> Iterator[LoopbackApi]:
@@ -203,7 +210,7 @@ class _Connection(asyncio.Protocol):
             self._api.in_flight += 1
             self._api.most_in_flight = max(self._api.most_in_flight, self._api.in_flight)
             data = rest
-        self._received.append(data if self._api._notes else data[-_TAIL:])
+        self._received.append(data if self._api.reads_all else data[-_TAIL:])
         self._missing -= len(data)
         if not self._missing:
             step, text = self._api.begin(self._head, b"".join(self._received))

@@ -1,10 +1,16 @@
 """All models of a construction, scripted: what they say hangs on what they are asked, and on what pictures show.
 
 Pictures are plain colours; the endpoint remembers which it drew for what, as a model that sees would know.
+
+    python -m tests.scripted_models --latency 0.2
+
+serves from a process of its own, as `tests.loopback_api` does.
 """
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import base64
 import hashlib
 import io
@@ -16,7 +22,7 @@ from PIL import Image
 
 from mis_dataset.construct import prompts
 from mis_dataset.construct.questions import ORDINALS
-from tests.loopback_api import Step, completion, drawn
+from tests.loopback_api import LoopbackApi, Step, completion, drawn, serve_alone
 
 SUB = "Identity Theft and Impersonation"
 THINGS = ("lamp", "rope", "drum", "kite", "fork", "bell")
@@ -93,3 +99,11 @@ def _label(objects: list[str], risky: bool) -> dict[str, Any]:
 _NAMES = ("ELEMENTS", "REWRITE", "SOFTEN", "TWIN", "CRITIC", "WORDS", "EXPLICIT", "TOGETHER", "LABEL", "LABEL_JUDGE")
 _FIRST: dict[str, str] = {name: str(getattr(prompts, name)).split("{")[0] for name in _NAMES}
 """Instruction -> how it begins, up to its first slot."""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m tests.scripted_models")
+    parser.add_argument("--latency", type=float, default=0.0)
+    api = LoopbackApi(latency=parser.parse_args().latency, notes=False, whole=True)
+    api.decide = ScriptedModels()
+    asyncio.run(serve_alone(api))

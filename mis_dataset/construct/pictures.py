@@ -113,8 +113,10 @@ class Pictures:
 
     def _keep(self, row: Question, name: str, one: _Drawn) -> Picture:
         file = f"pictures/{row.id}/{name}"
-        with replace_file(self.folder / file) as temporary:
-            temporary.write_bytes(one.png)
+        path = self.folder / file
+        if not path.is_file() or path.read_bytes() != one.png:  # finding it is far quicker than writing it again
+            with replace_file(path) as temporary:
+                temporary.write_bytes(one.png)
         sha256 = hashlib.sha256(one.png).hexdigest()
         return Picture(file, sha256, one.prompt, one.model, one.seed, one.round, self.licence)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
-from mis_dataset.client import Client
+from mis_dataset.client import Client, Loop
 from mis_dataset.construct import elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble
 from mis_dataset.construct.config import Config
@@ -34,7 +34,7 @@ from mis_dataset.decoding import strict_pillow
 from mis_dataset.files import replace_file, sha256_of, write_json
 from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
-from mis_dataset.schema import TRAIN
+from mis_dataset.schema import PROVENANCE, TRAIN
 
 REPLIES, SUMMARY = "replies.sqlite", "construct.json"
 
@@ -79,15 +79,14 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit)))
     with ExitStack() as opened, strict_pillow():
+        loop = opened.enter_context(Loop())
         text, vision, drawing, *judges = (
-            opened.enter_context(Client(settings, out / REPLIES, meter))
+            opened.enter_context(Client(settings, out / REPLIES, meter, loop))
             for settings in (config.text, config.vision, config.drawing, *config.judges)
         )
         for stage in _stages(config, out, text, vision, drawing, judges):
             told[stage.name] = _run(stage, config, out, meter)
-    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
-    rows = assemble(made, out / "raw")
-    summary = {"rows": rows, "stages": told}
+    summary = {"rows": _assembled(config, out), "stages": told}
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -137,6 +136,19 @@ def _run(stage: Stage, config: Config, out: Path, meter: Meter) -> dict[str, Any
     }
     write_json(meta, {"about": about, "sha256": sha256_of(made), "told": told})
     return told
+
+
+def _assembled(config: Config, out: Path) -> dict[str, int]:
+    """Rows of the release by split, which is written where it is not there or of other rows."""
+    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
+    about = {"read": [sha256_of(made.judged), sha256_of(made.labelled)], "quotas": dict(config.quotas)}
+    meta, listed = out / "raw.meta.json", out / "raw" / PROVENANCE
+    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    if before.get("about") == about and listed.is_file() and before.get("sha256") == sha256_of(listed):
+        return dict(before["rows"])
+    rows = assemble(made, out / "raw")
+    write_json(meta, {"about": about, "sha256": sha256_of(listed), "rows": rows})
+    return rows
 
 
 def _recorded(config: Config) -> dict[str, Any]:

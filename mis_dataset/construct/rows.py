@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -237,7 +237,7 @@ _MARKS: dict[str, type[Any]] = {
 
 def to_line(row: AnyRow) -> str:
     """A row as a line of JSONL."""
-    return json.dumps(asdict(row), ensure_ascii=False, allow_nan=False) + "\n"
+    return json.dumps(vars(row), default=vars, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_rows(path: Path, kind: type[Row], places: Iterable[int] | None = None) -> Iterator[Row]:
@@ -280,14 +280,15 @@ def _parsed(line: bytes, kind: type[Row], where: str) -> Row:
 
 
 def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:
-    names = {field.name for field in fields(kind)}
-    if not isinstance(found, dict) or set(found) != names:
+    if not isinstance(found, dict) or found.keys() != kind.__dataclass_fields__.keys():
         raise ValueError("other names")
     values: dict[str, Any] = {name: _value(value) for name, value in found.items()}
     return kind(**values)
 
 
 def _value(value: Any) -> Any:
+    if type(value) is str:
+        return value
     if isinstance(value, list):
         return tuple(map(_value, value))
     if isinstance(value, dict):

@@ -93,7 +93,7 @@ def object_of(reply: Reply) -> Mapping[str, Any]:
     if not 0 <= first < last:
         raise ShapeError("it holds no JSON object")
     try:
-        found = json.loads(reply.text[first : last + 1], parse_constant=refuse_constant, object_pairs_hook=_once)
+        found = _DECODER.decode(reply.text[first : last + 1])
     except ShapeError:
         raise
     except (ValueError, RecursionError) as error:
@@ -144,3 +144,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ShapeError("a name stands there twice")
     return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=refuse_constant, object_pairs_hook=_once)

@@ -7,6 +7,8 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
+from itertools import cycle
+from math import ceil
 
 import httpx2
 import openai
@@ -25,6 +27,8 @@ _TEXTS, _PICTURES = "/chat/completions", "/images/generations"
 _JOINED_BYTES = 2**20
 """Up to here a body is one piece: a copy costs less than a second write."""
 _PIECE_BYTES = 2**18
+_A_POOL = 8
+"""Connections that one pool keeps: for every call it looks at all that it has."""
 _CONNECTION_ERRORS = (httpx2.TransportError, ssl.SSLError, OSError)
 
 
@@ -49,19 +53,16 @@ class Endpoint:
         for name in ("openai", "httpx2", "httpcore2"):
             logging.getLogger(name).setLevel(logging.WARNING)
         self._settings = settings
+        certificates = httpx2.create_ssl_context()
         try:
-            http = openai.DefaultAsyncHttpxClient(
-                limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=settings.in_flight),
-                timeout=settings.timeout,
-                # Neither pictures nor the key go where nobody told them to.
-                follow_redirects=False,
-                event_hooks={"response": [_bound]},
-            )
+            pools = [_pool(settings, certificates) for _ in range(ceil(settings.in_flight / _A_POOL))]
         except (ValueError, httpx2.InvalidURL):
             # Which may hold a password.
             raise UsageError("HTTP_PROXY, HTTPS_PROXY or ALL_PROXY holds no address of a proxy; correct it") from None
         # Tries are counted, paced and paid for in one place, ours.
-        self._client = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=http)
+        first = openai.AsyncOpenAI(api_key=key.text, base_url=settings.base_url, max_retries=0, http_client=pools[0])
+        self._clients = [first, *(first.copy(http_client=pool) for pool in pools[1:])]
+        self._turns = cycle(self._clients)
 
     async def post(self, body: deque[bytes], drawn: bool = False) -> Reply | Fault:
         """Sends one request.
@@ -97,7 +98,8 @@ class Endpoint:
 
     async def close(self) -> None:
         """Closes all connections."""
-        await self._client.close()
+        for client in self._clients:
+            await client.close()
 
     async def _send(self, body: deque[bytes], path: str) -> httpx2.Response:
         length = sum(map(len, body))
@@ -111,7 +113,9 @@ class Endpoint:
             "Accept-Encoding": "identity",
         }
         try:
-            return await self._client.post(path, cast_to=httpx2.Response, content=content, options={"headers": headers})
+            return await next(self._turns).post(
+                path, cast_to=httpx2.Response, content=content, options={"headers": headers}
+            )
         except openai.APIStatusError as error:
             # What is raised because of it later must not have it in its traceback: its text is the endpoint's.
             return error.response
@@ -127,6 +131,18 @@ class Endpoint:
         if not isinstance(cause, _CONNECTION_ERRORS):
             raise error
         return Fault(f"the connection broke ({type(cause).__name__})", counted=True)
+
+
+def _pool(settings: Settings, certificates: ssl.SSLContext) -> httpx2.AsyncClient:
+    """Some of the connections. How many calls are under way is bounded by who makes them."""
+    return openai.DefaultAsyncHttpxClient(
+        verify=certificates,
+        limits=httpx2.Limits(max_connections=settings.in_flight, max_keepalive_connections=_A_POOL),
+        timeout=settings.timeout,
+        # Neither pictures nor the key go where nobody told them to.
+        follow_redirects=False,
+        event_hooks={"response": [_bound]},
+    )
 
 
 async def _cut(body: deque[bytes]) -> AsyncIterator[bytes]:
