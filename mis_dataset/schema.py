@@ -92,6 +92,10 @@ MOST_IMAGES = 4
 PROVENANCE = "provenance/rows.jsonl"
 """Stands in a release that `mis_dataset.construct` made: where each row comes from. Such a release may have fewer
 splits than the authors'."""
+PICTURES = "provenance/pictures.jsonl"
+"""There too: where each picture comes from."""
+CONSTRUCTION = "provenance/construction.json"
+"""There too: settings and counts of the construction."""
 
 COLUMNS: tuple[str, ...] = (
     "id",
