@@ -96,6 +96,8 @@ PICTURES = "provenance/pictures.jsonl"
 """There too: where each picture comes from."""
 CONSTRUCTION = "provenance/construction.json"
 """There too: settings and counts of the construction."""
+MADE: tuple[str, ...] = (PROVENANCE, PICTURES, CONSTRUCTION)
+"""What says how a release was constructed; `build` carries it on beside the rows."""
 
 COLUMNS: tuple[str, ...] = (
     "id",
