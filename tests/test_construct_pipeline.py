@@ -52,8 +52,14 @@ def settings(api: LoopbackApi, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     """All that a construction made, but for what tells times."""
-    ends = ("replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm", ".meta.json", "construct.json")
-    ends += ("used.jsonl", "construct.html")
+    ends: tuple[str, ...] = (
+        "replies.sqlite",
+        "replies.sqlite-wal",
+        "replies.sqlite-shm",
+        ".meta.json",
+        "construct.json",
+    )
+    ends = (*ends, "used.jsonl", "construct.html")  # what was used hangs on how often it was run
     paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(ends))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 
