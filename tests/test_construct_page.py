@@ -19,9 +19,11 @@ from mis_dataset.construct.ledger import Spent
 from mis_dataset.construct.page import Told, write_page
 from mis_dataset.construct.plot import draw, read_funnel
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Verdict, to_line
-from mis_dataset.errors import MISError
+from mis_dataset.decoding import strict_pillow
+from mis_dataset.errors import MISError, PictureError
 from tests.loopback_api import KEY
 from tests.made_construction import NOTHING, make_construction
+from tests.made_space import driver, find_browser
 
 HOSTILE = "<script>alert(1)</script>\u202e&\"'"
 STEPS = {"seeds": 7, "ideas": 6, "questions": 6, "pictured": 6, "judged": 6}
@@ -119,12 +121,20 @@ def test_nothing_of_a_model_or_a_file_acts_on_the_page_or_in_the_plot(tmp_path: 
     funnel.verdicts, funnel.sources = {HOSTILE: {HOSTILE: 1}}, [(HOSTILE, HOSTILE, 1)]
     settings = {HOSTILE: HOSTILE, "text": {"model": HOSTILE}, "judges": [{"model": HOSTILE}]}
     told = Told({HOSTILE: Spent(1)}, settings, [HOSTILE], HOSTILE)
-    write_page(tmp_path, funnel, [Shown("train", hostile_row(), (HOSTILE, HOSTILE))], told)
+    with strict_pillow():
+        write_page(tmp_path, funnel, [Shown("train", hostile_row(), (HOSTILE, HOSTILE))], told)
     text = (tmp_path / "construct.html").read_text("utf-8")
     assert "<script" not in text
     assert "\u202e" not in text
     assert text.count("&lt;script&gt;alert(1)&lt;/script&gt;\\u202e&amp;&quot;&#x27;") > 20
     assert ElementTree.fromstring(draw(funnel)).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_a_picture_that_was_spoilt_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with strict_pillow(), pytest.raises(PictureError, match=r"a\.png is not an intact picture"):
+        write_page(tmp_path, Funnel({"seeds": {}}), [Shown("train", hostile_row(), ())], Told({}, {}))
+    assert not (tmp_path / "construct.html").exists()
 
 
 def test_bars_are_as_long_as_there_are_rows() -> None:
@@ -177,3 +187,31 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
 
     few = peak(100)
     assert peak(1000) < 1.5 * few
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_phone_shows_the_page_whole_and_a_picture_after_a_click(
+    out: Path, request: pytest.FixtureRequest, scheme: str
+) -> None:
+    browser = find_browser()
+    playwright, axe = driver(Path(request.config.cache.mkdir("demo")))
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=browser, args=["--no-sandbox"])
+        options = {"color_scheme": scheme, "viewport": {"width": 390, "height": 800}, "bypass_csp": True}
+        page, asked = chromium.new_context(**options).new_page(), list[str]()
+        page.on("request", lambda sent: asked.append(sent.url.split(":")[0]))
+        page.goto((out / "construct.html").as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
+        filters = "[...document.querySelectorAll('.veiled img')].map(one => getComputedStyle(one).filter)"
+        assert set(page.evaluate(filters)) == {"blur(22px) saturate(0.2)"}
+        page.locator(".unveil").first.check()
+        assert page.evaluate(filters)[:4] == ["none"] * 3 + ["blur(22px) saturate(0.2)"]
+        page.evaluate(axe)  # the policy of the page is bypassed for it alone
+        assert page.evaluate("async () => (await axe.run()).violations.map(one => one.id)") == []
+        page.evaluate("document.body.append(document.createElement('button'))")
+        assert "button-name" in page.evaluate("async () => (await axe.run()).violations.map(one => one.id)")
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
+        assert "file" in asked
+        assert set(asked) <= {"file", "data"}
+        chromium.close()

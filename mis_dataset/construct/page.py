@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from PIL import Image
-
 from mis_dataset.construct.funnel import STEPS, Funnel, Shown, in_order
 from mis_dataset.construct.ledger import Spent, total
 from mis_dataset.construct.plot import draw
 from mis_dataset.construct.rows import Picture
-from mis_dataset.errors import plain
+from mis_dataset.decoding import thumbnail
+from mis_dataset.errors import PictureError, plain
 from mis_dataset.files import write_text
 
 NAME = "construct.html"
@@ -39,6 +37,7 @@ _HEAD = """\
 <style>{style}</style>
 </head>
 <body>
+<main>
 <h1>A construction</h1>
 """
 _WARNING = """\
@@ -67,7 +66,7 @@ class Told(NamedTuple):
 
 
 def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told) -> None:
-    """Writes the page; the same counts, rows and settings give the same bytes.
+    """Writes the page; the same counts, rows and settings give the same bytes. Call it inside `strict_pillow`.
 
     Args:
         folder: of the construction.
@@ -76,12 +75,13 @@ def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told)
         told: what else stands there.
 
     Raises:
+        PictureError: a picture is none; the text says which.
         OSError: a picture cannot be read, or the page cannot be written.
     """
     parts = [
         *_top(funnel, told),
         "<h2>From seeds to rows</h2>",
-        f'<figure><div class="wide">{draw(funnel)}</div></figure>',
+        f'<figure><div class="wide" tabindex="0">{draw(funnel)}</div></figure>',
         _funnel_table(funnel),
         "<h2>What was rejected, and why</h2>",
         _rejects_table(funnel),
@@ -99,7 +99,7 @@ def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told)
         table("Settings of the whole", ("setting", "value"), flat(_whole(told.settings))),
     ]
     style = STYLE.read_text("utf-8")
-    text = _HEAD.format(policy=_policy(style), style=style) + "\n".join(parts) + "\n</body>\n</html>\n"
+    text = _HEAD.format(policy=_policy(style), style=style) + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     write_text(folder / NAME, text)
 
 
@@ -118,7 +118,7 @@ def table(
     heads = "".join(f'<th scope="col">{_cell(word)}</th>' for word in head)
     kind = ' class="numbers"' if numbers else ""
     return (
-        f'<figure><figcaption>{_cell(caption)}</figcaption><div class="wide"><table{kind}>'
+        f'<figure><figcaption>{_cell(caption)}</figcaption><div class="wide" tabindex="0"><table{kind}>'
         f"<thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div></figure>"
     )
 
@@ -240,11 +240,12 @@ def _kept(folder: Path, one: Shown, number: int) -> str:
 
 
 def _figure(folder: Path, picture: Picture, what: str, kind: str, name: str) -> str:
-    with Image.open(folder / picture.file) as opened:
-        small = opened.convert("RGB")
-    small.thumbnail((_SIDE, _SIDE))
-    small.save(stream := io.BytesIO(), "JPEG", quality=85)
-    uri = "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+    path = folder / picture.file
+    try:
+        small = thumbnail(path.read_bytes(), _SIDE)
+    except PictureError as error:
+        raise PictureError(f"{path} {error}") from error
+    uri = "data:image/jpeg;base64," + base64.b64encode(small).decode("ascii")
     return (
         f'<figure{kind}><span><img src="{uri}" alt="{_cell(what)}" decoding="async" loading="lazy"></span>'
         f"<small>{_cell(what)}: {_cell(name)}, by {_cell(picture.model)}</small></figure>"
