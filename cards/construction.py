@@ -40,6 +40,7 @@ class Construction:
 
     Attributes:
         models: role -> name under which it was asked for.
+        heard: role -> names under which it replied, as its endpoint says.
         version: of the instructions, with the beginning of their hash.
         seed: of the pictures.
         seeds: how many were read.
@@ -52,6 +53,7 @@ class Construction:
     """
 
     models: Mapping[str, str]
+    heard: Mapping[str, tuple[str, ...]]
     version: str
     seed: int
     seeds: int
@@ -68,7 +70,8 @@ class Construction:
         return sorted({name for name in self._names() if _SCRIPTED.search(name)})
 
     def _names(self) -> set[str]:
-        return {*self.models.values(), *(model for model, _ in self.pictures)}
+        heard = (name for names in self.heard.values() for name in names)
+        return {*self.models.values(), *heard, *(model for model, _ in self.pictures)}
 
 
 def read_construction(folder: Path, dataset: Dataset, files: Mapping[str, str]) -> Construction | None:
@@ -114,11 +117,14 @@ def refuse_constructed(folder: Path) -> None:
 
 def tables_of(made: Construction) -> dict[str, Any]:
     """What a card shows of a construction, as tables and words."""
-    roles = [[role, _DOES.get(role, ""), f"{name}{_mark(name)}"] for role, name in made.models.items()]
+    roles = [
+        [role, _DOES.get(role, ""), f"{name}{_mark(name)}", ", ".join(made.heard[role]) or "not named"]
+        for role, name in made.models.items()
+    ]
     pictures = [[f"{name}{_mark(name)}", licence, number] for (name, licence), number in made.pictures.items()]
     return {
         "made": made,
-        "models": table(["role", "what it is asked for", "model"], roles),
+        "models": table(["role", "what it is asked for", "asked for as", "replied as"], roles),
         "drawn": table(["drawn by, as its endpoint says", "licence", "pictures"], pictures),
         "seeds": table(["source", "licence", "seeds"], _flat(made.sources)),
         "funnel": table(["step", "rows"], list(made.funnel.items())),
@@ -140,6 +146,7 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
     counts = {name: sum(map(_count, found.values())) for name, found in {**told["steps"], **told["splits"]}.items()}
     return Construction(
         models={role: _text(one["model"]) for role, one in roles.items()},
+        heard={role: tuple(map(_text, told["heard"][role])) for role in roles},
         version=versions.pop(),
         seed=_count(settings["seed"]),
         seeds=counts["seeds"],

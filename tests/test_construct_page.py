@@ -83,6 +83,7 @@ def test_the_page_holds_the_numbers_of_the_files(out: Path) -> None:
         assert any(cell[:3] == [one["stage"], str(one["calls"]), str(one["tokens_in"])] for cell in cells)
     assert "Cost of a kept row with its twin: 0.1440, and 20.4 calls" in text  # 18 pictures for 0.04 each, 5 rows
     assert ["model", "text", "vision", "scripted-draws", "one", "two"] in cells
+    assert ["replied as", "loopback-1", "loopback-1", "draws-1", "loopback-1", "loopback-1"] in cells
     assert ["made", "not stated", "6"] in cells
 
 
@@ -120,7 +121,7 @@ def test_nothing_of_a_model_or_a_file_acts_on_the_page_or_in_the_plot(tmp_path: 
     funnel.rejected = [Rejects("elements", HOSTILE, 1, [(HOSTILE, HOSTILE)])]
     funnel.verdicts, funnel.sources = {HOSTILE: {HOSTILE: 1}}, [(HOSTILE, HOSTILE, 1)]
     settings = {HOSTILE: HOSTILE, "text": {"model": HOSTILE}, "judges": [{"model": HOSTILE}]}
-    told = Told({HOSTILE: Spent(1)}, settings, [HOSTILE], HOSTILE)
+    told = Told({HOSTILE: Spent(1)}, settings, {"text": [HOSTILE]}, [HOSTILE], HOSTILE)
     with strict_pillow():
         write_page(tmp_path, funnel, [Shown("train", hostile_row(), (HOSTILE, HOSTILE))], told)
     text = (tmp_path / "construct.html").read_text("utf-8")
@@ -133,7 +134,7 @@ def test_nothing_of_a_model_or_a_file_acts_on_the_page_or_in_the_plot(tmp_path: 
 def test_a_picture_that_was_spoilt_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"no picture")
     with strict_pillow(), pytest.raises(PictureError, match=r"a\.png is not an intact picture"):
-        write_page(tmp_path, Funnel({"seeds": {}}), [Shown("train", hostile_row(), ())], Told({}, {}))
+        write_page(tmp_path, Funnel({"seeds": {}}), [Shown("train", hostile_row(), ())], Told({}, {}, {}))
     assert not (tmp_path / "construct.html").exists()
 
 

@@ -93,9 +93,9 @@ def test_the_card_names_models_instructions_seeds_licences_and_what_experts_said
     for told in (
         "# mine, constructed after MIS",
         f"instructions of version `{PROMPT_VERSION} {digest()[:12]}` and the seed 0.",
-        "| vision | accepts or refuses pictures, judges rows by them, writes responses | vision |",
-        "| drawing | draws the pictures | scripted-draws (a program that plays a model) |",
-        "| judge 2 | judges responses | two |",
+        "| vision | accepts or refuses pictures, judges rows by them, writes responses | vision | loopback-1 |",
+        "| drawing | draws the pictures | scripted-draws (a program that plays a model) | draws-1 |",
+        "| judge 2 | judges responses | two | loopback-1 |",
         "> **Made by programs that play models:** scripted-draws.",
         "| found | CC-BY-4.0 | 1 |",
         "| made | not stated | 6 |",
@@ -122,7 +122,7 @@ def test_no_program_is_named_where_all_are_models(own: Path, tmp_path: Path) -> 
     told = json.loads((own / CONSTRUCTION).read_text("utf-8"))["settings"]
     change(own, CONSTRUCTION, settings=told | {"drawing": told["drawing"] | {"model": "draws"}})
     text = released(own, tmp_path / "card")["card"].read_text("utf-8")
-    assert "| drawing | draws the pictures | draws |" in text
+    assert "| drawing | draws the pictures | draws | draws-1 |" in text
     assert "program" not in text
 
 
@@ -154,7 +154,7 @@ def test_a_file_that_is_missing_or_was_changed_is_named(own: Path, tmp_path: Pat
     assert not (tmp_path / "card").exists()
 
 
-@pytest.mark.parametrize("field", ["kind", "settings", "steps", "splits", "sources", "verdicts", "rejected"])
+@pytest.mark.parametrize("field", ["kind", "settings", "heard", "steps", "splits", "sources", "verdicts", "rejected"])
 def test_a_field_that_no_file_fills_stays_an_error(own: Path, tmp_path: Path, field: str) -> None:
     change(own, CONSTRUCTION, **{field: None})
     with pytest.raises(CardError, match="does not say how the release was made"):

@@ -55,12 +55,14 @@ class Told(NamedTuple):
     Attributes:
         spent: stage -> what it has used, in all runs.
         settings: that can change a row, nested.
+        heard: role of a model -> names under which it replied, as its endpoint says.
         unpriced: models without prices.
         stopped: why the run ended before its end; empty where it is whole.
     """
 
     spent: Mapping[str, Spent]
     settings: Mapping[str, Any]
+    heard: Mapping[str, Sequence[str]]
     unpriced: Sequence[str] = ()
     stopped: str = ""
 
@@ -95,7 +97,7 @@ def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told)
         table(
             "Seeds", ("source", "licence", "seeds"), [(one, two or "not stated", n) for one, two, n in funnel.sources]
         ),
-        _models_table(told.settings),
+        _models_table(told),
         table("Settings of the whole", ("setting", "value"), flat(_whole(told.settings))),
     ]
     style = STYLE.read_text("utf-8")
@@ -205,11 +207,12 @@ def _models(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return found | {f"judge {place}": one for place, one in judges}
 
 
-def _models_table(settings: Mapping[str, Any]) -> str:
-    models = _models(settings)
+def _models_table(told: Told) -> str:
+    models = _models(told.settings)
     names = list(dict.fromkeys(name for one in models.values() for name in one))
     lines = [(name, *(one.get(name, "") for one in models.values())) for name in names]
-    return table("Models, as they were asked for", ("setting", *models), lines)
+    heard = ("replied as", *("\n".join(told.heard.get(role, ())) for role in models))
+    return table("Models, as they were asked for", ("setting", *models), [*lines[:1], heard, *lines[1:]])
 
 
 def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, within_quotas
 from mis_dataset.construct.funnel import count, write_funnel
+from mis_dataset.construct.heard import Heard
 from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.page import NAME as PAGE
@@ -39,6 +40,7 @@ from mis_dataset.errors import BudgetError
 from mis_dataset.files import replace_file, sha256_of, write_json
 from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
+from mis_dataset.remote.settings import Settings
 from mis_dataset.schema import TRAIN
 
 REPLIES, SUMMARY = "replies.sqlite", "construct.json"
@@ -75,7 +77,7 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         "rows": of the release, by split; "stages": name -> rows read, made, rejected by reason, and what they used.
 
     Raises:
-        BudgetError: The budget is used up; the same command goes on, with a larger one.
+        BudgetError: The budget is used up; the same command goes on, with as much again. The text says what is done.
         MISError: as `Client.ask`, or a file cannot be used.
         OSError: A file cannot be read or written.
     """
@@ -97,12 +99,10 @@ def _run_all(config: Config, out: Path, ledger: Ledger) -> dict[str, Any]:
     told, stage = dict[str, Any](), None
     try:
         with ledger.kept(), ExitStack() as opened, strict_pillow():
-            text, vision, drawing, *judges = (
-                opened.enter_context(Client(settings, out / REPLIES, ledger.meter))
-                for settings in (config.text, config.vision, config.drawing, *config.judges)
-            )
+            clients = [Heard(role, one, out / REPLIES, ledger.meter) for role, one in _models(config).items()]
+            text, vision, drawing, *judges = map(opened.enter_context, clients)
             for stage in _stages(config, out, text, vision, drawing, judges):
-                told[stage.name] = _run(stage, config, out, ledger)
+                told[stage.name] = _run(stage, config, out, ledger, clients)
     except BudgetError as error:
         if stage is None:
             raise
@@ -115,12 +115,26 @@ def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -
     settings = _recorded(config)
     funnel, shown = count(out, stages, config.quotas)
     write_funnel(out, funnel)
-    models = {"text": config.text, "vision": config.vision, "drawing": config.drawing}
-    models |= {f"judge {place}": one for place, one in enumerate(config.judges, start=1)}
-    unpriced = [f"{one.model} ({name})" for name, one in models.items() if one.prices is None]
+    unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
+    heard = _heard(config, out, stages)
     with strict_pillow():
-        write_page(out, funnel, shown, Told(read_spent(out), settings, unpriced, stopped))
-    return {"kind": KIND, "settings": settings, **asdict(funnel)}
+        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped))
+    return {"kind": KIND, "settings": settings, "heard": heard, **asdict(funnel)}
+
+
+def _models(config: Config) -> dict[str, Settings]:
+    """Role -> its model."""
+    judges = {f"judge {place}": one for place, one in enumerate(config.judges, start=1)}
+    return {"text": config.text, "vision": config.vision, "drawing": config.drawing, **judges}
+
+
+def _heard(config: Config, out: Path, stages: Sequence[str]) -> dict[str, list[str]]:
+    """Role -> names under which its model replied in stages that are whole, as they wrote them down."""
+    found: dict[str, set[str]] = {role: set() for role in _models(config)}
+    for stage in stages:
+        for role, names in json.loads((out / f"{stage}.meta.json").read_bytes())["heard"].items():
+            found.setdefault(role, set()).update(names)
+    return {role: sorted(names) for role, names in found.items()}
 
 
 def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger: Ledger) -> BudgetError:
@@ -165,16 +179,23 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
     return (row for row, split in within_quotas(rows, config.quotas) if split == TRAIN)
 
 
-def _run(stage: Stage, config: Config, out: Path, ledger: Ledger) -> dict[str, Any]:
+def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard]) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config)}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
-    if before.get("about") == about and made.is_file() and before.get("sha256") == sha256_of(made):
+    if (
+        "heard" in before
+        and before.get("about") == about
+        and made.is_file()
+        and before.get("sha256") == sha256_of(made)
+    ):
         ledger.end(stage.name)
         return dict(before["told"])
     ledger.begin(stage.name)
+    for client in clients:
+        client.names.clear()
     meter = ledger.meter
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
@@ -186,7 +207,8 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger) -> dict[str, A
         "cost": round(meter.spent - spent, 6),
         "seconds": round(time.monotonic() - began, 1),
     }
-    write_json(meta, {"about": about, "sha256": sha256_of(made), "told": told})
+    heard = {client.role: sorted(client.names) for client in clients if client.names}
+    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "told": told})
     return told
 
 
