@@ -49,6 +49,12 @@ GATE = {
 Source: https://huggingface.co/docs/hub/datasets-gated.
 """
 
+_HEADING = "These rows may be about violence, self-harm, hate, sex and crime"
+_PROMPT = (
+    "The rows were made by models, to measure and to improve how safely models respond. They describe dangerous uses "
+    "of things and may distress. By asking for access you agree to what is ticked below."
+)
+
 
 def size_category(rows: int) -> str:
     """The Hub's word for a number of rows.
@@ -77,6 +83,21 @@ def released_header(dataset: Dataset, config: str) -> str:
     # The authors' categories are a model's choice, and experts took pairs out.
     annotators = ["machine-generated", "expert-generated"]
     return _dataset_header(dataset, config, "MIS", "apache-2.0", tags, annotators, viewer=False, **GATE)
+
+
+def constructed_header(dataset: Dataset, config: str, title: str) -> str:
+    """Header of the card of a dataset that was constructed: gated, its rows shown by no viewer.
+
+    Args:
+        dataset: a build of it.
+        config: its name, "default" or "max<N>".
+        title: what it is called.
+    """
+    tags = ["safety", "multimodal", "multi-image", "not-for-all-audiences", "benign-twins", "synthetic", PAPER]
+    more = {**GATE, "extra_gated_heading": _HEADING, "extra_gated_prompt": _PROMPT, "license_name": "by-part"}
+    return _dataset_header(
+        dataset, config, title, "other", tags, ["machine-generated"], viewer=False, license_link="NOTICE", **more
+    )
 
 
 def model_header(

@@ -59,6 +59,7 @@ class Kind(NamedTuple):
 
 _TEXTS = ("LICENSE", "NOTICE")
 _PARQUET = "data/*.parquet|max[1-9]*/*.parquet"
+_MADE = "provenance/*.json|provenance/*.jsonl"
 _WEIGHTS = "model.safetensors|model-*-of-*.safetensors"
 _PROCESSOR = (
     "processor_config.json",
@@ -79,7 +80,7 @@ KINDS: dict[str, Kind] = {
             "dataset",
             "dataset",
             required=(CARD, MANIFEST, _PARQUET, *_TEXTS),
-            allowed=("*.png", "croissant.json", "eval.yaml"),
+            allowed=("*.png", "croissant.json", "eval.yaml", _MADE),
             gated=True,
         ),
         Kind(
@@ -353,8 +354,8 @@ def _manifest_problems(folder: Path, paths: Sequence[str]) -> Iterator[str]:
         yield f"{MANIFEST} is of a trial, `build --limit`; only a whole dataset is published"
     if told.get("data_version") != DATA_VERSION:
         yield f"{MANIFEST} is of version {told.get('data_version')!r}, this is {DATA_VERSION}; {again}"
-    found = {path for path in paths if fits(path, _PARQUET)}
-    for path in sorted(found | {path for path in files if str(path).endswith(".parquet")}):
+    found = {path for path in paths if fits(path, f"{_PARQUET}|{_MADE}")}
+    for path in sorted(found | {path for path in files if str(path).endswith(".parquet") or fits(path, _MADE)}):
         if path not in found:
             yield f"{path} stands in {MANIFEST} and is missing; {again}"
         elif path not in files:

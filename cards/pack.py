@@ -26,6 +26,7 @@ from typing import Any
 
 from cards import rights
 from cards.audit import STATS, plots_of
+from cards.construction import refuse_constructed
 from cards.facts import Dataset, Report, check_built, check_unchanged, folder_of, read_dataset, read_sidecars
 from cards.kinds import KINDS, RELEASE, SUMS, file_problems, files_of
 from cards.leaderboard import added, new_board
@@ -120,6 +121,7 @@ def folders_of(run: Path, owner: str, model: str) -> dict[str, Folder]:
     if model not in ARMS:
         raise CardError(f"--model {model!r}: is no arm; choose one of {', '.join(ARMS)}")
     report, dataset = Report(run / "report.json"), read_dataset(run / "MIS")
+    refuse_constructed(run / "MIS")
     check_unchanged(run, report, "base", model)
     check_built(run / "MIS", dataset)
     board = added(new_board(), run / "report.json", name=NAME).board  # first of all: it holds the report to its schema

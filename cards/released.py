@@ -1,4 +1,4 @@
-"""A dataset built from the authors' release -> the dataset card of MIS proper.
+"""A dataset built from the authors' release, or from one that was constructed -> its dataset card.
 
 What the card says of this build comes from its manifest, its Parquet, and what `stats` and `leaks` found in it; what it
 says of the release in words is that of `mis_dataset/croissant.toml`. It shows no row, no question and no picture.
@@ -16,12 +16,14 @@ from typing import Any
 
 from cards import rights
 from cards.audit import audit_of, plots_of
+from cards.construction import Construction, read_construction, tables_of
 from cards.facts import Dataset, Split, check_built, read_dataset
-from cards.headers import released_header
+from cards.headers import constructed_header, released_header
 from cards.pages import CARD, check_name, fill, loading, publish
 from cards.rates import eval_yaml
 from cards.reading import CardError, read_json
 from cards.tables import by_split, share, size, table
+from mis_dataset.errors import plain
 from mis_dataset.schema import BENIGN, TRAIN
 
 VERB = "dataset"
@@ -124,8 +126,11 @@ def released(
     check_built(folder, dataset)
     measured = stats / "stats.json" if stats else None
     plots = plots_of(measured)
+    made = read_construction(folder, dataset, built.files)
+    title = f"{dataset_id.rstrip('/').rsplit('/', 1)[-1]}, constructed after MIS"
+    header = constructed_header(dataset, built.config, title) if made else released_header(dataset, built.config)
     facts = {
-        "header": released_header(dataset, built.config),
+        "header": header,
         "built": built,
         "croissant": (folder / "croissant.json").is_file(),
         **loading(dataset_id, dataset, built.config if built.max_side else None),
@@ -133,17 +138,24 @@ def released(
         "metrics": check_name(metrics),
         **_told(dataset, built),
         **audit_of(folder, measured, leaks),
+        **({"title": title, **tables_of(made)} if made else {}),
     }
     card = out / CARD
-    text = fill("dataset/released.md.j2", VERB, facts)
+    text = fill(f"dataset/{'constructed' if made else 'released'}.md.j2", VERB, facts)
     beside = {
-        "eval.yaml": eval_yaml("MIS", dataset, built.config),
-        rights.LICENCE: rights.licence(),
-        rights.NOTICE: rights.released_notice(),
+        "eval.yaml": eval_yaml(title if made else "MIS", dataset, built.config),
+        rights.LICENCE: rights.constructed_licence() if made else rights.licence(),
+        rights.NOTICE: _notice(title, made) if made else rights.released_notice(),
     }
     texts = {card: text, **{out / name: told for name, told in beside.items()}}
     publish(VERB, texts, {out / plot.path.name: plot.path for plot in plots})
     return {"card": card}
+
+
+def _notice(title: str, made: Construction) -> str:
+    models = dict.fromkeys(name for role, name in made.models.items() if role != "drawing")
+    text = rights.constructed_notice(title, models, made.sources, made.pictures)
+    return "\n".join(map(plain, text.split("\n")))
 
 
 def read_built(folder: Path) -> Built:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cards.audit import STATS, Plot, audit, plots_of
+from cards.construction import refuse_constructed
 from cards.facts import Dataset, Report, check_unchanged, read_dataset
 from cards.headers import mini_header
 from cards.model_card import VERB, Ids, arms_of, model_card, seen, settings_of, tables_of
@@ -58,6 +59,7 @@ def render(
     """
     report = Report(run / "report.json")
     dataset = read_dataset(run / "MIS")
+    refuse_constructed(run / "MIS")
     check_unchanged(run, report, model)
     name = model_id or f"mis-mini-{model}"
     ids = Ids(dataset_id, name, f"{name}-adapter", "mis-mini-base")

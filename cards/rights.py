@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from cards.reading import CardError
@@ -29,6 +30,10 @@ Pictures
                      draws.
   real               Found on the web by LAION-2B-en-research-safe. Rights are those of who made or shows each; they are
                      not stated picture by picture and were not cleared.
+"""
+_PARTS = """\
+The parts of this dataset have terms of their own; NOTICE names them. No licence is stated for questions and responses,
+which were written by models; the terms of those models hold.
 """
 _UNPUBLISHED = "Not part of any released model"
 
@@ -68,6 +73,31 @@ def model_notice(name: str, language_model: bool) -> str:
 def released_notice() -> str:
     """Text of NOTICE beside a build of the authors' release; whose its pictures are, as its card says."""
     return _RELEASED
+
+
+def constructed_licence() -> str:
+    """Text of LICENSE beside a constructed dataset."""
+    return _PARTS
+
+
+def constructed_notice(
+    name: str, models: Iterable[str], seeds: Iterable[tuple[str, str]], pictures: Iterable[tuple[str, str]]
+) -> str:
+    """Text of NOTICE beside a constructed dataset.
+
+    Args:
+        name: of the dataset.
+        models: that wrote and judged.
+        seeds: source and licence of each kind of seed.
+        pictures: model and licence of each kind of picture.
+    """
+    parts = [
+        f"{name}\nMade by models after the method of MIS (arXiv 2501.18533), and no part of it.",
+        "Questions and responses\n" + "\n".join(f"  {model}" for model in models),
+        "Texts that they were made from\n" + "\n".join(f"  {source}: {terms}" for source, terms in seeds),
+        "Pictures\n" + "\n".join(f"  drawn by {model}: {terms}" for model, terms in pictures),
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _notice(name: str, parts: list[str]) -> str:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.arguments import limit, positive, seed
-from mis_dataset.errors import MISError, UsageError, plain
+from mis_dataset.errors import BudgetError, MISError, UsageError, plain
 from mis_dataset.record import shown
 from mis_dataset.schema import LEAKS
 
@@ -108,6 +109,9 @@ def _parser() -> argparse.ArgumentParser:
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
     construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
+    funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
+    funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
+    funnel.add_argument("plot", type=Path, metavar="SVG", help="file to write")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -257,10 +261,26 @@ def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.construct.config import read_config
+    from mis_dataset.construct.ledger import costs, read_spent
     from mis_dataset.construct.pipeline import construct
 
-    told = construct(read_config(arguments.config), arguments.out, arguments.limit)
+    try:
+        told = construct(read_config(arguments.config), arguments.out, arguments.limit)
+    except BudgetError as error:
+        print(costs(read_spent(arguments.out)), file=sys.stderr)
+        limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
+        words = [str(arguments.out), "--config", str(arguments.config), *limit]
+        again = f"python -m mis_dataset construct {shlex.join(words)}"
+        more = f"to go on, with as much again (`budget` in {arguments.config} says how much): {again}"
+        raise BudgetError(f"{error}\n{more}") from error
+    print(costs(read_spent(arguments.out)), file=sys.stderr)
     return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
+
+
+def _funnel(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.plot import write_plot
+
+    return {"plot": str(arguments.plot), "rows": write_plot(arguments.out, arguments.plot)}, 0
 
 
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -281,6 +301,7 @@ _VERBS = {
     "leaks": _leaks,
     "croissant": _croissant,
     "construct": _construct,
+    "funnel": _funnel,
     "shortcuts": _shortcuts,
 }
 

@@ -40,7 +40,7 @@ from mis_dataset.pictures import Pictures
 from mis_dataset.processes import alone
 from mis_dataset.record import shown
 from mis_dataset.release import Release, survey
-from mis_dataset.schema import DATA_VERSION
+from mis_dataset.schema import DATA_VERSION, MADE
 from mis_dataset.shards import Job, Shard, Written, begin_shards, plan_shards, write_here, write_shard
 from mis_dataset.verify import verify
 
@@ -106,8 +106,9 @@ def build(raw: Path, out: Path, options: Options | None = None) -> Built:
     Returns:
         The number of rows, and whether anything was written. The files are
         ``out/data/<split>-00000-of-00001.parquet`` (more numbers where a split is large) and
-        ``out/MANIFEST.json``; a release without benign twins has no ``test_benign``. With `max_side` the folder is
-        ``out/max<N>``, and a ``README.md`` names it as the config ``max<N>``.
+        ``out/MANIFEST.json``, of a construction also ``out/provenance``; a release without benign twins has no
+        ``test_benign``. With `max_side` the folder is ``out/max<N>``, and a ``README.md`` names it as the config
+        ``max<N>``.
 
     Raises:
         UsageError: `raw` is no folder, or `out` holds something else, or is being built; nothing was touched.
@@ -263,6 +264,9 @@ def _fill(release: Release, place: Path, options: Options) -> None:
             raise PictureError(str(pictures.problems[0]))
         shards = plan_shards(release, pictures, options.max_side)
         written = _write_all(pictures, shards, place, options)
+    for name in (name for name in MADE if name in release.inputs):
+        (new / name).parent.mkdir(exist_ok=True)
+        shutil.copyfile(release.root / name, new / name)
     if options.max_side:
         write_text(new / CARD, _card(options.config, release.counts()))
     write_manifest(new, _manifest(release, new, options, shards, written))

@@ -21,7 +21,7 @@ from mis_dataset.built import files_of, rows_of
 from mis_dataset.errors import DatasetError, UsageError
 from mis_dataset.files import write_json
 from mis_dataset.manifest import CROISSANT, Manifest, read_manifest
-from mis_dataset.schema import COLUMNS
+from mis_dataset.schema import COLUMNS, PROVENANCE
 from mis_dataset.verify import verify
 
 _NUMBERS = frozenset({"raw_id", "changed_image"})
@@ -44,13 +44,17 @@ def describe(folder: Path) -> dict[str, Any]:
         The JSON-LD, valid as `mlcroissant` sees it. It is the same for the same dataset.
 
     Raises:
-        DatasetError: it was built as a trial, a file or row is not as it was built, or `mlcroissant` finds the
-            description invalid.
+        DatasetError: it is of a construction or was built as a trial, a file or row is not as it was built, or
+            `mlcroissant` finds the description invalid.
         ManifestError: the folder has no manifest of ours.
     """
     manifest = read_manifest(folder)
     if manifest.limit is not None:
         raise DatasetError(f"{folder}: was built with --limit {manifest.limit}, as a trial; build it whole first")
+    if (folder / PROVENANCE).is_file():
+        raise DatasetError(
+            f"{folder}: is of a construction, which its card describes; Croissant is of MIS and MIS-mini"
+        )
     faults = verify(folder)
     if faults:
         raise DatasetError(f"{folder}: not as it was built, {faults[0]}; `python -m mis_dataset verify` lists all")

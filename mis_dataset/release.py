@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, NoReturn
 from mis_dataset.errors import Problem, RecordError, ReleaseError, UsageError, refuse_constant
 from mis_dataset.pictures import fold
 from mis_dataset.record import Record, parse_record, remarks_on, shown
-from mis_dataset.schema import BENIGN, PROVENANCE, SOURCES, SPLITS, Source
+from mis_dataset.schema import BENIGN, MADE, PROVENANCE, SOURCES, SPLITS, Source
 
 SOURCE_NAME = "SOURCE.json"
 """What `download` leaves beside a release: Hub repository -> commit."""
@@ -41,7 +41,7 @@ class Release:
         records: file name -> its valid records, in the order of the file.
         problems: all that is wrong, in the order of the files.
         warnings: what is unusual, one entry for each kind of thing in a file.
-        inputs: file name -> sha256 of the JSON file, hexadecimal.
+        inputs: file name -> sha256 of the JSON file, hexadecimal; of a construction also of its `schema.MADE`.
         source: Hub repository -> commit, where `download` has written them down.
         reviews: what became of proposed twins: `proposed`, `kept` and `rejected` (counts) and `reviewers` (names of
             those who kept or rejected); empty where none were proposed.
@@ -112,6 +112,9 @@ def survey(root: Path) -> Release:
             inputs |= {REVIEW: hashlib.sha256((root / REVIEW).read_bytes()).hexdigest()} if not faults else {}
         problems += repeated + parsed.problems
         warnings += parsed.warnings
+    told, faults = _provenance(root) if constructed else ({}, [])
+    inputs |= told
+    problems += faults
     problems += _repeated_ids(records) + _twin_faults(records) + _alike_paths(records)
     if not records and not problems:
         problems.append(Problem(SOURCES[0].file, None, "no file with rows is there; construct some"))
@@ -241,6 +244,18 @@ def _counted(proposed: int, reviews: Iterable[Mapping[str, Any]]) -> dict[str, A
     counts = Counter(line["status"] for line in decided)
     names = sorted({line["reviewer"].strip() for line in decided})
     return {"proposed": proposed, "kept": counts["kept"], "rejected": counts["rejected"], "reviewers": names}
+
+
+def _provenance(root: Path) -> tuple[dict[str, str], list[Problem]]:
+    """sha256 of each file that says where the rows of a construction come from."""
+    found: dict[str, str] = {}
+    problems: list[Problem] = []
+    for name in (name for name in MADE if name == PROVENANCE or os.path.lexists(root / name)):
+        try:
+            found[name] = hashlib.sha256(_read_bytes(root, name)).hexdigest()
+        except ReleaseError as error:
+            problems += error.problems
+    return found, problems
 
 
 def _read_source(root: Path) -> tuple[dict[str, str], list[Problem]]:

@@ -92,6 +92,12 @@ MOST_IMAGES = 4
 PROVENANCE = "provenance/rows.jsonl"
 """Stands in a release that `mis_dataset.construct` made: where each row comes from. Such a release may have fewer
 splits than the authors'."""
+PICTURES = "provenance/pictures.jsonl"
+"""There too: where each picture comes from."""
+CONSTRUCTION = "provenance/construction.json"
+"""There too: settings and counts of the construction."""
+MADE: tuple[str, ...] = (PROVENANCE, PICTURES, CONSTRUCTION)
+"""What says how a release was constructed; `build` carries it on beside the rows."""
 
 COLUMNS: tuple[str, ...] = (
     "id",

@@ -25,6 +25,8 @@ vision: {{model: vision, base_url: "{url}", backoff: 0.01}}
 drawing: {{model: draws, base_url: "{url}", backoff: 0.01, prices: [0, 0, 0.04]}}
 judges: [{{model: one, base_url: "{url}"}}, {{model: two, base_url: "{url}"}}]
 """
+USED = ("used.jsonl", "construct.html")
+"""Hang on how often a construction was run."""
 ROWS = {"train": 4, "test_easy": 1, "test_hard": 3, "test_benign": 4}
 CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "labels": 12}
 
@@ -52,7 +54,7 @@ def settings(api: LoopbackApi, tmp_path: Path) -> Path:
 
 def files(folder: Path) -> dict[str, bytes]:
     """All that a construction made, but for what tells times."""
-    ends = ("replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm", ".meta.json", "construct.json")
+    ends = ("replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm", ".meta.json", "construct.json", *USED)
     paths = (path for path in folder.rglob("*") if path.is_file() and not path.name.endswith(ends))
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in paths}
 

@@ -4,6 +4,7 @@
     images/ easy_image/ hard_image/ benign_image/     by number, as in the authors' release
     provenance/rows.jsonl       id in the release -> id here, seed, source, verdicts, spans of the label
     provenance/pictures.jsonl   path in the release -> prompt, model, seed, round, licence, sha256
+    provenance/construction.json  settings, sources of the seeds, verdicts, and what was made and rejected
     objects.json                id in the release -> names of the things, for `leaks --things`
 
 Rows of easy and hard are sorted by category, train rows as their labels come; a twin shares the pictures that were not
@@ -25,8 +26,9 @@ from typing import IO, Any, NamedTuple
 from mis_dataset.construct.filters import EASY, HARD, within_quotas
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
 from mis_dataset.errors import UsageError
+from mis_dataset.files import write_json
 from mis_dataset.processes import alone
-from mis_dataset.schema import BENIGN, CATEGORIES, PROVENANCE, TRAIN
+from mis_dataset.schema import BENIGN, CATEGORIES, CONSTRUCTION, PICTURES, PROVENANCE, TRAIN
 
 _PREFIX = "<image>\n"
 _TESTS = {EASY: ("mis_easy.json", "easy_image"), HARD: ("mis_hard.json", "hard_image")}
@@ -71,12 +73,13 @@ class _Row(NamedTuple):
         return [f"{self.folder}/object{place}.png" for place in range(1, len(self.pictures) + 1)]
 
 
-def assemble(made: Made, out: Path) -> dict[str, int]:
+def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> dict[str, int]:
     """Writes the release; what was there under its name is replaced when all is written.
 
     Args:
         made: what is written.
         out: folder of the release.
+        about: how all of it was made, for `provenance/construction.json`; None: nothing is known of that.
 
     Returns:
         Rows by split, twins of train rows counted in ``train``.
@@ -91,7 +94,7 @@ def assemble(made: Made, out: Path) -> dict[str, int]:
     with _whole(out) as release, ExitStack() as opened:
         rows, shown, objects = (
             opened.enter_context((release / name).open("w", encoding="utf-8", newline="\n"))
-            for name in (PROVENANCE, "provenance/pictures.jsonl", "objects.json")
+            for name in (PROVENANCE, PICTURES, "objects.json")
         )
         names = _Listed(objects, "{}")
         for file, found in _files(made):
@@ -108,6 +111,8 @@ def assemble(made: Made, out: Path) -> dict[str, int]:
                     counts[row.id.split("/")[0]] += 1
                 listed.end()
         names.end()
+        if about is not None:
+            write_json(release / CONSTRUCTION, about)
     return dict(counts)
 
 

@@ -24,19 +24,28 @@ from mis_dataset.construct.config import Config
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, within_quotas
+from mis_dataset.construct.funnel import count, write_funnel
+from mis_dataset.construct.heard import Heard
 from mis_dataset.construct.labels import Labels
+from mis_dataset.construct.ledger import NAME as USED
+from mis_dataset.construct.ledger import Ledger, read_spent
+from mis_dataset.construct.page import NAME as PAGE
+from mis_dataset.construct.page import Told, write_page
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.stage import run_stage
 from mis_dataset.decoding import strict_pillow
+from mis_dataset.errors import BudgetError
 from mis_dataset.files import replace_file, sha256_of, write_json
 from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
+from mis_dataset.remote.settings import Settings
 from mis_dataset.schema import PROVENANCE, TRAIN
 
 REPLIES, SUMMARY = "replies.sqlite", "construct.json"
+KIND = "mis_dataset construct"
 
 
 class Stage(NamedTuple):
@@ -69,26 +78,79 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         "rows": of the release, by split; "stages": name -> rows read, made, rejected by reason, and what they used.
 
     Raises:
-        BudgetError: The budget is used up; the same command goes on, with a larger one.
+        BudgetError: The budget is used up; the same command goes on, with as much again. The text says what is done.
         MISError: as `Client.ask`, or a file cannot be used.
         OSError: A file cannot be read or written.
     """
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
-    meter, told = Meter(), dict[str, Any]()
     with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit)))
-    with ExitStack() as opened, strict_pillow():
-        loop = opened.enter_context(Loop())
-        text, vision, drawing, *judges = (
-            opened.enter_context(Client(settings, out / REPLIES, meter, loop))
-            for settings in (config.text, config.vision, config.drawing, *config.judges)
-        )
-        for stage in _stages(config, out, text, vision, drawing, judges):
-            told[stage.name] = _run(stage, config, out, meter)
-    summary = {"rows": _assembled(config, out), "stages": told}
+    ledger = Ledger(out, Meter())
+    told = _run_all(config, out, ledger)
+    summary = {"rows": _assembled(config, out, ledger.done), "stages": told}
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def _run_all(config: Config, out: Path, ledger: Ledger) -> dict[str, Any]:
+    """Runs all stages: name -> what it did."""
+    told, stage = dict[str, Any](), None
+    try:
+        with ledger.kept(), ExitStack() as opened, strict_pillow():
+            loop = opened.enter_context(Loop())
+            clients = [Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()]
+            text, vision, drawing, *judges = map(opened.enter_context, clients)
+            for stage in _stages(config, out, text, vision, drawing, judges):
+                told[stage.name] = _run(stage, config, out, ledger, clients)
+    except BudgetError as error:
+        if stage is None:
+            raise
+        raise _stopped(error, config, out, stage, ledger) from error
+    return told
+
+
+def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -> dict[str, Any]:
+    """Counts what there is and writes the page; returns what a release says of how it was made."""
+    settings = _recorded(config)
+    funnel, shown = count(out, stages, config.quotas)
+    write_funnel(out, funnel)
+    unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
+    heard = _heard(config, out, stages)
+    with strict_pillow():
+        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped))
+    return {"kind": KIND, "settings": settings, "heard": heard, **asdict(funnel)}
+
+
+def _models(config: Config) -> dict[str, Settings]:
+    """Role -> its model."""
+    judges = {f"judge {place}": one for place, one in enumerate(config.judges, start=1)}
+    return {"text": config.text, "vision": config.vision, "drawing": config.drawing, **judges}
+
+
+def _heard(config: Config, out: Path, stages: Sequence[str]) -> dict[str, list[str]]:
+    """Role -> names under which its model replied in stages that are whole, as they wrote them down."""
+    found: dict[str, set[str]] = {role: set() for role in _models(config)}
+    for stage in stages:
+        for role, names in json.loads((out / f"{stage}.meta.json").read_bytes())["heard"].items():
+            found.setdefault(role, set()).update(names)
+    return {role: sorted(names) for role, names in found.items()}
+
+
+def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger: Ledger) -> BudgetError:
+    """The same with all that whoever goes on wants to know, once the page says so too."""
+    rows = sum(1 for _ in stage.only(read_rows(out / f"{stage.reads}.jsonl", stage.kind)))
+    used, spent = ledger.meter.used, ledger.meter.spent
+    text = (
+        f"{out}: the budget of this run is used up: {error}\n"
+        f"used: {used.calls} calls, {used.tokens_in} tokens in, {used.tokens_out} tokens out, cost {spent:.6g}\n"
+        f"done: {', '.join(ledger.done) or 'no stage'}, and {ledger.worked} of {rows} rows of {stage.name}\n"
+        f"nothing is lost: all replies are in {out / REPLIES} and are not paid for again; see {out / PAGE}"
+    )
+    if not used.calls:
+        text += "\nnot a single call fits into the budget; set a larger one"
+    _tell(config, out, ledger.done, text)
+    return BudgetError(text)
 
 
 def _sweep(out: Path) -> None:
@@ -117,37 +179,54 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
     return (row for row, split in within_quotas(rows, config.quotas) if split == TRAIN)
 
 
-def _run(stage: Stage, config: Config, out: Path, meter: Meter) -> dict[str, Any]:
+def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard]) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config)}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
-    if before.get("about") == about and made.is_file() and before.get("sha256") == sha256_of(made):
+    if (
+        "heard" in before
+        and before.get("about") == about
+        and made.is_file()
+        and before.get("sha256") == sha256_of(made)
+    ):
+        ledger.end(stage.name)
         return dict(before["told"])
+    ledger.begin(stage.name)
+    for client in clients:
+        client.names.clear()
+    meter = ledger.meter
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
-    done = run_stage(rows, stage.work, out / stage.name, config.at_once)
+    done = run_stage(rows, ledger.counted(stage.work), out / stage.name, config.at_once)
+    ledger.end(stage.name)
     told = {
         **done._asdict(),
         **meter.used.plus(used, -1)._asdict(),
         "cost": round(meter.spent - spent, 6),
         "seconds": round(time.monotonic() - began, 1),
     }
-    write_json(meta, {"about": about, "sha256": sha256_of(made), "told": told})
+    heard = {client.role: sorted(client.names) for client in clients if client.names}
+    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "told": told})
     return told
 
 
-def _assembled(config: Config, out: Path) -> dict[str, int]:
-    """Rows of the release by split, which is written where it is not there or of other rows."""
-    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
-    about = {"read": [sha256_of(made.judged), sha256_of(made.labelled)], "quotas": dict(config.quotas)}
-    meta, listed = out / "raw.meta.json", out / "raw" / PROVENANCE
+def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, int]:
+    """Rows of the release by split; release and page are written where they are not there or of something else."""
+    names = [USED, *(f"{stage}.jsonl" for stage in ("seeds", *stages))]
+    about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
+        "settings": _recorded(config),
+        "prices": {role: one.prices for role, one in _models(config).items()},
+    }
+    meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
-    if before.get("about") == about and listed.is_file() and before.get("sha256") == sha256_of(listed):
+    same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
+    if same and before["sha256"] == [sha256_of(path) for path in written]:
         return dict(before["rows"])
-    rows = assemble(made, out / "raw")
-    write_json(meta, {"about": about, "sha256": sha256_of(listed), "rows": rows})
+    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
+    rows = assemble(made, out / "raw", _tell(config, out, stages))
+    write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "rows": rows})
     return rows
 
 
