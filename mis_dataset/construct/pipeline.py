@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mis_dataset.client import Client
 from mis_dataset.construct import elements, filters, labels, pictures, questions
-from mis_dataset.construct.assemble import Made, assemble
+from mis_dataset.construct.assemble import Made, assemble, balance_of
 from mis_dataset.construct.config import Config
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
@@ -66,7 +66,8 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         limit: seeds, at most, for a trial.
 
     Returns:
-        "rows": of the release, by split; "stages": name -> rows read, made, rejected by reason, and what they used.
+        "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
+        reason, and what they used.
 
     Raises:
         BudgetError: The budget is used up; the same command goes on, with a larger one.
@@ -87,7 +88,7 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
             told[stage.name] = _run(stage, config, out, meter)
     made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
     rows = assemble(made, out / "raw")
-    summary = {"rows": rows, "stages": told}
+    summary = {"rows": rows, "balance": balance_of(made).told(), "stages": told}
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -107,7 +108,7 @@ def _stages(
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
-        Stage(questions.NAME, elements.NAME, Idea, Questions(text)),
+        Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
         Stage(pictures.NAME, questions.NAME, Question, drawn),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts)),
         Stage(labels.NAME, filters.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),

@@ -1,7 +1,8 @@
 """The rows of a construction, from seed to label: one frozen class a stage, each with what the stages before it made.
 
 An id is made once and only grows: seed ``s7`` -> ideas ``s7.1`` and ``s7.2``, one row of the release each. Ids are
-ours: nothing that a seed or a model says is ever part of one, or of the name of a file.
+ours: nothing that a seed or a model says is ever part of one, or of the name of a file. The second half of a block is
+``s7.1b``, see `blocks`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Question:
         twin_objects: what those of the benign twin show; all but one are the same.
         changed_image: number of the picture that the twin exchanges, from 1.
         source: of the seed.
+        partner_image: number of the other picture that the other half of its block exchanges, 0 without a block.
+        partner: what that one shows in the other half.
     """
 
     id: str
@@ -83,6 +86,8 @@ class Question:
     twin_objects: tuple[str, ...]
     changed_image: int
     source: str = ""
+    partner_image: int = 0
+    partner: str = ""
 
 
 @dataclass(frozen=True)
@@ -233,6 +238,8 @@ _MARKS: dict[str, type[Any]] = {
     "twin_objects": Question,
 }
 """A field that only one kind of row has -> that kind, for what stands inside of another."""
+_LATER = frozenset({"partner_image", "partner"})
+"""Fields that lines of before blocks do not have."""
 
 
 def to_line(row: AnyRow) -> str:
@@ -281,7 +288,7 @@ def _parsed(line: bytes, kind: type[Row], where: str) -> Row:
 
 def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:
     names = {field.name for field in fields(kind)}
-    if not isinstance(found, dict) or set(found) != names:
+    if not isinstance(found, dict) or not names - _LATER <= set(found) <= names:
         raise ValueError("other names")
     values: dict[str, Any] = {name: _value(value) for name, value in found.items()}
     return kind(**values)
