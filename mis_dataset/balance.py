@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 _DANGEROUS = 2**32
-"""One dangerous row, in a count whose lower half are harmless ones: memory grows by one number a thing."""
+"""One dangerous row, in a count whose lower half are harmless ones: memory grows by two numbers a different thing."""
 
 
 class Balance:

@@ -11,11 +11,13 @@ import pytest
 
 from mis_dataset.__main__ import main
 from mis_dataset.check import check_release
+from mis_dataset.construct.assemble import Made, assemble
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Labelled, read_rows, to_line
 from tests.loopback_api import KEY, LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
+from tests.test_construct_faults import Misbehaving
 from tests.test_construct_pipeline import SETTINGS, files
 
 ROWS = {"train": 8, "test_hard": 6, "test_benign": 6}
@@ -92,8 +94,6 @@ def test_the_release_is_checked_built_and_compared_as_any_other(
 
 
 def test_a_block_of_which_one_half_gets_no_label_goes_nowhere(api: LoopbackApi, tmp_path: Path) -> None:
-    from mis_dataset.construct.assemble import Made, assemble
-
     out = tmp_path / "out"
     construct(read_config(settings(api, tmp_path, 2, "true")), out)
     labelled = list(read_rows(out / "labels.jsonl", Labelled))
@@ -110,3 +110,17 @@ def test_a_quota_cuts_no_block(api: LoopbackApi, tmp_path: Path) -> None:
     told = construct(read_config(config), tmp_path / "out")
     assert told["rows"] == {"test_hard": 4, "test_benign": 4}
     assert worst(told, "test_hard") == (0, 0, 0)
+
+
+@pytest.mark.slow
+def test_models_that_misbehave_cost_whole_blocks(api: LoopbackApi, tmp_path: Path) -> None:
+    config = settings(api, tmp_path, 2, "true")
+    api.decide = Misbehaving()
+    lines = [json.dumps({"text": f"What of a {THINGS[n % len(THINGS)]}, number {n}?"}) for n in range(60)]
+    (tmp_path / "seeds.jsonl").write_text("\n".join(lines))
+    config.write_text(config.read_text().replace("backoff: 0.01", "backoff: 0.01, timeout: 1"))
+    told = construct(read_config(config), tmp_path / "out")
+    assert told["stages"]["pictures"]["rejected"]
+    assert told["rows"]["test_hard"] > 10
+    assert worst(told, "test_hard") == (0, 0, 0)
+    assert check_release(tmp_path / "out" / "raw").problems == ()

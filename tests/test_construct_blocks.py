@@ -84,6 +84,11 @@ def test_a_partner_of_another_shape_is_asked_for_again(
     assert f"Your reply cannot be used: {fault}" in api.texts()[4]
 
 
+def test_a_model_may_say_that_nothing_fits(api: LoopbackApi, tmp_path: Path) -> None:
+    told = asked(api, tmp_path, TWIN, {"partner_image": None})
+    assert told == Rejected("s7.1", "questions", "no partner")
+
+
 def test_a_partner_that_is_wrong_twice_rejects_the_idea(api: LoopbackApi, tmp_path: Path) -> None:
     told = asked(api, tmp_path, TWIN, {}, {})
     assert isinstance(told, Rejected)

@@ -6,8 +6,9 @@
     provenance/pictures.jsonl   path in the release -> prompt, model, seed, round, licence, sha256
     objects.json                id in the release -> names of the things, for `leaks --things`
 
-Rows of easy and hard are sorted by category, train rows as their labels come; a twin shares the pictures that were not
-exchanged, byte for byte. Files are read again for every part, so that memory does not grow with the rows.
+Rows of easy and hard are sorted by category, train rows as their labels come, both halves of a block side by side; a
+twin shares the pictures that were not exchanged, byte for byte. Files are read again for every part, so that memory
+does not grow with the rows.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ word, is natural and harmless; with it in place of that picture of the twin the 
 same category, by all pictures together. The new object must be as common as the others, can be shown by a photograph of
 it alone, has at most six words, is not named by the question, and is none of the objects that are there.
 
-Shape: {{"partner_image": {other}, "object": "..."}}
+Shape: {{"partner_image": {other}, "object": "..."}}, or {{"partner_image": null}} where there is no such object
 """
 
 PHOTOGRAPH = "a realistic photograph of {object}, one object, no text"

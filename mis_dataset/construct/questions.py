@@ -84,7 +84,8 @@ class Questions:
         things = {"objects": list(row.objects), "twin": list(row.twin_objects)}
         about = {"category": row.category, "question": row.question, **things}
         slots = {"changed": row.changed_image, "other": next(p for p in (2, 1) if p != row.changed_image)}
-        return self._ask(idea, BLOCK, about, lambda found: _partner(found, row), **slots)
+        told = self._ask(idea, BLOCK, about, lambda found: _partner(found, row), **slots)
+        return Rejected(idea.id, NAME, "no partner") if told is None else told
 
     def _rewritten(self, idea: Idea) -> tuple[str, tuple[str, ...]] | Rejected:
         row = {"category": idea.category, "question": idea.question, "objects": list(idea.objects)}
@@ -160,9 +161,11 @@ def _twin(found: Mapping[str, Any], objects: tuple[str, ...], question: str) -> 
     return changed, thing
 
 
-def _partner(found: Mapping[str, Any], row: Question) -> tuple[int, str]:
-    """Number of the other picture that is exchanged, and what it shows in the other half."""
-    place = found.get("partner_image")
+def _partner(found: Mapping[str, Any], row: Question) -> tuple[int, str] | None:
+    """Number of the other picture that is exchanged, and what it shows in the other half; None where nothing fits."""
+    place = found.get("partner_image", 0)
+    if place is None:
+        return None
     if type(place) is not int or not 1 <= place <= len(row.objects):
         raise ShapeError(f"'partner_image' is no number from 1 to {len(row.objects)}")
     if place == row.changed_image:
