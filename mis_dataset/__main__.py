@@ -101,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     stats = verbs.add_parser("stats", help="count and measure a built dataset -> stats.json and plots")
     stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
+    stats.add_argument("--things", type=Path, metavar="FILE", help="RAW/objects.json: names of the objects")
     stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     _add_leaks(verbs)
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
@@ -210,11 +211,14 @@ def _twins(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
 
 def _stats(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.built import read_things
     from mis_dataset.stats import write
 
-    measured = write(arguments.dataset, arguments.out, arguments.limit)
+    things = read_things(arguments.things) if arguments.things else None
+    measured = write(arguments.dataset, arguments.out, arguments.limit, things)
     rows = {split: told["rows"] for split, told in measured["splits"].items()}
-    return {"out": str(arguments.out), "limit": arguments.limit, "rows": rows}, 0
+    told = {"limit": arguments.limit, "rows": rows, "balance": measured["balance"]}
+    return {"out": str(arguments.out), **told}, 0
 
 
 def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:

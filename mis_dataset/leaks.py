@@ -12,6 +12,8 @@ Kinds, each a list of pairs of ids:
   for rows of the level ``trained_pairs``, whose objects are meant to be those of train.
 
 A benign twin shares its row's question and one picture by design; what a row shares with its own twin is left out.
+So is what both halves of a balanced block share (`construct.blocks`): two rows of one split and question, each with a
+twin that shows what the other row shows in place of the exchanged picture.
 """
 
 from __future__ import annotations
@@ -61,7 +63,7 @@ class Row:
         text: its question, letter case and spaces evened out.
         images: sha256 of its pictures.
         looks: perceptual hashes of its pictures, 64 bits each.
-        family: id of its dangerous row: a row and its twins are one family.
+        family: id of its dangerous row: a row and its twins are one family, and so are both halves of a block.
         things: names of its objects in order of the alphabet; empty where unknown.
         free: whether its objects are meant to be those of train rows.
     """
@@ -123,7 +125,11 @@ def read_rows(
             rows, made = itertools.islice(rows_of(paths, _COLUMNS), limit), found.setdefault(split, [])
             while some := list(itertools.islice(rows, _ROWS_AT_ONCE)):
                 made += pool.map(_row, some, [known.get(row["id"], ()) for row in some])
-    return found
+    halves = _halves([row for held in found.values() for row in held])
+    return {
+        split: [replace(row, family=halves.get(row.family, row.family)) for row in held]
+        for split, held in found.items()
+    }
 
 
 def make_row(row_id: str, text: str, pictures: Sequence[bytes]) -> Row:
@@ -261,6 +267,22 @@ def _row(row: dict[str, Any], things: Sequence[str]) -> Row:
     made = make_row(row["id"], row["question"], [picture["bytes"] for picture in row["images"]])
     free = row["level"] == "trained_pairs"
     return replace(made, family=row["twin_of"] or row["id"], things=tuple(sorted(things)), free=free)
+
+
+def _halves(rows: Sequence[Row]) -> dict[str, str]:
+    """One half of a block -> the other: what the twin of either shows in place of a picture, the other half shows."""
+    by_id, firsts, found = {row.id: row for row in rows}, dict[tuple[str, ...], str](), dict[str, str]()
+    for twin in rows:
+        row = by_id.get(twin.family, twin)
+        changed = [both for both in zip(row.images, twin.images, strict=False) if both[0] != both[1]]
+        if len(changed) == 1:
+            [(shown, instead)], about = changed, (row.id.split("/")[0], row.text)
+            first = firsts.get((*about, instead, shown))
+            if first is None:
+                firsts[*about, shown, instead] = row.id
+            else:
+                found[row.id] = first
+    return found
 
 
 def _look(encoded: bytes) -> int:

@@ -9,10 +9,11 @@ import hashlib
 import itertools
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.balance import Balance
 from mis_dataset.built import files_of, rows_of
 from mis_dataset.decoding import UNREADABLE, open_picture, strict_pillow
 from mis_dataset.errors import DatasetError, UsageError
@@ -24,25 +25,31 @@ _PLOTS = ("rows.png", "words.png")
 _UNNAMED = "none"
 
 
-def measure(folder: Path, limit: int | None = None) -> dict[str, Any]:
+def measure(
+    folder: Path, limit: int | None = None, things: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Measures every split.
 
     Args:
         folder: of the built dataset.
         limit: rows of each split that are measured, for a trial; None: all.
+        things: row id -> names of its objects, where they are known.
 
     Returns:
-        ``{"limit": ..., "splits": {split: {...}}}``. A split has `rows` and `twins` (counts); `categories`,
-        `sub_categories` and `levels` (name -> rows, ``"none"`` for null); `question_words` and `response_words` (null
-        without responses; least, median, most); `images` with `n`, `formats` (name -> n), `sizes`
-        (``"width x height"`` -> n) and `bytes` (least, median, most, total); and `duplicates`: rows whose question, or
-        one of whose pictures, or whose pair of pictures in any order another row of the split has too.
+        ``{"limit": ..., "balance": ..., "splits": {split: {...}}}``, the balance as `Balance.told`. A split has
+        `rows` and `twins` (counts); `categories`, `sub_categories` and `levels` (name -> rows, ``"none"`` for null);
+        `question_words` and `response_words` (null without responses; least, median, most); `images` with `n`,
+        `formats` (name -> n), `sizes` (``"width x height"`` -> n) and `bytes` (least, median, most, total); and
+        `duplicates`: rows whose question, or one of whose pictures, or whose pair of pictures in any order another row
+        of the split has too.
 
     Raises:
         DatasetError: no dataset lies there, or a file or a picture of it cannot be read.
     """
     with strict_pillow():
-        return {"limit": limit, "splits": {split: _split(paths, limit) for split, paths in files_of(folder).items()}}
+        balance = Balance()
+        splits = {split: _split(paths, limit, balance, things or {}) for split, paths in files_of(folder).items()}
+        return {"limit": limit, "balance": balance.told(), "splits": splits}
 
 
 def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
@@ -93,13 +100,16 @@ def draw(measured: dict[str, Any], folder: Path) -> list[Path]:
     return paths
 
 
-def write(folder: Path, out: Path, limit: int | None = None) -> dict[str, Any]:
+def write(
+    folder: Path, out: Path, limit: int | None = None, things: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Any]:
     """Measures a dataset and writes ``out/stats.json`` and its plots.
 
     Args:
         folder: of the built dataset.
         out: folder to write.
         limit: see `measure`.
+        things: see `measure`.
 
     Returns:
         What `measure` does.
@@ -115,17 +125,20 @@ def write(folder: Path, out: Path, limit: int | None = None) -> dict[str, Any]:
     if not path.is_file() and (other := [name for name in _PLOTS if (out / name).exists()]):
         raise UsageError(f"{out / other[0]}: was not drawn by `{KIND}`; name another folder")
     read_manifest(folder)
-    measured = measure(folder, limit)
+    measured = measure(folder, limit, things)
     plots = {plot.name: sha256_of(plot) for plot in draw(measured, out)}
     write_about(folder, path, KIND, measured | {"plots": plots})
     return measured
 
 
-def _split(paths: Sequence[Path], limit: int | None) -> dict[str, Any]:
+def _split(
+    paths: Sequence[Path], limit: int | None, balance: Balance, things: Mapping[str, Sequence[str]]
+) -> dict[str, Any]:
     texts, pictures, digests = [], [], []
     for row in itertools.islice(rows_of(paths), limit):
         pair = [hashlib.sha256(picture["bytes"]).hexdigest() for picture in row["images"]]
         digests.append(pair)
+        balance.add(row["id"], row["twin_of"], row["question"], pair, things.get(row["id"], ()))
         pictures += [_header(row["id"], picture["bytes"]) for picture in row.pop("images")]
         texts.append(row)
     sizes = [size for _, _, size in pictures]

@@ -30,7 +30,10 @@ THINGS = ("lamp", "rope", "drum", "kite", "fork", "bell")
 
 
 class ScriptedModels:
-    """For `LoopbackApi.decide`. Rows of the first two things are unsafe in words, the drum's picture is explicit."""
+    """For `LoopbackApi.decide`. Rows of the first two things are unsafe in words, the drum's picture is explicit.
+
+    A cushion makes a row harmless; so does a basket, in the other half of a block, and both together do not.
+    """
 
     def __init__(self, number: int = 2) -> None:
         """Of rows with so many pictures."""
@@ -80,10 +83,11 @@ def _said(system: str, text: str, seen: str, pictures: int) -> dict[str, Any]:
     return {
         "SOFTEN": lambda: {"question": json.loads(text.split("\n")[1])["question"]},
         "TWIN": lambda: {"changed_image": 1, "object": "a cushion"},
+        "BLOCK": lambda: {"partner_image": 2, "object": "a basket"},
         "CRITIC": lambda: {"good": True},
         "WORDS": lambda: {"words": "unsafe" if "way 0" in text or "way 1" in text else "neutral", "sub_category": SUB},
         "EXPLICIT": lambda: {"explicit": "drum" in seen},
-        "TOGETHER": lambda: {"row": "harmless" if "cushion" in seen else "risky"},
+        "TOGETHER": lambda: {"row": "harmless" if ("cushion" in seen) != ("basket" in seen) else "risky"},
         "LABEL_JUDGE": lambda: {"safe": True, "helps": helps},
     }[told]()
 
@@ -96,7 +100,10 @@ def _label(objects: list[str], risky: bool) -> dict[str, Any]:
     }
 
 
-_NAMES = ("ELEMENTS", "REWRITE", "SOFTEN", "TWIN", "CRITIC", "WORDS", "EXPLICIT", "TOGETHER", "LABEL", "LABEL_JUDGE")
+_NAMES = (
+    *("ELEMENTS", "REWRITE", "SOFTEN", "TWIN", "BLOCK", "CRITIC"),
+    *("WORDS", "EXPLICIT", "TOGETHER", "LABEL", "LABEL_JUDGE"),
+)
 _FIRST: dict[str, str] = {name: str(getattr(prompts, name)).split("{")[0] for name in _NAMES}
 """Instruction -> how it begins, up to its first slot."""
 

@@ -42,7 +42,7 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
     config = read_config(written(tmp_path, WHOLE))
     versions = {settings.version for settings in (config.text, config.vision, config.drawing, *config.judges)}
     [version] = versions
-    assert version.startswith("1-a ")
+    assert version.startswith("1-b ")
 
 
 @pytest.mark.parametrize(
@@ -51,6 +51,7 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
         ("obejcts: 2", "obejcts is no setting of a construction"),
         ("objects: 5", "objects is no whole number from 2 to 4"),
         ("objects: true", "objects is no whole number from 2 to 4"),
+        ("blocks: 1", "blocks is neither true nor false"),
         ("rounds: 0", "rounds is no whole number from 1 to 10"),
         ("size: 512", "size is no text"),
         ("quotas: [1]", "quotas is no table"),

@@ -119,6 +119,28 @@ def test_splits_are_compared_two_by_two_and_limits_count_test_rows_against_train
     assert hard["pairs"]["same_image"] == [["train/2", "test_hard/1"]]
 
 
+def test_halves_of_a_block_share_with_each_other_by_design_and_other_rows_do_not(tmp_path: Path) -> None:
+    raw = make_release(tmp_path / "raw")
+    asked = "How do I place the first thing on the second, hard 0?"
+    change(raw, "mis_hard.json", 1, question=asked)
+    change(raw, "mis_benign.json", 0, question=asked, twin_of="test_hard/1", changed_image=1)
+    for one, two in (
+        ("benign_image/2/object1", "hard_image/2/object1"),
+        ("hard_image/1/object1", "benign_image/1/object1"),
+    ):
+        shutil.copy(raw / f"{one}.png", raw / f"{two}.png")
+    shutil.copy(raw / "hard_image/2/object2.png", raw / "benign_image/1/object2.png")
+    build(raw, tmp_path / "MIS")
+    rows = read_rows(tmp_path / "MIS")
+    assert {row.family for row in (*rows["test_hard"], *rows["test_benign"])} == {"test_hard/1"}
+    assert compare(("test_hard", rows["test_hard"]), ("test_benign", rows["test_benign"])).rows() == NOTHING
+    shutil.copy(raw / "images/3/object1.png", raw / "hard_image/2/object1.png")  # no block any more
+    build(raw, tmp_path / "MIS")
+    rows = read_rows(tmp_path / "MIS")
+    found = compare(("test_hard", rows["test_hard"]), ("test_benign", rows["test_benign"])).rows()
+    assert (found["twin_image"], found["same_text"]) == (1, 2)
+
+
 def test_the_verb_exits_1_above_a_limit_and_prints_no_question(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

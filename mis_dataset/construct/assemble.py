@@ -7,8 +7,9 @@
     provenance/construction.json  settings, sources of the seeds, verdicts, and what was made and rejected
     objects.json                id in the release -> names of the things, for `leaks --things`
 
-Rows of easy and hard are sorted by category, train rows as their labels come; a twin shares the pictures that were not
-exchanged, byte for byte. Files are read again for every part, so that memory does not grow with the rows.
+Rows of easy and hard are sorted by category, train rows as their labels come, both halves of a block side by side; a
+twin shares the pictures that were not exchanged, byte for byte. Files are read again for every part, so that memory
+does not grow with the rows.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from mis_dataset.balance import Balance
 from mis_dataset.construct.filters import EASY, HARD, within_quotas
+from mis_dataset.construct.labels import of_release
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
@@ -116,6 +119,21 @@ def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> d
     return dict(counts)
 
 
+def balance_of(made: Made) -> Balance:
+    """How often everything that is asked or shown is dangerous and harmless in the release.
+
+    Raises:
+        MISError: as `assemble`.
+        OSError: a file cannot be read.
+    """
+    balance = Balance()
+    for _, rows in _files(made):
+        for row in rows:
+            pictures = [one.sha256 for one in row.pictures]
+            balance.add(row.id, row.twin_of, row.row.row.row.question, pictures, row.objects)
+    return balance
+
+
 def _files(made: Made) -> Iterator[tuple[str, Iterator[_Row]]]:
     """The files of the release, each with its rows in order."""
     tests = {split: _sorted(made, split) for split in _TESTS}
@@ -140,13 +158,17 @@ def _sorted(made: Made, split: str) -> list[int]:
 
 
 def _train(made: Made) -> Iterator[_Row]:
-    for number, one in enumerate(read_rows(made.labelled, Labelled), start=1):
+    for number, one in enumerate(_labelled(made), start=1):
         yield _Row(f"{TRAIN}/{number}", f"images/{number}", one.row, one.label, None)
 
 
+def _labelled(made: Made) -> Iterator[Labelled]:
+    return (one for one in of_release(read_rows(made.labelled, Labelled)) if isinstance(one, Labelled))
+
+
 def _train_twins(made: Made) -> Iterator[_Row]:
-    first = 1 + sum(1 for _ in read_rows(made.labelled, Labelled))
-    for number, one in enumerate(read_rows(made.labelled, Labelled)):
+    first = 1 + sum(1 for _ in _labelled(made))
+    for number, one in enumerate(_labelled(made)):
         place = first + number
         yield _Row(f"{TRAIN}/{place}", f"images/{place}", one.row, one.twin_label, f"{TRAIN}/{number + 1}")
 

@@ -2,6 +2,7 @@
 
     seeds: [seeds.jsonl]          # beside this file
     objects: 2                    # pictures of a row
+    blocks: true                  # rows come in twos, see `blocks`
     budget: {calls: 10000, money: 20.0}
     quotas: {test_hard: 40}       # rows of one category, at most
     licence: CC0-1.0              # of what the drawing model makes
@@ -43,6 +44,7 @@ class Config:
         drawing: a model that draws.
         judges: two models that see pictures and judge labels.
         objects: pictures of a row.
+        blocks: whether rows come in balanced blocks of two, see `blocks`.
         per_seed: ideas of a seed, at most.
         rounds: how often the pictures of a row are drawn, at most.
         size: of a picture.
@@ -59,6 +61,7 @@ class Config:
     drawing: Settings
     judges: tuple[Settings, ...]
     objects: int = 2
+    blocks: bool = False
     per_seed: int = 2
     rounds: int = 2
     size: str = "512x512"
@@ -100,6 +103,8 @@ def _fault(name: str, value: Any) -> str:
         least, most = _WHOLE[name]
         right = type(value) is int and least <= value <= most
         return "" if right else f"{name} is no whole number from {least} to {most}"
+    if name == "blocks":
+        return "" if isinstance(value, bool) else "blocks is neither true nor false"
     if name in ("size", "licence"):
         return "" if isinstance(value, str) else f"{name} is no text"
     if name in ("seeds", "judges"):

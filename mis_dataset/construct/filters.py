@@ -1,7 +1,7 @@
 """Stage `filters`: what all experts say of a row, and what follows for it.
 
 A row's fate hangs on its verdicts alone, so that it can be computed again from the file, with other rules or quotas,
-without asking anybody.
+without asking anybody. A block stands or falls whole, and both halves go to one split.
 
 Source: the step "multi-expert filter" of arXiv 2501.18533, section 3.2: rows whose words are unsafe go to train, those
 with an explicit picture to easy, those with neither to hard.
@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from mis_dataset.construct.blocks import HALF, in_blocks, is_half
 from mis_dataset.construct.experts import EXPLICIT_PICTURE, KEEP, UNSAFE_WORDS, Words
 from mis_dataset.construct.rows import Judged, Pictured, Rejected, Verdict
 from mis_dataset.schema import TRAIN
@@ -66,7 +67,7 @@ def fate(row: Judged) -> str | Rejected:
 
 
 def within_quotas(rows: Iterable[Judged], quotas: Mapping[str, int]) -> Iterator[tuple[Judged, str | Rejected]]:
-    """Every row with its fate, at most so many of a category in each split; the first ones stay.
+    """Every row with its fate, at most so many of a category in each split; the first ones stay, no block is cut.
 
     Args:
         rows: in their order.
@@ -76,12 +77,28 @@ def within_quotas(rows: Iterable[Judged], quotas: Mapping[str, int]) -> Iterator
         The row, and its split or why it has none.
     """
     counts: Counter[tuple[str, str]] = Counter()
-    for row in rows:
-        split = fate(row)
+    for block in in_blocks(rows):
+        fates = _fates(block)
+        split, category = fates[0], block[0].row.row.category
         if isinstance(split, str):
-            place = split, row.row.row.category
-            counts[place] += 1
             most = quotas.get(split)
-            if most is not None and counts[place] > most:
-                split = Rejected(row.id, NAME, "over quota", f"{most} rows of {place[1]} in {place[0]}")
-        yield row, split
+            if most is None or counts[split, category] + len(block) <= most:
+                counts[split, category] += len(block)
+            else:
+                why = "over quota", f"{most} rows of {category} in {split}"
+                fates = [Rejected(row.id, NAME, *why) for row in block]
+        yield from zip(block, fates, strict=True)
+
+
+def _fates(block: tuple[Judged, ...]) -> list[str | Rejected]:
+    """Of all rows of a block, the same split or none for each."""
+    fates = [fate(row) for row in block]
+    lost = [f"{one.id}: {one.reason}" for one in fates if isinstance(one, Rejected)]
+    if is_half(block, lambda row: row.row.row):
+        lost = ["the other one is not there"]
+    if not lost:
+        return [next(split for split in (TRAIN, EASY, HARD) if split in fates)] * len(block)
+    return [
+        one if isinstance(one, Rejected) else Rejected(row.id, NAME, HALF, lost[0])
+        for row, one in zip(block, fates, strict=True)
+    ]

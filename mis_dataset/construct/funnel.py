@@ -207,12 +207,18 @@ def _count_judged(funnel: Funnel, path: Path, quotas: Mapping[str, int], shown: 
 
 
 def _count_labelled(funnel: Funnel, path: Path, shown: list[Shown]) -> None:
-    def rows() -> Iterator[str]:
-        for one in read_rows(path, Labelled):
-            _show(shown, Shown(TRAIN, one.row, (one.label.response, one.twin_label.response)))
-            yield _category(one)
+    found = Counter[str]()
 
-    funnel.splits[TRAIN] = _by_category(rows())
+    def halves() -> Iterator[Rejected]:
+        for one in labels.of_release(read_rows(path, Labelled)):
+            if isinstance(one, Rejected):
+                yield one
+                continue
+            _show(shown, Shown(TRAIN, one.row, (one.label.response, one.twin_label.response)))
+            found[_category(one)] += 1
+
+    _count_rejected(funnel, halves())
+    funnel.splits[TRAIN] = _by_category(found.elements())
 
 
 def _show(shown: list[Shown], one: Shown) -> None:

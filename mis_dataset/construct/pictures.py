@@ -1,8 +1,8 @@
 """Stage `pictures`: a question -> a picture of each object, drawn and judged until a critic accepts them.
 
 The critic sees question, objects and pictures, and says what to draw instead; after so many rounds the row is
-rejected. Pictures are kept as PNGs with their pixels alone: what tools write into a file may repeat how the question
-was worded first.
+rejected. A block has one picture more, the critic sees all four pairings, and the halves share the files. Pictures are
+kept as PNGs with their pixels alone: what tools write into a file may repeat how the question was worded first.
 
 Source: the step "auto-refinement" of arXiv 2501.18533, section 3.2, which has two rounds and keeps the second unseen.
 """
@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.client import Client
+from mis_dataset.construct.blocks import other_half
 from mis_dataset.construct.prompts import CRITIC, PHOTOGRAPH, system
 from mis_dataset.construct.rows import Picture, Pictured, Question, Rejected
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
@@ -54,45 +55,70 @@ class Pictures:
     seed: int
 
     def __call__(self, row: Question) -> list[Pictured] | Rejected:
-        """What comes of one question. Call it inside `decoding.strict_pillow`.
+        """What comes of one question, of one with a block both halves. Call it inside `decoding.strict_pillow`.
 
         Raises:
             MISError: as `Client.ask`.
             OSError: a picture cannot be written.
         """
-        drawn = self._accepted(row, row.objects, list(range(1, len(row.objects) + 1)), [])
+        drawn = self._accepted(row, False, range(1, len(row.objects) + 1), _Pairing(row.objects, {}))
         if isinstance(drawn, Rejected):
             return drawn
-        changed = row.changed_image
-        twin = self._accepted(row, row.twin_objects, [changed], drawn)
+        twin = self._accepted(row, True, [row.changed_image], _Pairing(row.twin_objects, drawn))
         if isinstance(twin, Rejected):
             return twin
-        kept = [self._keep(row, f"object{place}.png", one) for place, one in enumerate(drawn, start=1)]
-        return [Pictured(row, tuple(kept), self._keep(row, f"twin{changed}.png", twin[changed - 1]))]
+        if not row.partner_image:
+            return self._rows(row, drawn, twin, {})
+        half, pairings = other_half(row), (drawn | twin, drawn)
+        told = zip((half.objects, half.twin_objects), pairings, strict=True)
+        partner = self._accepted(row, "partner", [row.partner_image], *(_Pairing(*one) for one in told))
+        return partner if isinstance(partner, Rejected) else self._rows(row, drawn, twin, partner)
+
+    def _rows(
+        self, row: Question, drawn: Mapping[int, _Drawn], twin: Mapping[int, _Drawn], partner: Mapping[int, _Drawn]
+    ) -> list[Pictured]:
+        """Writes every picture once; one row, or both halves of a block."""
+        kept, [(changed, twins)] = self._kept(row, "object", drawn), self._kept(row, "twin", twin).items()
+        rows = [Pictured(row, tuple(kept.values()), twins)]
+        if partner:
+            half = kept | {changed: twins} | self._kept(row, "partner", partner)
+            rows.append(Pictured(other_half(row), tuple(half.values()), kept[changed]))
+        return rows
 
     def _accepted(
-        self, row: Question, objects: Sequence[str], places: list[int], there: list[_Drawn]
-    ) -> list[_Drawn] | Rejected:
-        """Pictures of all objects, of which those at `places` are drawn and the others are there."""
-        pictures = {place: one for place, one in enumerate(there, start=1) if place not in places}
+        self, row: Question, kind: object, places: Iterable[int], *pairings: _Pairing
+    ) -> dict[int, _Drawn] | Rejected:
+        """Pictures of some places, drawn until they are good in each of the pairings, whose others are there."""
+        objects, places = pairings[0].objects, list(places)
         prompts = {place: PHOTOGRAPH.format(object=objects[place - 1]) for place in places}
         for turn in range(1, self.rounds + 1):
+            pictures: dict[int, _Drawn] = {}
             for place in places:
-                one = self._draw(row, place, prompts[place], turn, twin=bool(there))
+                one = self._draw(row, place, prompts[place], turn, kind)
                 if isinstance(one, Rejected):
                     return one
                 pictures[place] = one
-            shown = [pictures[place] for place in sorted(pictures)]
-            told = self._judge(row, objects, shown)
+            told = self._faults(row, pairings, pictures)
             if isinstance(told, Rejected):
                 return told
             if told is None:
-                return shown
+                return pictures
             prompts = {place: told[place - 1] for place in places}
         return Rejected(row.id, NAME, "not as meant", f"after {self.rounds} rounds")
 
-    def _draw(self, row: Question, place: int, prompt: str, turn: int, twin: bool) -> _Drawn | Rejected:
-        seed = zlib.crc32(f"{self.seed}/{row.id}/{place}/{turn}/{twin}".encode()) % 2**31
+    def _faults(
+        self, row: Question, pairings: Sequence[_Pairing], pictures: dict[int, _Drawn]
+    ) -> list[str] | Rejected | None:
+        """What `_judge` says of the first pairing that is not good."""
+        for objects, there in pairings:
+            shown = {**there, **pictures}
+            told = self._judge(row, objects, [shown[place] for place in sorted(shown)])
+            if told is not None:
+                return told
+        return None
+
+    def _draw(self, row: Question, place: int, prompt: str, turn: int, kind: object) -> _Drawn | Rejected:
+        seed = zlib.crc32(f"{self.seed}/{row.id}/{place}/{turn}/{kind}".encode()) % 2**31
         told = self.drawer.ask(Request(row.id, (prompt,), size=self.size, seed=seed))
         if isinstance(told, Failure):
             return Rejected(row.id, NAME, "no reply", told.reason)
@@ -110,6 +136,9 @@ class Pictures:
         request = Request(row.id, (about, *(one.png for one in drawn)), asked)
         told = ask_object(self.critic, request, lambda found: _prompts(found, len(objects)))
         return Rejected(row.id, NAME, told.reason, told.detail) if isinstance(told, Refusal) else told
+
+    def _kept(self, row: Question, name: str, drawn: Mapping[int, _Drawn]) -> dict[int, Picture]:
+        return {place: self._keep(row, f"{name}{place}.png", one) for place, one in drawn.items()}
 
     def _keep(self, row: Question, name: str, one: _Drawn) -> Picture:
         file = f"pictures/{row.id}/{name}"
@@ -129,6 +158,13 @@ class _Drawn(NamedTuple):
     model: str
     seed: int
     round: int
+
+
+class _Pairing(NamedTuple):
+    """What a row or a twin is to show, and the pictures of it that are there, by place."""
+
+    objects: tuple[str, ...]
+    there: Mapping[int, _Drawn]
 
 
 def _prompts(found: Mapping[str, Any], number: int) -> list[str] | None:

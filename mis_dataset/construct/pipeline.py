@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import elements, filters, labels, pictures, questions
-from mis_dataset.construct.assemble import Made, assemble
+from mis_dataset.construct.assemble import Made, assemble, balance_of
 from mis_dataset.construct.config import Config
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
@@ -75,7 +75,8 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         limit: seeds, at most, for a trial.
 
     Returns:
-        "rows": of the release, by split; "stages": name -> rows read, made, rejected by reason, and what they used.
+        "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
+        reason, and what they used.
 
     Raises:
         BudgetError: The budget is used up; the same command goes on, with as much again. The text says what is done.
@@ -88,7 +89,7 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         file.writelines(map(to_line, read_seeds(config.seeds, limit)))
     ledger = Ledger(out, Meter())
     told = _run_all(config, out, ledger)
-    summary = {"rows": _assembled(config, out, ledger.done), "stages": told}
+    summary = _assembled(config, out, ledger.done) | {"stages": told}
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -168,7 +169,7 @@ def _stages(
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
-        Stage(questions.NAME, elements.NAME, Idea, Questions(text)),
+        Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
         Stage(pictures.NAME, questions.NAME, Question, drawn),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts)),
         Stage(labels.NAME, filters.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
@@ -212,8 +213,8 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     return told
 
 
-def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, int]:
-    """Rows of the release by split; release and page are written where they are not there or of something else."""
+def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, Any]:
+    """Rows and balance of the release; it and the page are written where they are not there or of something else."""
     names = [USED, *(f"{stage}.jsonl" for stage in ("seeds", *stages))]
     about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
         "settings": _recorded(config),
@@ -223,11 +224,11 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, in
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
     same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
     if same and before["sha256"] == [sha256_of(path) for path in written]:
-        return dict(before["rows"])
+        return dict(before["told"])
     made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
-    rows = assemble(made, out / "raw", _tell(config, out, stages))
-    write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "rows": rows})
-    return rows
+    told = {"rows": assemble(made, out / "raw", _tell(config, out, stages)), "balance": balance_of(made).told()}
+    write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
+    return told
 
 
 def _recorded(config: Config) -> dict[str, Any]:

@@ -6,7 +6,9 @@
      "objects": ["a small black camera", "a bedroom window at night"],
      "twin_objects": ["a potted plant", "a bedroom window at night"], "changed_image": 1}
 
-Source: the steps "modify and filter" and "detoxify" of arXiv 2501.18533, section 3.2; the twin is ours.
+With blocks it is also asked what stands in another picture of the other half, see `blocks`.
+
+Source: the steps "modify and filter" and "detoxify" of arXiv 2501.18533, section 3.2; twin and block are ours.
 """
 
 from __future__ import annotations
@@ -14,11 +16,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from mis_dataset.client import Client
-from mis_dataset.construct.prompts import REWRITE, SOFTEN, TWIN, system
+from mis_dataset.construct.prompts import BLOCK, REWRITE, SOFTEN, TWIN, system
 from mis_dataset.construct.rows import Idea, Question, Rejected
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.remote.messages import Request
@@ -44,9 +46,11 @@ class Questions:
 
     Attributes:
         client: of a language model.
+        blocks: whether each question gets the partner of a block.
     """
 
     client: Client
+    blocks: bool = False
 
     def __call__(self, idea: Idea) -> list[Question] | Rejected:
         """What comes of one idea.
@@ -62,12 +66,26 @@ class Questions:
         if isinstance(question, Rejected):
             return question
         row = {"question": question, "objects": list(objects)}
-        twin = self._ask(idea, TWIN, row, lambda found: _twin(found, objects))
+        twin = self._ask(idea, TWIN, row, lambda found: _twin(found, objects, question if self.blocks else ""))
         if isinstance(twin, Rejected):
             return twin
         changed, thing = twin
         twins = tuple(thing if place == changed else one for place, one in enumerate(objects, start=1))
-        return [Question(idea.id, idea.seed, idea.category, question, plain, objects, twins, changed, idea.source)]
+        made = Question(idea.id, idea.seed, idea.category, question, plain, objects, twins, changed, idea.source)
+        if not self.blocks:
+            return [made]
+        partner = self._partner(idea, made)
+        return (
+            partner if isinstance(partner, Rejected) else [replace(made, partner_image=partner[0], partner=partner[1])]
+        )
+
+    def _partner(self, idea: Idea, row: Question) -> tuple[int, str] | Rejected:
+        """Number of the picture that the other half exchanges, and what it shows there."""
+        things = {"objects": list(row.objects), "twin": list(row.twin_objects)}
+        about = {"category": row.category, "question": row.question, **things}
+        slots = {"changed": row.changed_image, "other": next(p for p in (2, 1) if p != row.changed_image)}
+        told = self._ask(idea, BLOCK, about, lambda found: _partner(found, row), **slots)
+        return Rejected(idea.id, NAME, "no partner") if told is None else told
 
     def _rewritten(self, idea: Idea) -> tuple[str, tuple[str, ...]] | Rejected:
         row = {"category": idea.category, "question": idea.question, "objects": list(idea.objects)}
@@ -75,12 +93,17 @@ class Questions:
         return Rejected(idea.id, NAME, told) if isinstance(told, str) else told
 
     def _ask(
-        self, idea: Idea, instruction: str, row: Mapping[str, Any], read: Callable[[Mapping[str, Any]], Made]
+        self,
+        idea: Idea,
+        instruction: str,
+        row: Mapping[str, Any],
+        read: Callable[[Mapping[str, Any]], Made],
+        **numbers: int,
     ) -> Made | Rejected:
         number = len(idea.objects)
         slots = {"number": number, "ordinals": " / ".join(ORDINALS[:number]), "dots": ", ".join(['"..."'] * number)}
         asked = fenced("idea", json.dumps(row, ensure_ascii=False))
-        told = ask_object(self.client, Request(idea.id, (asked,), system(instruction, **slots)), read)
+        told = ask_object(self.client, Request(idea.id, (asked,), system(instruction, **slots, **numbers)), read)
         return Rejected(idea.id, NAME, told.reason, told.detail) if isinstance(told, Refusal) else told
 
 
@@ -125,12 +148,31 @@ def names(text: str, thing: str) -> bool:
     return any(word == one or (len(one) > 3 and word.startswith(one)) for word in words for one in told)
 
 
-def _twin(found: Mapping[str, Any], objects: tuple[str, ...]) -> tuple[int, str]:
-    """Number of the exchanged picture, and what it shows in the twin."""
+def _twin(found: Mapping[str, Any], objects: tuple[str, ...], question: str) -> tuple[int, str]:
+    """Number of the exchanged picture, and what it shows in the twin; a thing that the question does not name."""
     changed = found.get("changed_image")
     if type(changed) is not int or not 1 <= changed <= len(objects):
         raise ShapeError(f"'changed_image' is no number from 1 to {len(objects)}")
     thing = text_field(found, "object", _MOST_OBJECT)
     if thing.casefold() in {one.casefold() for one in objects}:
         raise ShapeError("'object' is one of the objects that are there")
+    if names(question, thing):
+        raise ShapeError("'object' is named by the question")
     return changed, thing
+
+
+def _partner(found: Mapping[str, Any], row: Question) -> tuple[int, str] | None:
+    """Number of the other picture that is exchanged, and what it shows in the other half; None where nothing fits."""
+    place = found.get("partner_image", 0)
+    if place is None:
+        return None
+    if type(place) is not int or not 1 <= place <= len(row.objects):
+        raise ShapeError(f"'partner_image' is no number from 1 to {len(row.objects)}")
+    if place == row.changed_image:
+        raise ShapeError("'partner_image' is the picture that the twin exchanges")
+    thing = text_field(found, "object", _MOST_OBJECT)
+    if thing.casefold() in {one.casefold() for one in (*row.objects, *row.twin_objects)}:
+        raise ShapeError("'object' is one of the objects that are there")
+    if names(row.question, thing):
+        raise ShapeError("'object' is named by the question")
+    return place, thing

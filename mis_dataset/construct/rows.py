@@ -1,7 +1,8 @@
 """The rows of a construction, from seed to label: one frozen class a stage, each with what the stages before it made.
 
 An id is made once and only grows: seed ``s7`` -> ideas ``s7.1`` and ``s7.2``, one row of the release each. Ids are
-ours: nothing that a seed or a model says is ever part of one, or of the name of a file.
+ours: nothing that a seed or a model says is ever part of one, or of the name of a file. The second half of a block is
+``s7.1b``, see `blocks`.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Question:
         twin_objects: what those of the benign twin show; all but one are the same.
         changed_image: number of the picture that the twin exchanges, from 1.
         source: of the seed.
+        partner_image: number of the other picture that the other half of its block exchanges, 0 without a block.
+        partner: what that one shows in the other half.
     """
 
     id: str
@@ -83,6 +86,8 @@ class Question:
     twin_objects: tuple[str, ...]
     changed_image: int
     source: str = ""
+    partner_image: int = 0
+    partner: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,76 @@
+"""Balanced blocks: two rows of one question, in which everything shown is once in danger and once harmless.
+
+               b1 (a log)    b2 (a napkin)
+    a1 (a candle)   row          twin of the other half
+    a2 (a cup)      twin         row of the other half
+
+Without blocks a candle is only ever dangerous and a cup only ever harmless, so a model may learn the pictures and not
+what they mean together. With them neither question nor any one picture tells a row from a twin. Pictures beyond these
+two are the same in all four. The halves are neighbours in every file, and one goes nowhere without the other.
+
+Source: the balance of MIS-mini (`mini.plan`), whose blocks are cycles of five; two are the fewest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from typing import TypeVar
+
+from mis_dataset.construct.rows import Judged, Labelled, Question
+
+HALF = "half a block"
+"""Why a row goes nowhere whose other half was rejected or is not there."""
+_SECOND = "b"
+"""What the id of a second half ends with; no other id ends with a letter."""
+Row = TypeVar("Row", Judged, Labelled)
+
+
+def other_half(half: Question) -> Question:
+    """The second half of a block, made from the first.
+
+    >>> one = Question("s1.1", "s1", "Privacy", "How?", "How?", ("a1", "b1"), ("a2", "b1"), 1, "", 2, "b2")
+    >>> two = other_half(one)
+    >>> two.id, two.objects, two.twin_objects, two.partner
+    ('s1.1b', ('a2', 'b2'), ('a1', 'b2'), 'b1')
+    """
+
+    def exchanged(objects: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(half.partner if place == half.partner_image else one for place, one in enumerate(objects, start=1))
+
+    return replace(
+        half,
+        id=half.id + _SECOND,
+        objects=exchanged(half.twin_objects),
+        twin_objects=exchanged(half.objects),
+        partner=half.objects[half.partner_image - 1],
+    )
+
+
+def in_blocks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
+    """Rows as they stand or fall: alone, or as both halves of a block; a half that lost its other one comes alone.
+
+    Args:
+        rows: in their order; one is held, never more.
+    """
+    first: Row | None = None
+    for row in rows:
+        if first is not None and row.id == first.id + _SECOND:
+            yield first, row
+            first = None
+            continue
+        if first is not None:
+            yield (first,)
+        first = row
+    if first is not None:
+        yield (first,)
+
+
+def is_half(block: tuple[Row, ...], question: Callable[[Row], Question]) -> bool:
+    """Whether a block lost its other half.
+
+    Args:
+        block: of `in_blocks`.
+        question: of a row.
+    """
+    return len(block) == 1 and bool(question(block[0]).partner_image)
