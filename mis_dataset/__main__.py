@@ -113,6 +113,9 @@ def _parser() -> argparse.ArgumentParser:
     funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
     funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
     funnel.add_argument("plot", type=Path, metavar="SVG", help="file to write")
+    forecast = verbs.add_parser("forecast", help="reckon from a trial what a larger construction would use")
+    forecast.add_argument("out", type=Path, metavar="OUT", help="folder of a construction that has ended")
+    forecast.add_argument("--rows", type=positive, required=True, metavar="N", help="dangerous rows that are wanted")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -287,6 +290,14 @@ def _funnel(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"plot": str(arguments.plot), "rows": write_plot(arguments.out, arguments.plot)}, 0
 
 
+def _forecast(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.forecast import forecast, table
+
+    told = forecast(arguments.out, arguments.rows)
+    print(table(told), file=sys.stderr)
+    return told, 0
+
+
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.mini.shortcuts import find_shortcuts
 
@@ -306,6 +317,7 @@ _VERBS = {
     "croissant": _croissant,
     "construct": _construct,
     "funnel": _funnel,
+    "forecast": _forecast,
     "shortcuts": _shortcuts,
 }
 
