@@ -108,6 +108,9 @@ def _parser() -> argparse.ArgumentParser:
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
     construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
+    review = verbs.add_parser("review", help="write the sheet on which people say what they think of a construction's rows")
+    review.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
+    review.add_argument("sheet", type=Path, metavar="SHEET", help=".csv or .jsonl; decisions that are there stay")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
@@ -263,6 +266,14 @@ def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
 
 
+def _review(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.duplicates import NAME
+    from mis_dataset.construct.review import write_sheet
+
+    told = write_sheet(arguments.out / f"{NAME}.jsonl", arguments.sheet)
+    return {"sheet": str(arguments.sheet), **told}, 0
+
+
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.mini.shortcuts import find_shortcuts
 
@@ -281,6 +292,7 @@ _VERBS = {
     "leaks": _leaks,
     "croissant": _croissant,
     "construct": _construct,
+    "review": _review,
     "shortcuts": _shortcuts,
 }
 

@@ -26,7 +26,7 @@ drawing: {{model: draws, base_url: "{url}", backoff: 0.01, prices: [0, 0, 0.04]}
 judges: [{{model: one, base_url: "{url}"}}, {{model: two, base_url: "{url}"}}]
 """
 ROWS = {"train": 4, "test_easy": 1, "test_hard": 3, "test_benign": 4}
-CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "labels": 12}
+CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "duplicates": 0, "labels": 12}
 
 
 @pytest.fixture(autouse=True)

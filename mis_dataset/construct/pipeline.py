@@ -9,26 +9,33 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
 from mis_dataset.client import Client
-from mis_dataset.construct import elements, filters, labels, pictures, questions
+from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble
 from mis_dataset.construct.config import Config
+from mis_dataset.construct.duplicates import Duplicates
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, within_quotas
+from mis_dataset.construct.found import Found
+from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.labels import Labels
+from mis_dataset.construct.local_experts import gauges
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
+from mis_dataset.construct.review import read_reviews
 from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
 from mis_dataset.construct.seeds import read_seeds
+from mis_dataset.construct.sentences import Sentences
 from mis_dataset.construct.stage import run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.files import replace_file, sha256_of, write_json
@@ -36,7 +43,7 @@ from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
 from mis_dataset.schema import TRAIN
 
-REPLIES, SUMMARY = "replies.sqlite", "construct.json"
+REPLIES, FOUND, SUMMARY = "replies.sqlite", "found.sqlite", "construct.json"
 
 
 class Stage(NamedTuple):
@@ -48,6 +55,8 @@ class Stage(NamedTuple):
         kind: of the rows that it reads.
         work: what comes of one.
         only: which rows it works on.
+        also: what its rows hang on beside what it reads and the settings of all.
+        alone: whether it works on one row after the other.
     """
 
     name: str
@@ -55,6 +64,8 @@ class Stage(NamedTuple):
     kind: type[Any]
     work: Callable[[Any], Sequence[AnyRow] | Rejected]
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
+    also: Mapping[str, Any] = MappingProxyType({})
+    alone: bool = False
 
 
 def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, Any]:
@@ -83,9 +94,11 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
             opened.enter_context(Client(settings, out / REPLIES, meter))
             for settings in (config.text, config.vision, config.drawing, *config.judges)
         )
-        for stage in _stages(config, out, text, vision, drawing, judges):
+        found = opened.enter_context(Found(out / FOUND))
+        apart = _apart(config, out, found, whole=limit is None)
+        for stage in _stages(config, out, text, vision, drawing, judges, found, apart):
             told[stage.name] = _run(stage, config, out, meter)
-    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
+    made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
     rows = assemble(made, out / "raw")
     summary = {"rows": rows, "stages": told}
     write_json(out / SUMMARY, summary)
@@ -100,17 +113,42 @@ def _sweep(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
+    """The stage that keeps rows apart, by experts that run here and by people."""
+    local, reviews = config.experts, read_reviews(config.review)
+    also = {
+        "near": local.near,
+        "against": digest_of(local.against),
+        "review": sha256_of(config.review) if config.review else None,
+        "versions": local.versions("near", "against"),
+    }
+    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews)
+    return Stage(
+        duplicates.NAME, filters.NAME, Judged, work, lambda rows: reviews.all_met(rows, whole), also, alone=True
+    )
+
+
 def _stages(
-    config: Config, out: Path, text: Client, vision: Client, drawing: Client, judges: Sequence[Client]
+    config: Config,
+    out: Path,
+    text: Client,
+    vision: Client,
+    drawing: Client,
+    judges: Sequence[Client],
+    found: Found,
+    apart: Stage,
 ) -> list[Stage]:
-    experts = (Explicit(vision, out), Together(vision, out))
+    local = gauges(config.experts, out, found)
+    experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *local]
+    measured = {one.name: [one.by, one.most] for one in local}
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text)),
         Stage(pictures.NAME, questions.NAME, Question, drawn),
-        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts)),
-        Stage(labels.NAME, filters.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
+        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), also=measured),
+        apart,
+        Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
     ]
 
 
@@ -121,14 +159,14 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
 def _run(stage: Stage, config: Config, out: Path, meter: Meter) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
-    about = {"read": sha256_of(read), "settings": _recorded(config)}
+    about = {"read": sha256_of(read), "settings": _recorded(config), "also": dict(stage.also)}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
     if before.get("about") == about and made.is_file() and before.get("sha256") == sha256_of(made):
         return dict(before["told"])
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
-    done = run_stage(rows, stage.work, out / stage.name, config.at_once)
+    done = run_stage(rows, stage.work, out / stage.name, 1 if stage.alone else config.at_once)
     told = {
         **done._asdict(),
         **meter.used.plus(used, -1)._asdict(),
@@ -146,6 +184,7 @@ def _recorded(config: Config) -> dict[str, Any]:
     def about(settings: Any) -> dict[str, Any]:
         return {name: value for name, value in asdict(settings).items() if name not in quiet}
 
-    told = {name: value for name, value in vars(config).items() if name not in ("seeds", "budget", "at_once", "judges")}
+    apart = ("seeds", "budget", "at_once", "judges", "experts", "review")
+    told = {name: value for name, value in vars(config).items() if name not in apart}
     told |= {name: about(told[name]) for name in ("text", "vision", "drawing")}
     return json.loads(json.dumps(told | {"judges": [about(one) for one in config.judges]}))  # type: ignore[no-any-return]
