@@ -108,7 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
     construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
-    review = verbs.add_parser("review", help="write the sheet on which people say what they think of a construction's rows")
+    review = verbs.add_parser("review", help="write the sheet on which people review the rows of a construction")
     review.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
     review.add_argument("sheet", type=Path, metavar="SHEET", help=".csv or .jsonl; decisions that are there stay")
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")

@@ -221,9 +221,7 @@ def _lines(file: Path) -> Iterator[tuple[int, Any]]:
         columns = next(reader, [])
         missing = [name for name in _READ if columns.count(name) != 1]
         if missing:
-            raise UsageError(
-                f"{file}: line 1: has no column {missing[0]}; write the sheet with `review` and fill it in"
-            )
+            raise UsageError(f"{file}: line 1: has no column {missing[0]}; fill in the sheet that `review` writes")
         for cells in reader:
             if any(cells):
                 yield reader.line_num, dict(zip(columns, map(_told_cell, cells), strict=False))
