@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from tqdm import tqdm
@@ -55,7 +54,7 @@ class Stage(NamedTuple):
         kind: of the rows that it reads.
         work: what comes of one.
         only: which rows it works on.
-        also: what its rows hang on beside what it reads and the settings of all.
+        about: what it hangs on beside rows and settings.
         alone: whether it works on one row after the other.
     """
 
@@ -64,7 +63,7 @@ class Stage(NamedTuple):
     kind: type[Any]
     work: Callable[[Any], Sequence[AnyRow] | Rejected]
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
-    also: Mapping[str, Any] = MappingProxyType({})
+    about: str = ""
     alone: bool = False
 
 
@@ -116,7 +115,7 @@ def _sweep(out: Path) -> None:
 def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
     """The stage that keeps rows apart, by experts that run here and by people."""
     local, reviews = config.experts, read_reviews(config.review)
-    also = {
+    about = {
         "near": local.near,
         "against": digest_of(local.against),
         "review": sha256_of(config.review) if config.review else None,
@@ -124,7 +123,13 @@ def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
     }
     work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews)
     return Stage(
-        duplicates.NAME, filters.NAME, Judged, work, lambda rows: reviews.all_met(rows, whole), also, alone=True
+        duplicates.NAME,
+        filters.NAME,
+        Judged,
+        work,
+        lambda rows: reviews.all_met(rows, whole),
+        json.dumps(about),
+        alone=True,
     )
 
 
@@ -140,13 +145,13 @@ def _stages(
 ) -> list[Stage]:
     local = gauges(config.experts, out, found)
     experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *local]
-    measured = {one.name: [one.by, one.most] for one in local}
+    measured = [[one.by, one.most] for one in local]
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text)),
         Stage(pictures.NAME, questions.NAME, Question, drawn),
-        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), also=measured),
+        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), about=json.dumps(measured)),
         apart,
         Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
     ]
@@ -159,7 +164,7 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
 def _run(stage: Stage, config: Config, out: Path, meter: Meter) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
-    about = {"read": sha256_of(read), "settings": _recorded(config), "also": dict(stage.also)}
+    about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
     if before.get("about") == about and made.is_file() and before.get("sha256") == sha256_of(made):
