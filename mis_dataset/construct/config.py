@@ -9,7 +9,7 @@
     vision: {model: some-vlm}
     drawing: {model: draws, prices: [0, 0, 0.04]}
     judges: [{model: one}, {model: another}]
-    experts: {nsfw: 0.8, letters: 3, near: 0.9, against: [MIS]}    # those that run here; folders beside this file
+    experts: {nsfw: 0.8, letters: 3, near: 0.9, against: [MIS]}    # those that run here; MIS lies beside this file
     review: review.csv            # what people said of rows, beside this file
 
 Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`.
