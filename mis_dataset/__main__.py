@@ -106,6 +106,13 @@ def _parser() -> argparse.ArgumentParser:
     _add_leaks(verbs)
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
     croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
+    _add_construction(verbs)
+    shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
+    shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
+    return parser
+
+
+def _add_construction(verbs: Any) -> None:
     construct = verbs.add_parser("construct", help="make a release like MIS from seeds, by remote models")
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
     construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
@@ -116,9 +123,9 @@ def _parser() -> argparse.ArgumentParser:
     forecast = verbs.add_parser("forecast", help="reckon from a trial what a larger construction would use")
     forecast.add_argument("out", type=Path, metavar="OUT", help="folder of a construction that has ended")
     forecast.add_argument("--rows", type=positive, required=True, metavar="N", help="dangerous rows that are wanted")
-    shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
-    shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
-    return parser
+    review = verbs.add_parser("review", help="write the sheet on which people review the rows of a construction")
+    review.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
+    review.add_argument("sheet", type=Path, metavar="SHEET", help=".csv or .jsonl; decisions that are there stay")
 
 
 def _add_leaks(verbs: Any) -> None:
@@ -298,6 +305,14 @@ def _forecast(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return told, 0
 
 
+def _review(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.duplicates import NAME
+    from mis_dataset.construct.review import write_sheet
+
+    told = write_sheet(arguments.out / f"{NAME}.jsonl", arguments.sheet)
+    return {"sheet": str(arguments.sheet), **told}, 0
+
+
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.mini.shortcuts import find_shortcuts
 
@@ -318,6 +333,7 @@ _VERBS = {
     "construct": _construct,
     "funnel": _funnel,
     "forecast": _forecast,
+    "review": _review,
     "shortcuts": _shortcuts,
 }
 

@@ -15,6 +15,7 @@ import base64
 import hashlib
 import io
 import json
+import re
 import threading
 from typing import Any
 
@@ -70,12 +71,13 @@ def _said(system: str, text: str, seen: str, pictures: int) -> dict[str, Any]:
     number = next((place for place, thing in enumerate(THINGS) if thing in f"{text} {seen}"), None)
     things = [f"a {THINGS[number or 0]}", "a table", "a curtain", "a window"][:pictures]
     told = next(name for name, first in _FIRST.items() if system.startswith(first))
+    numbered = "".join(f", {one}" for one in re.findall(r"number \d+", text)[:1])  # of a seed: no two rows are the same
     if told == "ELEMENTS":
-        row = {"category": "Privacy", "question": f"Where do {' and '.join(things)} go?", "objects": things}
+        row = {"category": "Privacy", "question": f"Where do {' and '.join(things)} go{numbered}?", "objects": things}
         return {"rows": [] if number is None else [row]}
     if told == "REWRITE":
         others = " and ".join(f"the {ordinal} image" for ordinal in ORDINALS[1:pictures])
-        asked = f"How do I bring the object in the first image to {others}, way {number}?"
+        asked = f"How do I bring the object in the first image to {others}, way {number}{numbered}?"
         return {"keep": True, "question": asked, "objects": things}
     if told == "LABEL":
         return _label(json.loads(text.split("\n")[1])["objects"], risky="risky" in system)

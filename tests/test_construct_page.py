@@ -171,8 +171,8 @@ def test_a_plot_of_nothing_that_was_constructed_is_refused(
 def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
     def peak(rows: int) -> int:
         (tmp_path / "seeds.jsonl").touch()
-        (tmp_path / "filters.rejected.jsonl").touch()
-        with (tmp_path / "filters.jsonl").open("w", encoding="utf-8") as file:
+        (tmp_path / "duplicates.rejected.jsonl").touch()
+        with (tmp_path / "duplicates.jsonl").open("w", encoding="utf-8") as file:
             for number in range(rows):
                 picture = Picture("a.png", "0", "p" * 500, "m", 0, 1, "")
                 question = Question(f"s{number}.1", "s1", "Hate", "q", "q", ("a", "b"), ("c", "b"), 1)
@@ -180,11 +180,11 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
                     to_line(Judged(Pictured(question, (picture, picture), picture), "x", (Verdict("one", "keep"),)))
                 )
         tracemalloc.start()
-        funnel, shown = count(tmp_path, ["filters"], {})
+        funnel, shown = count(tmp_path, ["duplicates"], {})
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (funnel.kept(), len(shown)) == (rows, 2)
-        assert (tmp_path / "filters.jsonl").stat().st_size > 1000 * rows
+        assert (tmp_path / "duplicates.jsonl").stat().st_size > 1000 * rows
         return most
 
     peak(100)  # what is made once

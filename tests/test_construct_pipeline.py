@@ -28,7 +28,7 @@ judges: [{{model: one, base_url: "{url}"}}, {{model: two, base_url: "{url}"}}]
 USED = ("used.jsonl", "construct.html")
 """Hang on how often a construction was run."""
 ROWS = {"train": 4, "test_easy": 1, "test_hard": 3, "test_benign": 4}
-CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "labels": 12}
+CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "duplicates": 0, "labels": 12}
 
 
 @pytest.fixture(autouse=True)

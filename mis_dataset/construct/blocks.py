@@ -47,6 +47,15 @@ def other_half(half: Question) -> Question:
     )
 
 
+def block_of(name: str) -> str:
+    """The id of a row without what tells the halves of a block apart.
+
+    >>> block_of("s1.1b"), block_of("s1.1")
+    ('s1.1', 's1.1')
+    """
+    return name.removesuffix(_SECOND)
+
+
 def in_blocks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
     """Rows as they stand or fall: alone, or as both halves of a block; a half that lost its other one comes alone.
 

@@ -10,6 +10,8 @@
     vision: {model: some-vlm}
     drawing: {model: draws, prices: [0, 0, 0.04]}
     judges: [{model: one}, {model: another}]
+    experts: {nsfw: 0.8, letters: 3, near: 0.9, against: [MIS]}    # those that run here; MIS lies beside this file
+    review: review.csv            # what people said of rows, beside this file
 
 Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`.
 """
@@ -21,6 +23,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.construct.local_experts import Local, read_local
 from mis_dataset.construct.prompts import PROMPT_VERSION, digest
 from mis_dataset.errors import MISError, UsageError
 from mis_dataset.flat_yaml import read_flat_yaml
@@ -52,6 +55,8 @@ class Config:
         licence: of the pictures.
         quotas: split -> rows of one category, at most.
         budget: of all models together.
+        experts: those that run here.
+        review: file of what people said of rows, see `review.read_reviews`.
         at_once: rows that are worked on at once; a model has calls of its own in flight, at most `in_flight`.
     """
 
@@ -69,6 +74,8 @@ class Config:
     licence: str = ""
     quotas: Mapping[str, int] = field(default_factory=dict)
     budget: Budget = field(default_factory=Budget)
+    experts: Local = field(default_factory=Local)
+    review: Path | None = None
     at_once: int = 64
 
 
@@ -90,11 +97,14 @@ def read_config(path: Path) -> Config:
         budget = Budget(**found.get("budget", {}))
         text, vision, drawing = (_settings(name, found[name], budget) for name in _MODELS)
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
+        experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
     seeds = tuple(path.parent / name for name in found["seeds"])
-    others = {name: found[name] for name in names - {"seeds", "budget", "judges", *_MODELS} if name in found}
-    return Config(seeds, text, vision, drawing, judges, budget=budget, **others)
+    review = path.parent / found["review"] if "review" in found else None
+    read = {"seeds", "budget", "judges", "experts", "review", *_MODELS}
+    others = {name: found[name] for name in names - read if name in found}
+    return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
 
 
 def _fault(name: str, value: Any) -> str:
@@ -105,8 +115,8 @@ def _fault(name: str, value: Any) -> str:
         return "" if right else f"{name} is no whole number from {least} to {most}"
     if name == "blocks":
         return "" if isinstance(value, bool) else "blocks is neither true nor false"
-    if name in ("size", "licence"):
-        return "" if isinstance(value, str) else f"{name} is no text"
+    if name in ("size", "licence", "review"):
+        return "" if isinstance(value, str) and (value or name != "review") else f"{name} is no text"
     if name in ("seeds", "judges"):
         kind, what = (str, "names of files") if name == "seeds" else (dict, "tables")
         if not isinstance(value, list) or not value or not all(isinstance(one, kind) for one in value):

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mis_dataset.construct import elements, filters, labels, pictures, questions
+from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.filters import within_quotas
 from mis_dataset.construct.rows import Idea, Judged, Labelled, Pictured, Question, Rejected, Seed, read_rows
 from mis_dataset.files import to_json, write_text
@@ -125,7 +125,7 @@ def count(folder: Path, stages: Sequence[str], quotas: Mapping[str, int]) -> tup
         if stage in _MADE:
             step, kind = _MADE[stage]
             funnel.steps[step] = _by_category(_category(row) for row in read_rows(folder / f"{stage}.jsonl", kind))
-        if stage == filters.NAME:
+        if stage == duplicates.NAME:
             _count_judged(funnel, folder / f"{stage}.jsonl", quotas, shown)
         if stage == labels.NAME:
             _count_labelled(funnel, folder / f"{stage}.jsonl", shown)

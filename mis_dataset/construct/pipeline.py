@@ -18,23 +18,29 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from mis_dataset.client import Client, Loop
-from mis_dataset.construct import elements, filters, labels, pictures, questions
+from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, balance_of
 from mis_dataset.construct.config import Config
+from mis_dataset.construct.duplicates import Duplicates
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, within_quotas
+from mis_dataset.construct.found import Found
 from mis_dataset.construct.funnel import count, write_funnel
+from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
 from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
+from mis_dataset.construct.local_experts import gauges
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
+from mis_dataset.construct.review import read_reviews
 from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
 from mis_dataset.construct.seeds import read_seeds
+from mis_dataset.construct.sentences import Sentences
 from mis_dataset.construct.stage import run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import BudgetError
@@ -44,7 +50,7 @@ from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.settings import Settings
 from mis_dataset.schema import PROVENANCE, TRAIN
 
-REPLIES, SUMMARY = "replies.sqlite", "construct.json"
+REPLIES, FOUND, SUMMARY = "replies.sqlite", "found.sqlite", "construct.json"
 KIND = "mis_dataset construct"
 
 
@@ -57,6 +63,8 @@ class Stage(NamedTuple):
         kind: of the rows that it reads.
         work: what comes of one.
         only: which rows it works on.
+        about: what it hangs on beside rows and settings.
+        alone: whether it works on one row after the other.
     """
 
     name: str
@@ -64,6 +72,8 @@ class Stage(NamedTuple):
     kind: type[Any]
     work: Callable[[Any], Sequence[AnyRow] | Rejected]
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
+    about: str = ""
+    alone: bool = False
 
 
 def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, Any]:
@@ -88,21 +98,23 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit)))
     ledger = Ledger(out, Meter())
-    told = _run_all(config, out, ledger)
+    told = _run_all(config, out, ledger, limit is None)
     summary = _assembled(config, out, ledger.done) | {"stages": told}
     write_json(out / SUMMARY, summary)
     return summary
 
 
-def _run_all(config: Config, out: Path, ledger: Ledger) -> dict[str, Any]:
-    """Runs all stages: name -> what it did."""
+def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str, Any]:
+    """Runs all stages, of all seeds or not: name -> what it did."""
     told, stage = dict[str, Any](), None
     try:
         with ledger.kept(), ExitStack() as opened, strict_pillow():
             loop = opened.enter_context(Loop())
             clients = [Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()]
             text, vision, drawing, *judges = map(opened.enter_context, clients)
-            for stage in _stages(config, out, text, vision, drawing, judges):
+            found = opened.enter_context(Found(out / FOUND))
+            apart = _apart(config, out, found, whole)
+            for stage in _stages(config, out, text, vision, drawing, judges, found, apart):
                 told[stage.name] = _run(stage, config, out, ledger, clients)
     except BudgetError as error:
         if stage is None:
@@ -113,7 +125,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger) -> dict[str, Any]:
 
 def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -> dict[str, Any]:
     """Counts what there is and writes the page; returns what a release says of how it was made."""
-    settings = _recorded(config)
+    settings = _recorded(config) | {"experts": config.experts.told()}
     funnel, shown = count(out, stages, config.quotas)
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
@@ -162,17 +174,48 @@ def _sweep(out: Path) -> None:
             path.unlink(missing_ok=True)
 
 
+def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
+    """The stage that keeps rows apart, by experts that run here and by people."""
+    local, reviews = config.experts, read_reviews(config.review)
+    about = {
+        "near": local.near,
+        "against": digest_of(local.against),
+        "review": sha256_of(config.review) if config.review else None,
+        "versions": local.versions("near", "against"),
+    }
+    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews)
+    return Stage(
+        duplicates.NAME,
+        filters.NAME,
+        Judged,
+        work,
+        lambda rows: reviews.all_met(rows, whole),
+        json.dumps(about),
+        alone=True,
+    )
+
+
 def _stages(
-    config: Config, out: Path, text: Client, vision: Client, drawing: Client, judges: Sequence[Client]
+    config: Config,
+    out: Path,
+    text: Client,
+    vision: Client,
+    drawing: Client,
+    judges: Sequence[Client],
+    found: Found,
+    apart: Stage,
 ) -> list[Stage]:
-    experts = (Explicit(vision, out), Together(vision, out))
+    local = gauges(config.experts, out, found)
+    experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *local]
+    measured = [[one.by, one.most] for one in local]
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
         Stage(pictures.NAME, questions.NAME, Question, drawn),
-        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts)),
-        Stage(labels.NAME, filters.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
+        Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), about=json.dumps(measured)),
+        apart,
+        Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
     ]
 
 
@@ -183,7 +226,7 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
 def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard]) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
-    about = {"read": sha256_of(read), "settings": _recorded(config)}
+    about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
     if (
@@ -200,7 +243,7 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     meter = ledger.meter
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
-    done = run_stage(rows, ledger.counted(stage.work), out / stage.name, config.at_once)
+    done = run_stage(rows, ledger.counted(stage.work), out / stage.name, 1 if stage.alone else config.at_once)
     ledger.end(stage.name)
     told = {
         **done._asdict(),
@@ -225,7 +268,7 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
     if same and before["sha256"] == [sha256_of(path) for path in written]:
         return dict(before["told"])
-    made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
+    made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
     told = {"rows": assemble(made, out / "raw", _tell(config, out, stages)), "balance": balance_of(made).told()}
     write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
     return told
@@ -238,6 +281,7 @@ def _recorded(config: Config) -> dict[str, Any]:
     def about(settings: Any) -> dict[str, Any]:
         return {name: value for name, value in asdict(settings).items() if name not in quiet}
 
-    told = {name: value for name, value in vars(config).items() if name not in ("seeds", "budget", "at_once", "judges")}
+    apart = ("seeds", "budget", "at_once", "judges", "experts", "review")
+    told = {name: value for name, value in vars(config).items() if name not in apart}
     told |= {name: about(told[name]) for name in ("text", "vision", "drawing")}
     return json.loads(json.dumps(told | {"judges": [about(one) for one in config.judges]}))  # type: ignore[no-any-return]

@@ -1,0 +1,154 @@
+"""Stage `duplicates`: rows that stay apart from each other and from given releases. Row -> row with two verdicts more.
+
+One row after the other, in their order; the first one stays. Rows that other experts reject take no part.
+
+- `other side`: an earlier row of the same seed, or of one whose text is nearly the same, is in train and this one in a
+  test, or the other way round: train and tests share no source;
+- `shared picture`: a picture is one of the other side, or of a given release;
+- `near duplicate`: its question is nearly that of another row, and so is what its pictures show: their names where both
+  rows have them, else their looks (perceptual hash). Questions alone tell nothing, as many rows of a release ask the
+  same of other things.
+
+What people say of a row (`review`) is put down here too, before a row is compared: what they reject is no row that
+others could repeat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mis_dataset.construct.blocks import block_of
+from mis_dataset.construct.experts import KEEP
+from mis_dataset.construct.filters import fate
+from mis_dataset.construct.given import Given
+from mis_dataset.construct.near import Looks, Near, folded
+from mis_dataset.construct.review import NOBODY, Reviews
+from mis_dataset.construct.rows import Judged, Pictured, Question, Seed, Verdict, placed_rows, read_rows
+from mis_dataset.construct.sentences import Sentences
+from mis_dataset.errors import MISError
+from mis_dataset.schema import TRAIN
+
+NAME = "duplicates"
+SEEDS = "seeds.jsonl"
+OTHER_SIDE, SHARED, DUPLICATE = "other side", "shared picture", "near duplicate"
+_TESTS, _GIVEN = "tests", "given"
+
+
+class Owner(NamedTuple):
+    """Who was first.
+
+    Attributes:
+        side: train, tests, or a release that was given.
+        name: of the row.
+    """
+
+    side: str
+    name: str
+
+
+class Duplicates:
+    """The stage; call it with one row at a time, in their order.
+
+    Args:
+        folder: of the construction, with its seeds.
+        near: cosine from which on two texts are nearly the same; None: only equal ones are.
+        sentences: makes vectors of texts; needed for `near`.
+        given: rows of releases to keep apart from.
+        reviews: what people said.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        near: float | None = None,
+        sentences: Sentences | None = None,
+        given: Iterable[Given] = (),
+        reviews: Reviews = NOBODY,
+    ) -> None:
+        self._folder, self._reviews, self._given = folder, reviews, iter(given)
+        self._seeds, self._seed_owners = Near(1, near, sentences), list[Owner]()
+        self._rows, self._row_names = Near(2, near, sentences), list[str]()
+        self._unnamed, self._looks = Near(1, near, sentences), Looks()
+        self._unnamed_names = list[str]()
+        self._pictures: dict[bytes, Owner] = {}
+        self._places: Mapping[str, int] | None = None
+
+    def __call__(self, row: Judged) -> list[Judged]:
+        """The row with what people and this expert say of it.
+
+        Raises:
+            MISError: A review is of another row, or a file cannot be read.
+            OSError: A file cannot be read.
+        """
+        for one in self._given:  # when the first row comes: a stage that is not run reads no release
+            self._add_given(one)
+        said = self._reviews.verdict(row.row)
+        told = Judged(row.row, row.sub_category, (*row.verdicts, *([said] if said else [])))
+        split = fate(told)
+        if not isinstance(split, str):
+            return [told]
+        verdict = self._verdict(row.row, TRAIN if split == TRAIN else _TESTS)
+        return [Judged(row.row, row.sub_category, (*told.verdicts, verdict))]
+
+    def _verdict(self, row: Pictured, side: str) -> Verdict:
+        """Compares a row with those that stayed; it is one of them where nothing is against it."""
+        seed, texts = self._seed_of(row.row), _texts(row.row.question, row.row.objects)
+        for place, _ in self._seeds.find([seed]):
+            if self._seed_owners[place].side != side:
+                return Verdict(NAME, OTHER_SIDE, "its seed is that of {1} in {0}".format(*self._seed_owners[place]))
+        shown = [bytes.fromhex(one.sha256)[:16] for one in (*row.pictures, row.twin_picture)]
+        for one in shown:
+            if one in self._pictures and self._pictures[one].side != side:
+                return Verdict(NAME, SHARED, f"with {self._pictures[one].name}")
+        for name, near in self._near(row, texts):
+            if block_of(name) != block_of(row.id):
+                return Verdict(NAME, DUPLICATE, f"of {name}: {near:.3f}")
+        self._seeds.add([seed])
+        self._seed_owners.append(Owner(side, row.id))
+        self._rows.add(texts)
+        self._row_names.append(row.id)
+        for one in shown:
+            self._pictures.setdefault(one, Owner(side, row.id))
+        return Verdict(NAME, KEEP)
+
+    def _near(self, row: Pictured, texts: Sequence[str]) -> Iterator[tuple[str, float]]:
+        """Names of rows that it repeats, with how near their texts are."""
+        for place, near in self._rows.find(texts):
+            yield self._row_names[place], near
+        if self._unnamed_names:
+            looks = self._looks_of(row)
+            for place, near in self._unnamed.find(texts[:1], self._looks.alike(looks)):
+                yield self._unnamed_names[place], near
+
+    def _looks_of(self, row: Pictured) -> tuple[int, ...]:
+        from mis_dataset.leaks import make_row
+
+        pictures = [(self._folder / one.file).read_bytes() for one in row.pictures]
+        return make_row(row.id, row.row.question, pictures).looks
+
+    def _seed_of(self, question: Question) -> str:
+        """The text of a row's seed."""
+        if self._places is None:
+            self._places = {seed.id: place for place, seed in placed_rows(self._folder / SEEDS, Seed)}
+        place = self._places.get(question.seed)
+        if place is None:
+            raise MISError(f"{self._folder / SEEDS}: has no seed {question.seed}, which {question.id} is made from")
+        return next(read_rows(self._folder / SEEDS, Seed, [place])).text
+
+    def _add_given(self, one: Given) -> None:
+        for picture in one.row.images:
+            self._pictures.setdefault(bytes.fromhex(picture)[:16], Owner(_GIVEN, one.name))
+        if one.row.things:
+            self._rows.add(_texts(one.row.text, one.row.things))
+            self._row_names.append(one.name)
+        elif one.row.looks:
+            self._unnamed.add([one.row.text])
+            self._looks.add(one.row.looks)
+            self._unnamed_names.append(one.name)
+
+
+def _texts(question: str, objects: Iterable[str]) -> tuple[str, str]:
+    """What is compared of a row: its question, and what its pictures show, in any order."""
+    return question, "; ".join(sorted(map(folded, objects)))
