@@ -54,8 +54,11 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
         ("rounds: 0", "rounds is no whole number from 1 to 10"),
         ("size: 512", "size is no text"),
         ("quotas: [1]", "quotas is no table"),
-        ("quotas: {hard: 1}", "quotas: hard is none of train, test_easy, test_hard, or its number is none"),
-        ("quotas: {train: -1}", "quotas: train is none of train, test_easy, test_hard, or its number is none"),
+        ("quotas: {hard: 1}", "quotas: hard is none of train, test_easy, test_hard, test_real, or its number"),
+        (
+            "quotas: {train: -1}",
+            "quotas: train is none of train, test_easy, test_hard, test_real, or its number",
+        ),
         ("budget: {money: 1}", "vision: budget: a limit of money needs prices"),
         ("budget: {mony: 1}", "unexpected keyword argument 'mony'"),
     ],
@@ -68,7 +71,7 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path, more: str, fault: str
 @pytest.mark.parametrize(
     ("was", "now", "fault"),
     [
-        ("seeds: [a.jsonl, more/b.jsonl]", "seeds: a.jsonl", "seeds is no list of names of files"),
+        ("seeds: [a.jsonl, more/b.jsonl]", "seeds: a.jsonl", "seeds is no list of names of files and tables"),
         ("seeds: [a.jsonl, more/b.jsonl]", "", "seeds is missing"),
         ("judges: [{model: one}, {model: two}]", "judges: [{model: one}]", "judges are two"),
         ("{model: two}", "{model: two, version: x}", "judges: version is no setting of a model"),

@@ -125,4 +125,4 @@ def test_a_poisoned_seed_stands_in_its_field_alone(api: LoopbackApi, tmp_path: P
 
 
 def test_the_version_of_the_prompts_is_that_of_their_words() -> None:
-    assert (prompts.PROMPT_VERSION, prompts.digest()[:16]) == ("1-a", "c37783530aa28b4b")
+    assert (prompts.PROMPT_VERSION, prompts.digest()[:16]) == ("1-a", "a1647bde7cc2368e")

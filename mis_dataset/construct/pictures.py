@@ -1,4 +1,4 @@
-"""Stage `pictures`: a question -> a picture of each object, drawn and judged until a critic accepts them.
+"""Stage `pictures`: a question -> a picture of each object, drawn or found, judged until a critic accepts them.
 
 The critic sees question, objects and pictures, and says what to draw instead; after so many rounds the row is
 rejected. Pictures are kept as PNGs with their pixels alone: what tools write into a file may repeat how the question
@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.client import Client
+from mis_dataset.construct.drawers import Drawer, Nothing, Wanted
 from mis_dataset.construct.prompts import CRITIC, PHOTOGRAPH, system
 from mis_dataset.construct.rows import Picture, Pictured, Question, Rejected
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.decoding import plain_png
 from mis_dataset.errors import PictureError
 from mis_dataset.files import replace_file
-from mis_dataset.remote.messages import Failure, Request
+from mis_dataset.remote.messages import Request
 
 NAME = "pictures"
 _MOST_PROMPT = 400
@@ -36,16 +37,16 @@ class Pictures:
     """The stage.
 
     Attributes:
-        drawer: client of a model that draws.
+        drawer: gives pictures.
         critic: client of a model that sees pictures.
         folder: of the construction.
         size: of a picture, such as "512x512".
         rounds: how often a row is drawn, at most.
-        licence: of what that model draws.
+        licence: of what the drawer draws; it says itself under which licence it found a picture.
         seed: of the construction; another one draws other pictures.
     """
 
-    drawer: Client
+    drawer: Drawer
     critic: Client
     folder: Path
     size: str
@@ -78,7 +79,7 @@ class Pictures:
         prompts = {place: PHOTOGRAPH.format(object=objects[place - 1]) for place in places}
         for turn in range(1, self.rounds + 1):
             for place in places:
-                one = self._draw(row, place, prompts[place], turn, twin=bool(there))
+                one = self._draw(row, place, objects[place - 1], prompts[place], turn, twin=bool(there))
                 if isinstance(one, Rejected):
                     return one
                 pictures[place] = one
@@ -91,17 +92,17 @@ class Pictures:
             prompts = {place: told[place - 1] for place in places}
         return Rejected(row.id, NAME, "not as meant", f"after {self.rounds} rounds")
 
-    def _draw(self, row: Question, place: int, prompt: str, turn: int, twin: bool) -> _Drawn | Rejected:
+    def _draw(self, row: Question, place: int, thing: str, prompt: str, turn: int, twin: bool) -> _Drawn | Rejected:
         seed = zlib.crc32(f"{self.seed}/{row.id}/{place}/{turn}/{twin}".encode()) % 2**31
-        told = self.drawer.ask(Request(row.id, (prompt,), size=self.size, seed=seed))
-        if isinstance(told, Failure):
-            return Rejected(row.id, NAME, "no reply", told.reason)
-        if not told.picture:
-            return Rejected(row.id, NAME, "refused", told.finish)
+        told = self.drawer.draw(Wanted(row.id, thing, prompt, turn, self.size, seed))
+        if isinstance(told, Nothing):
+            return Rejected(row.id, NAME, told.reason, told.detail)
+        licence = self.licence if told.licence is None else told.licence
         try:
-            return _Drawn(plain_png(told.picture), prompt, told.model, seed, turn)
+            png = plain_png(told.picture)
         except PictureError as error:
             return Rejected(row.id, NAME, "no picture", str(error))
+        return _Drawn(png, told.prompt, told.model, seed, turn, licence, told.source, told.score)
 
     def _judge(self, row: Question, objects: Sequence[str], drawn: Sequence[_Drawn]) -> list[str] | Rejected | None:
         """Other prompts; None where the pictures are good."""
@@ -116,7 +117,7 @@ class Pictures:
         with replace_file(self.folder / file) as temporary:
             temporary.write_bytes(one.png)
         sha256 = hashlib.sha256(one.png).hexdigest()
-        return Picture(file, sha256, one.prompt, one.model, one.seed, one.round, self.licence)
+        return Picture(file, sha256, *one[1:])
 
 
 class _Drawn(NamedTuple):
@@ -127,6 +128,9 @@ class _Drawn(NamedTuple):
     model: str
     seed: int
     round: int
+    licence: str
+    source: str
+    score: float | None
 
 
 def _prompts(found: Mapping[str, Any], number: int) -> list[str] | None:

@@ -21,10 +21,14 @@ from mis_dataset.client import Client
 from mis_dataset.construct import elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble
 from mis_dataset.construct.config import Config
+from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
+from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, within_quotas
+from mis_dataset.construct.hub_seeds import HubSeeds
 from mis_dataset.construct.labels import Labels
+from mis_dataset.construct.photographs import PhotographDrawer, Photographs
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
@@ -48,6 +52,7 @@ class Stage(NamedTuple):
         kind: of the rows that it reads.
         work: what comes of one.
         only: which rows it works on.
+        about: what it hangs on beside rows and settings.
     """
 
     name: str
@@ -55,6 +60,7 @@ class Stage(NamedTuple):
     kind: type[Any]
     work: Callable[[Any], Sequence[AnyRow] | Rejected]
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
+    about: str = ""
 
 
 def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, Any]:
@@ -76,13 +82,13 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
     meter, told = Meter(), dict[str, Any]()
-    with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(map(to_line, read_seeds(config.seeds, limit)))
     with ExitStack() as opened, strict_pillow():
-        text, vision, drawing, *judges = (
+        _seeds(config, out, limit)
+        text, vision, *judges = (
             opened.enter_context(Client(settings, out / REPLIES, meter))
-            for settings in (config.text, config.vision, config.drawing, *config.judges)
+            for settings in (config.text, config.vision, *config.judges)
         )
+        drawing = opened.enter_context(_drawer(config, out, meter))
         for stage in _stages(config, out, text, vision, drawing, judges):
             told[stage.name] = _run(stage, config, out, meter)
     made = Made(out, out / f"{filters.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
@@ -90,6 +96,27 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     summary = {"rows": rows, "stages": told}
     write_json(out / SUMMARY, summary)
     return summary
+
+
+def _seeds(config: Config, out: Path, limit: int | None) -> None:
+    """Writes seeds.jsonl, or leaves that of the last run where the same seeds are meant: a dataset may move on."""
+    path, meta = out / "seeds.jsonl", out / "seeds.meta.json"
+    told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
+    about = {"seeds": told, "limit": limit}
+    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
+        return
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(map(to_line, read_seeds(config.seeds, limit, out)))
+    write_json(meta, {"about": about, "sha256": sha256_of(path)})
+
+
+def _drawer(config: Config, out: Path, meter: Meter) -> Drawer:
+    if isinstance(config.drawing, Diffusion):
+        return DiffusionDrawer(config.drawing, out / REPLIES)
+    if isinstance(config.drawing, Photographs):
+        return PhotographDrawer(config.drawing, out)
+    return Hosted(Client(config.drawing, out / REPLIES, meter))
 
 
 def _sweep(out: Path) -> None:
@@ -101,14 +128,14 @@ def _sweep(out: Path) -> None:
 
 
 def _stages(
-    config: Config, out: Path, text: Client, vision: Client, drawing: Client, judges: Sequence[Client]
+    config: Config, out: Path, text: Client, vision: Client, drawing: Drawer, judges: Sequence[Client]
 ) -> list[Stage]:
     experts = (Explicit(vision, out), Together(vision, out))
     drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
-        Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
+        Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed, vision, out)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text)),
-        Stage(pictures.NAME, questions.NAME, Question, drawn),
+        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawing.identity),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts)),
         Stage(labels.NAME, filters.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
     ]
@@ -121,7 +148,7 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
 def _run(stage: Stage, config: Config, out: Path, meter: Meter) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
-    about = {"read": sha256_of(read), "settings": _recorded(config)}
+    about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
     meta = out / f"{stage.name}.meta.json"
     before = json.loads(meta.read_bytes()) if meta.is_file() else {}
     if before.get("about") == about and made.is_file() and before.get("sha256") == sha256_of(made):
