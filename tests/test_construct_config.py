@@ -12,7 +12,7 @@ from mis_dataset.construct.config import read_config
 from mis_dataset.construct.rows import Seed
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.errors import MISError
-from mis_dataset.remote.settings import Budget, Prices
+from mis_dataset.remote.settings import Budget, Prices, Settings
 
 WHOLE = """
 seeds: [a.jsonl, more/b.jsonl]
@@ -32,6 +32,7 @@ def test_a_file_of_settings_is_read(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, f"{WHOLE}\nbudget: {{calls: 10}}\nquotas: {{train: 7}}\nobjects: 3"))
     assert config.seeds == (tmp_path / "a.jsonl", tmp_path / "more" / "b.jsonl")
     assert (config.objects, config.per_seed, config.rounds, config.quotas) == (3, 2, 2, {"train": 7})
+    assert isinstance(config.drawing, Settings)
     assert (config.text.prices, config.drawing.prices) == (Prices(1, 2), Prices(0, 0, 0.04))
     assert (config.vision.in_flight, config.drawing.picture_format) == (32, None)
     assert [judge.model for judge in config.judges] == ["one", "two"]
@@ -40,6 +41,7 @@ def test_a_file_of_settings_is_read(tmp_path: Path) -> None:
 
 def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, WHOLE))
+    assert isinstance(config.drawing, Settings)
     versions = {settings.version for settings in (config.text, config.vision, config.drawing, *config.judges)}
     [version] = versions
     assert version.startswith("1-a ")

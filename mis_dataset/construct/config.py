@@ -98,6 +98,8 @@ def read_config(path: Path) -> Config:
         budget = Budget(**found.get("budget", {}))
         text, vision = (_settings(name, found[name], budget) for name in ("text", "vision"))
         drawing = _drawing(found["drawing"], budget, path.parent)
+        if isinstance(drawing, Diffusion):
+            diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error

@@ -25,7 +25,7 @@ from typing import Any
 
 from mis_dataset.construct.checkpoints import device_of_torch, identity_of, local_or_hub, refuse_code
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
-from mis_dataset.errors import MISError, UsageError
+from mis_dataset.errors import CacheError, MISError, UsageError
 from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.messages import Reply
 
@@ -118,15 +118,23 @@ class DiffusionDrawer:
         """
         width, height = size_of(wanted.size)
         key = self._key(wanted)
-        reply = self._cache.get(key)
+        reply = self._kept(key)
         if reply is None:
             with self._lock:
-                if self._closed:
-                    raise CancelledError
-                reply = self._cache.get(key) or self._cache.put(key, self._drawn(wanted, width, height))
+                reply = self._kept(key) or self._cache.put(key, self._drawn(wanted, width, height))
         if not reply.picture:
             return Nothing("refused", reply.finish)
         return Given(reply.picture, wanted.prompt, reply.model)
+
+    def _kept(self, key: str) -> Reply | None:
+        """What the cache has."""
+        try:
+            if not self._closed:
+                return self._cache.get(key)
+        except CacheError:
+            if not self._closed:
+                raise
+        raise CancelledError
 
     def _key(self, wanted: Wanted) -> str:
         """sha256 of all that a picture hangs on, but for the machine."""

@@ -123,7 +123,7 @@ def rows_of_hub(seeds: HubSeeds) -> Iterator[RawSeed]:
 
     place = place_of(seeds.hub)
     try:
-        commit = _commit(seeds, local=place.path != seeds.hub)
+        commit = _commit(seeds, local=Path(place.path).is_absolute())
         where = f"{Path(seeds.hub).name if commit == 'local' else seeds.hub}@{commit}:{seeds.split}"
         for number, row in enumerate(_stream(seeds, place, commit)):
             if not number:

@@ -1,6 +1,6 @@
 """Photographs of a folder, found by what they show: pictures of the split "real".
 
-    drawing: {engine: folder, model: openai/clip-vit-base-patch32, folder: photographs}
+    drawing: {engine: folder, model: google/siglip-base-patch16-224, folder: photographs}
 
 A model of texts and images (CLIP, SigLIP) places every picture and every thing among the same vectors. The first round
 takes the picture nearest to the thing, each later one the next, so that the critic can refuse one. Where a picture
@@ -191,7 +191,7 @@ class PhotographDrawer:
         if not self._index.is_file():
             return {}
         try:
-            with np.load(self._index, allow_pickle=False) as held:
+            with self._index.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 model, hashes, vectors = str(held["model"]), held["sha256"], held["vectors"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise MISError(f"{self._index}: is no index of photographs; remove it, and it is made anew") from error
@@ -262,7 +262,8 @@ class Clip:
         model, processor, device = self._loaded()
         most = model.config.text_config.max_position_embeddings
         told = processor(text=[text], return_tensors="pt", padding="max_length", truncation=True, max_length=most)
-        return self._computed(model.get_text_features, told.to(device))[0]
+        vector: Vectors = self._computed(model.get_text_features, told.to(device))[0]
+        return vector
 
     def pictures(self, pngs: Sequence[bytes]) -> Vectors:
         """One row a picture.
@@ -280,8 +281,7 @@ class Clip:
         with torch.inference_mode():
             vectors = compute(**told)
         # From version 5 of transformers on it comes with the states of all layers.
-        vectors = getattr(vectors, "pooler_output", vectors)
-        made: Vectors = vectors.float().cpu().numpy()
+        made: Vectors = getattr(vectors, "pooler_output", vectors).float().cpu().numpy()
         return made
 
     def _loaded(self) -> tuple[Any, Any, str]:
