@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import CancelledError, ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +20,9 @@ from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
 from mis_dataset.errors import MISError
 from tests import made_pipelines
+from tests.hub_room import ROOT, environment
+from tests.loopback_hub_writes import WritableHub
+from tests.loopback_repos import Repo
 
 WANTED = Wanted("s1.1", "a lamp", "a photo of a lamp", 1, "16x16", 7)
 
@@ -129,6 +134,22 @@ def test_a_filter_of_the_pipeline_is_a_refusal(settings: Diffusion, tmp_path: Pa
         assert opened.draw(WANTED) == Nothing("refused", "content_filter")
 
 
+def test_a_picture_that_does_not_fit_into_memory_ends_the_run_and_is_not_kept(
+    settings: Diffusion, tmp_path: Path
+) -> None:
+    import torch
+
+    def full(**_: object) -> None:
+        raise torch.OutOfMemoryError
+
+    with DiffusionDrawer(settings, tmp_path / "replies.sqlite") as opened:
+        opened._pipeline = full
+        with pytest.raises(MISError, match="a picture of 16x16 does not fit into memory; draw smaller ones"):
+            opened.draw(WANTED)
+        opened._pipeline = None
+        assert picture(opened.draw(WANTED))
+
+
 def told(folder: Path) -> Any:
     return json.loads((folder / "model_index.json").read_text())
 
@@ -182,6 +203,30 @@ def test_a_folder_without_an_index_is_no_pipeline(settings: Diffusion, tmp_path:
         DiffusionDrawer(Diffusion(str(tmp_path / "empty")), tmp_path / "r"),
     ):
         pass
+
+
+def test_a_repository_is_fetched_by_commit_without_what_the_pipeline_does_not_read(
+    settings: Diffusion, tmp_path: Path
+) -> None:
+    folder = Path(settings.model)
+    held = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    code = (
+        "import sys; from pathlib import Path; from mis_dataset.construct.diffusion import *\n"
+        "with DiffusionDrawer(Diffusion('OWNER/draws', sys.argv[2], steps=2), Path(sys.argv[1])) as drawer:\n"
+        "    print(drawer.identity, drawer.draw(Wanted('s1.1', '', 'a photo of a lamp', 1, '16x16', 7)).model)"
+    )
+    with WritableHub().running() as hub:
+        repo = hub.repos["models", "OWNER/draws"] = Repo("OWNER/draws", "models")
+        for name, path in held.items():
+            repo.put(name, path.read_bytes())
+        repo.put("transformer/diffusion_pytorch_model.bin", b"unread")
+        repo.put("whole.safetensors", b"unread")
+        home = environment(hub, tmp_path / "home") | {"PYTHONPATH": str(ROOT)}
+        for revision in ("", repo.head.oid):
+            words = [sys.executable, "-c", code, str(tmp_path / "replies.sqlite"), revision]
+            ended = subprocess.run(words, env=home, cwd=ROOT, capture_output=True, text=True)
+            assert ended.stdout == f"{repo.head.oid} draws@{repo.head.oid[:12]}\n", ended.stderr[-2000:]
+        assert not any("pytorch_model.bin" in line or "whole" in line for line in hub.asked if "resolve" in line)
 
 
 def test_a_repository_that_cannot_be_fetched_is_told_in_one_line(

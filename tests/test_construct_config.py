@@ -120,6 +120,7 @@ def test_a_line_that_is_no_seed_is_named_and_not_repeated(tmp_path: Path, line: 
     with pytest.raises(MISError, match=fault) as refused:
         list(read_seeds([tmp_path / "a.jsonl"]))
     assert "secret words" not in str(refused.value)
+    assert [seed.id for seed in read_seeds([tmp_path / "a.jsonl"], limit=1)] == ["s1"]  # it stands behind
 
 
 def test_the_verb_tells_what_is_missing(

@@ -28,7 +28,7 @@ def read_seeds(sources: Iterable[Path | HubSeeds], limit: int | None = None, out
 
     Args:
         sources: paths of files, and datasets, in order.
-        limit: seeds, at most.
+        limit: seeds, at most, from 1 on.
         out: folder of the construction, where their pictures are kept as ``seeds/<id>.png``.
 
     Raises:
@@ -38,13 +38,13 @@ def read_seeds(sources: Iterable[Path | HubSeeds], limit: int | None = None, out
     seen: set[bytes] = set()
     for source in sources:
         for raw in _rows(source):
-            if len(seen) == limit:
-                return
             told = raw.text.encode("utf-8", "replace") + b"\0" * bool(raw.picture) + raw.picture
             digest = hashlib.sha256(told).digest()[:16]
             if digest not in seen:
                 seen.add(digest)
                 yield _kept(raw, f"s{len(seen)}", out)
+            if len(seen) == limit:
+                return  # nothing behind is read
 
 
 def _rows(source: Path | HubSeeds) -> Iterator[RawSeed]:
