@@ -16,13 +16,18 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from mis_dataset.construct.config import read_config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
+from mis_dataset.construct.pipeline import construct
 from mis_dataset.errors import MISError
 from tests import made_pipelines
 from tests.hub_room import ROOT, environment
+from tests.loopback_api import KEY, LoopbackApi
 from tests.loopback_hub_writes import WritableHub
 from tests.loopback_repos import Repo
+from tests.scripted_models import THINGS, ScriptedModels
+from tests.test_construct_pipeline import SETTINGS
 
 WANTED = Wanted("s1.1", "a lamp", "a photo of a lamp", 1, "16x16", 7)
 
@@ -238,3 +243,43 @@ def test_a_repository_that_cannot_be_fetched_is_told_in_one_line(
         DiffusionDrawer(Diffusion("nobody/nothing"), tmp_path / "r"),
     ):
         pass
+
+
+class SeesNothing(ScriptedModels):
+    """The scripted models, to whom what a random pipeline draws shows nothing."""
+
+    def _look(self, url: str) -> str:
+        return ""
+
+
+def test_a_construction_draws_here_and_after_a_kill_draws_nothing_twice(
+    settings: Diffusion, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    copy, out = tmp_path / "draws", tmp_path / "out"
+    shutil.copytree(settings.model, copy)
+    texts = [json.dumps({"text": f"What must not happen with a {thing}?"}) for thing in THINGS]
+    (tmp_path / "seeds.jsonl").write_text("\n".join(texts))
+    with LoopbackApi().running() as api:
+        api.decide = SeesNothing()
+        hosted = f'{{model: draws, base_url: "{api.url}", backoff: 0.01, prices: [0, 0, 0.04]}}'
+        text = SETTINGS.format(url=api.url).replace("size: 8x8", "size: 16x16")
+        assert hosted in text
+        own = "{engine: diffusers, model: draws, steps: 1}"
+        (tmp_path / "construct.yaml").write_text(text.replace(hosted, own))
+        config = read_config(tmp_path / "construct.yaml")
+        first = construct(config, out)
+        assert (first["stages"]["pictures"]["made"], first["stages"]["pictures"]["rejected"]) == (6, {})
+        before = (out / "pictures.jsonl").read_bytes()
+        assert json.loads(before.splitlines()[0])["pictures"][0]["model"].startswith("draws@")
+        # As of a run that was killed: the stage is not written, and only what was kept can be had again.
+        (out / "pictures.jsonl").unlink()
+        monkeypatch.setitem(sys.modules, "safetensors", None)  # nothing can be loaded
+        count = api.count
+        construct(config, out)
+        assert (out / "pictures.jsonl").read_bytes() == before
+        assert api.count == count
+        # Other weights are another model, which would have to be loaded.
+        next((copy / "transformer").glob("*.safetensors")).write_bytes(b"other")
+        with pytest.raises(ImportError):
+            construct(config, out)

@@ -31,7 +31,7 @@ def test_a_tiny_pipeline_draws_in_an_environment_with_diffusers(tmp_path: Path) 
         [python, "-m", "pytest", *words, "tests/diffusion_cases.py"], cwd=ROOT, capture_output=True, text=True
     )
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
-    assert "14 passed" in ended.stdout
+    assert "15 passed" in ended.stdout
 
 
 def test_without_diffusers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
