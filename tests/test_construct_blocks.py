@@ -11,6 +11,7 @@ import pytest
 
 from mis_dataset.client import Client
 from mis_dataset.construct.blocks import in_blocks, other_half
+from mis_dataset.construct.drawers import Hosted
 from mis_dataset.construct.filters import within_quotas
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
@@ -130,7 +131,7 @@ def pictured(api: LoopbackApi, folder: Path, *verdicts: object, row: Question = 
 
     api.decide = decide
     with Client(tiny(api), folder / "replies.sqlite") as client:
-        told = Pictures(client, client, folder, "64x64", 2, "CC0-1.0", 0)(row)
+        told = Pictures(Hosted(client), client, folder, "64x64", 2, "CC0-1.0", 0)(row)
     assert left == []
     return told
 

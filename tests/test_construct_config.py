@@ -12,7 +12,7 @@ from mis_dataset.construct.config import read_config
 from mis_dataset.construct.rows import Seed
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.errors import MISError
-from mis_dataset.remote.settings import Budget, Prices
+from mis_dataset.remote.settings import Budget, Prices, Settings
 
 WHOLE = """
 seeds: [a.jsonl, more/b.jsonl]
@@ -32,6 +32,7 @@ def test_a_file_of_settings_is_read(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, f"{WHOLE}\nbudget: {{calls: 10}}\nquotas: {{train: 7}}\nobjects: 3"))
     assert config.seeds == (tmp_path / "a.jsonl", tmp_path / "more" / "b.jsonl")
     assert (config.objects, config.per_seed, config.rounds, config.quotas) == (3, 2, 2, {"train": 7})
+    assert isinstance(config.drawing, Settings)
     assert (config.text.prices, config.drawing.prices) == (Prices(1, 2), Prices(0, 0, 0.04))
     assert (config.vision.in_flight, config.drawing.picture_format) == (32, None)
     assert [judge.model for judge in config.judges] == ["one", "two"]
@@ -40,6 +41,7 @@ def test_a_file_of_settings_is_read(tmp_path: Path) -> None:
 
 def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> None:
     config = read_config(written(tmp_path, WHOLE))
+    assert isinstance(config.drawing, Settings)
     versions = {settings.version for settings in (config.text, config.vision, config.drawing, *config.judges)}
     [version] = versions
     assert version.startswith("1-b ")
@@ -55,8 +57,11 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
         ("rounds: 0", "rounds is no whole number from 1 to 10"),
         ("size: 512", "size is no text"),
         ("quotas: [1]", "quotas is no table"),
-        ("quotas: {hard: 1}", "quotas: hard is none of train, test_easy, test_hard, or its number is none"),
-        ("quotas: {train: -1}", "quotas: train is none of train, test_easy, test_hard, or its number is none"),
+        ("quotas: {hard: 1}", "quotas: hard is none of train, test_easy, test_hard, test_real, or its number"),
+        (
+            "quotas: {train: -1}",
+            "quotas: train is none of train, test_easy, test_hard, test_real, or its number",
+        ),
         ("budget: {money: 1}", "vision: budget: a limit of money needs prices"),
         ("budget: {mony: 1}", "unexpected keyword argument 'mony'"),
     ],
@@ -69,7 +74,7 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path, more: str, fault: str
 @pytest.mark.parametrize(
     ("was", "now", "fault"),
     [
-        ("seeds: [a.jsonl, more/b.jsonl]", "seeds: a.jsonl", "seeds is no list of names of files"),
+        ("seeds: [a.jsonl, more/b.jsonl]", "seeds: a.jsonl", "seeds is no list of names of files and tables"),
         ("seeds: [a.jsonl, more/b.jsonl]", "", "seeds is missing"),
         ("judges: [{model: one}, {model: two}]", "judges: [{model: one}]", "judges are two"),
         ("{model: two}", "{model: two, version: x}", "judges: version is no setting of a model"),
@@ -116,6 +121,7 @@ def test_a_line_that_is_no_seed_is_named_and_not_repeated(tmp_path: Path, line: 
     with pytest.raises(MISError, match=fault) as refused:
         list(read_seeds([tmp_path / "a.jsonl"]))
     assert "secret words" not in str(refused.value)
+    assert [seed.id for seed in read_seeds([tmp_path / "a.jsonl"], limit=1)] == ["s1"]  # it stands behind
 
 
 def test_the_verb_tells_what_is_missing(

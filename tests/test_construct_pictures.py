@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from mis_dataset.client import Client
+from mis_dataset.construct.drawers import Hosted
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.rows import Pictured, Question, Rejected, read_rows, to_line
 from tests.asked import tiny
@@ -58,7 +59,7 @@ def pictured(
 
     api.decide = decide
     with Client(tiny(api), folder / "replies.sqlite") as client:
-        told = Pictures(client, client, folder, "64x64", rounds, "CC0-1.0", **{"seed": 0} | changes)(ROW)
+        told = Pictures(Hosted(client), client, folder, "64x64", rounds, "CC0-1.0", **{"seed": 0} | changes)(ROW)
     assert isinstance(told, Rejected) or left == []
     return told if isinstance(told, Rejected) else told[0]
 

@@ -30,7 +30,7 @@ PAYLOADS = (
 CLEAN = ("What of a drum?", "What of a kite?")
 NAMES = re.compile(
     r"(seeds|elements|questions|pictures|filters|duplicates|labels)(\.rejected)?\.(jsonl|meta\.json)"
-    r"|construct\.(json|html)|funnel\.json|used\.jsonl|raw\.meta\.json|replies\.sqlite(-wal|-shm)?|pictures/s\d+\.\d+/(object|twin)\d\.png"
+    r"|construct\.(json|html)|funnel\.json|used\.jsonl|(raw|seeds)\.meta\.json|replies\.sqlite(-wal|-shm)?|pictures/s\d+\.\d+/(object|twin)\d\.png"
     r"|raw/(mis_[a-z_]+\.json|objects\.json|provenance/(rows|pictures)\.jsonl|provenance/construction\.json|[a-z_]+/\d+/object\d\.png)"
 )
 

@@ -38,6 +38,7 @@ HEAVY = {
     "matplotlib",
 }
 WEIGHTS = ("torch", "transformers", "trl", "peft", "accelerate")
+DRAWS_HERE = tuple(f"mis_dataset/construct/{name}.py" for name in ("checkpoints", "diffusion", "photographs"))
 FORBIDDEN_WORDS = {"sample", "samples", "item", "items", "data", "output", "outputs", "result", "results"} | {
     "answer",
     "answers",
@@ -137,9 +138,9 @@ def imports(text: str) -> list[str]:
 def room_problems(path: str, text: str) -> list[str]:
     """Imports that cross the rooms against the path, or bring weights where none are needed."""
     room, depth = path.split("/")[0], path.count("/")
-    weights = () if path.startswith("cards/demo/") else WEIGHTS  # it asks a model, and runs alone as all folders there
+    weights = () if path.startswith(("cards/demo/", *DRAWS_HERE)) else WEIGHTS  # it runs alone; behind an extra
     banned = {
-        "mis_dataset": ("trainer", "cards", *WEIGHTS),
+        "mis_dataset": ("trainer", "cards", *weights),
         "trainer": ("cards",),
         "cards": ("trainer", *weights),
     }

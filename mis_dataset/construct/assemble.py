@@ -1,15 +1,15 @@
 """Stage `release`: rows with their fate, and labels -> a raw release in the authors' layout, with its provenance.
 
-    mis_train.json mis_train_benign.json mis_easy.json mis_hard.json mis_benign.json     those that have rows
-    images/ easy_image/ hard_image/ benign_image/     by number, as in the authors' release
+    mis_train.json mis_train_benign.json mis_easy.json mis_hard.json mis_real.json mis_benign.json     those with rows
+    images/ easy_image/ hard_image/ real_image/ benign_image/     by number, as in the authors' release
     provenance/rows.jsonl       id in the release -> id here, seed, source, verdicts, spans of the label
-    provenance/pictures.jsonl   path in the release -> prompt, model, seed, round, licence, sha256
+    provenance/pictures.jsonl   path in the release -> prompt, model, seed, round, licence, source, sha256
     provenance/construction.json  settings, sources of the seeds, verdicts, and what was made and rejected
     objects.json                id in the release -> names of the things, for `leaks --things`
 
-Rows of easy and hard are sorted by category, train rows as their labels come, both halves of a block side by side; a
-twin shares the pictures that were not exchanged, byte for byte. Files are read again for every part, so that memory
-does not grow with the rows.
+Rows of tests are sorted by category, train rows as their labels come, both halves of a block side by side; a twin
+shares the pictures that were not exchanged, byte for byte. Files are read again for every part, so that memory does
+not grow with the rows.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mis_dataset.balance import Balance
-from mis_dataset.construct.filters import EASY, HARD, within_quotas
+from mis_dataset.construct.filters import EASY, HARD, REAL, within_quotas
 from mis_dataset.construct.labels import of_release
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
 from mis_dataset.errors import UsageError
@@ -34,7 +34,11 @@ from mis_dataset.processes import alone
 from mis_dataset.schema import BENIGN, CATEGORIES, CONSTRUCTION, PICTURES, PROVENANCE, TRAIN
 
 _PREFIX = "<image>\n"
-_TESTS = {EASY: ("mis_easy.json", "easy_image"), HARD: ("mis_hard.json", "hard_image")}
+_TESTS = {
+    EASY: ("mis_easy.json", "easy_image"),
+    HARD: ("mis_hard.json", "hard_image"),
+    REAL: ("mis_real.json", "real_image"),
+}
 """Split -> its file and the folder of its pictures."""
 
 

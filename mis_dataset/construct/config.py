@@ -1,6 +1,6 @@
 """A file of settings -> how a construction goes: seeds, models, budget, quotas.
 
-    seeds: [seeds.jsonl]          # beside this file
+    seeds: [seeds.jsonl, {hub: OWNER/NAME, text: prompt}]    # beside this file, or a dataset
     objects: 2                    # pictures of a row
     blocks: true                  # rows come in twos, see `blocks`
     budget: {calls: 10000, money: 20.0}
@@ -13,7 +13,9 @@
     experts: {nsfw: 0.8, letters: 3, near: 0.9, against: [MIS]}    # those that run here; MIS lies beside this file
     review: review.csv            # what people said of rows, beside this file
 
-Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`.
+Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`; that of
+drawing those of its engine where it names one: `engine: diffusers` (`Diffusion`) or `engine: folder` (`Photographs`). A
+table of seeds takes those of `HubSeeds`.
 """
 
 from __future__ import annotations
@@ -23,7 +25,11 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.construct import diffusion, photographs
+from mis_dataset.construct.diffusion import Diffusion
+from mis_dataset.construct.hub_seeds import HubSeeds, hub_seeds
 from mis_dataset.construct.local_experts import Local, read_local
+from mis_dataset.construct.photographs import Photographs
 from mis_dataset.construct.prompts import PROMPT_VERSION, digest
 from mis_dataset.errors import MISError, UsageError
 from mis_dataset.flat_yaml import read_flat_yaml
@@ -33,7 +39,12 @@ from mis_dataset.schema import MOST_IMAGES
 _MODELS = ("text", "vision", "drawing")
 _WHOLE = {"objects": (2, MOST_IMAGES), "per_seed": (1, 20), "rounds": (1, 10), "seed": (0, 2**31), "at_once": (1, 512)}
 """Setting -> the least and the most that make sense."""
-_SPLITS = ("train", "test_easy", "test_hard")
+_SPLITS = ("train", "test_easy", "test_hard", "test_real")
+_ENGINES: dict[str, type[Diffusion] | type[Photographs]] = {
+    diffusion.ENGINE: Diffusion,
+    photographs.ENGINE: Photographs,
+}
+"""Of drawing here; without one an endpoint draws."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +52,10 @@ class Config:
     """How a construction goes.
 
     Attributes:
-        seeds: files, see `seeds.read_seeds`.
+        seeds: files and datasets, see `seeds.read_seeds`.
         text: a language model.
         vision: a model that sees pictures.
-        drawing: a model that draws.
+        drawing: a model that draws, there or here, or a folder of photographs.
         judges: two models that see pictures and judge labels.
         objects: pictures of a row.
         blocks: whether rows come in balanced blocks of two, see `blocks`.
@@ -60,10 +71,10 @@ class Config:
         at_once: rows that are worked on at once; a model has calls of its own in flight, at most `in_flight`.
     """
 
-    seeds: tuple[Path, ...]
+    seeds: tuple[Path | HubSeeds, ...]
     text: Settings
     vision: Settings
-    drawing: Settings
+    drawing: Settings | Diffusion | Photographs
     judges: tuple[Settings, ...]
     objects: int = 2
     blocks: bool = False
@@ -95,12 +106,15 @@ def read_config(path: Path) -> Config:
         raise UsageError("\n".join(f"{path}: {fault}" for fault in faults))
     try:
         budget = Budget(**found.get("budget", {}))
-        text, vision, drawing = (_settings(name, found[name], budget) for name in _MODELS)
+        text, vision = (_settings(name, found[name], budget) for name in ("text", "vision"))
+        drawing = _drawing(found["drawing"], budget, path.parent)
+        if isinstance(drawing, Diffusion):
+            diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
-    seeds = tuple(path.parent / name for name in found["seeds"])
+    seeds = tuple(_seeds(one, path.parent) for one in found["seeds"])
     review = path.parent / found["review"] if "review" in found else None
     read = {"seeds", "budget", "judges", "experts", "review", *_MODELS}
     others = {name: found[name] for name in names - read if name in found}
@@ -118,7 +132,7 @@ def _fault(name: str, value: Any) -> str:
     if name in ("size", "licence", "review"):
         return "" if isinstance(value, str) and (value or name != "review") else f"{name} is no text"
     if name in ("seeds", "judges"):
-        kind, what = (str, "names of files") if name == "seeds" else (dict, "tables")
+        kind, what = ((str, dict), "names of files and tables") if name == "seeds" else ((dict,), "tables")
         if not isinstance(value, list) or not value or not all(isinstance(one, kind) for one in value):
             return f"{name} is no list of {what}"
         return "judges are two" if name == "judges" and len(value) != 2 else ""
@@ -128,6 +142,34 @@ def _fault(name: str, value: Any) -> str:
         wrong = [key for key, most in value.items() if key not in _SPLITS or type(most) is not int or most < 0]
         return f"quotas: {wrong[0]} is none of {', '.join(_SPLITS)}, or its number is none" if wrong else ""
     return ""
+
+
+def _seeds(one: str | Mapping[str, Any], folder: Path) -> Path | HubSeeds:
+    """A file, or a dataset; a local one may stand beside the file of settings."""
+    return folder / one if isinstance(one, str) else hub_seeds(_beside(one, "hub", folder))
+
+
+def _drawing(table: Mapping[str, Any], budget: Budget, folder: Path) -> Settings | Diffusion | Photographs:
+    if "engine" not in table:
+        return _settings("drawing", table, budget)
+    engine = _ENGINES.get(str(table["engine"]))
+    if engine is None:
+        raise ValueError(f"drawing: engine is none of {', '.join(_ENGINES)}; leave it out where an endpoint draws")
+    told = {name: value for name, value in table.items() if name != "engine"}
+    unknown = sorted(set(told) - {one.name for one in fields(engine)})
+    if unknown:
+        raise ValueError(f"drawing: {unknown[0]} is no setting of the engine {table['engine']}")
+    try:
+        return engine(**_beside(_beside(told, "model", folder), "folder", folder))
+    except (TypeError, MISError) as error:
+        raise ValueError(f"drawing: {error}") from error
+
+
+def _beside(table: Mapping[str, Any], name: str, folder: Path) -> dict[str, Any]:
+    """A table in which a folder that stands beside the file of settings has its path."""
+    value = table.get(name)
+    there = isinstance(value, str) and value and (folder / value).is_dir()
+    return dict(table) | ({name: str(folder / str(value))} if there else {})
 
 
 def _settings(name: str, table: Mapping[str, Any], budget: Budget) -> Settings:

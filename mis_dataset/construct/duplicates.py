@@ -28,6 +28,7 @@ from mis_dataset.construct.review import NOBODY, Reviews
 from mis_dataset.construct.rows import Judged, Pictured, Question, Seed, Verdict, placed_rows, read_rows
 from mis_dataset.construct.sentences import Sentences
 from mis_dataset.errors import MISError
+from mis_dataset.files import sha256_of
 from mis_dataset.schema import TRAIN
 
 NAME = "duplicates"
@@ -135,7 +136,9 @@ class Duplicates:
         place = self._places.get(question.seed)
         if place is None:
             raise MISError(f"{self._folder / SEEDS}: has no seed {question.seed}, which {question.id} is made from")
-        return next(read_rows(self._folder / SEEDS, Seed, [place])).text
+        seed = next(read_rows(self._folder / SEEDS, Seed, [place]))
+        # Two questions about different pictures may be the same words.
+        return f"{seed.text} {sha256_of(self._folder / seed.picture)}" if seed.picture else seed.text
 
     def _add_given(self, one: Given) -> None:
         for picture in one.row.images:

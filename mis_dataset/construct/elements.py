@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.client import Client
-from mis_dataset.construct.prompts import ELEMENTS, system
+from mis_dataset.construct.prompts import ELEMENTS, SEEN, system
 from mis_dataset.construct.rows import MOST_SEED, Idea, Rejected, Seed
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.remote.messages import Request
@@ -33,23 +34,31 @@ class Elements:
         client: of a language model.
         number: things of a row, 2 to `schema.MOST_IMAGES`.
         per_seed: ideas of a seed, at most.
+        vision: client of a model that sees pictures, for seeds with one.
+        folder: of the construction, below which these lie.
     """
 
     client: Client
     number: int
     per_seed: int
+    vision: Client | None = None
+    folder: Path = Path()
 
     def __call__(self, seed: Seed) -> list[Idea] | Rejected:
         """What comes of one seed; an idea less where two are the same.
 
         Raises:
             MISError: as `Client.ask`.
+            OSError: the picture of a seed cannot be read.
         """
         if len(seed.text) > MOST_SEED:
             return Rejected(seed.id, NAME, "too long", f"{len(seed.text)} letters, at most {MOST_SEED} are read")
         slots = {"number": self.number, "per_seed": self.per_seed, "categories": ", ".join(CATEGORIES)}
-        asked = system(ELEMENTS, **slots, dots=", ".join(['"..."'] * self.number))
-        told = ask_object(self.client, Request(seed.id, (fenced("seed", seed.text),), asked), self._read)
+        seen = bool(seed.picture and self.vision)
+        asked = system(ELEMENTS + SEEN * seen, **slots, dots=", ".join(['"..."'] * self.number))
+        shown = ((self.folder / seed.picture).read_bytes(),) if seen else ()
+        request = Request(seed.id, (*shown, fenced("seed", seed.text)), asked)
+        told = ask_object((self.vision if seen else None) or self.client, request, self._read)
         if isinstance(told, Refusal):
             return Rejected(seed.id, NAME, told.reason, told.detail)
         if not told:

@@ -4,7 +4,8 @@ A row's fate hangs on its verdicts alone, so that it can be computed again from 
 without asking anybody. A block stands or falls whole, and both halves go to one split.
 
 Source: the step "multi-expert filter" of arXiv 2501.18533, section 3.2: rows whose words are unsafe go to train, those
-with an explicit picture to easy, those with neither to hard.
+with an explicit picture to easy, those with neither to hard. Test rows whose pictures are all photographs are those of
+real.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from mis_dataset.construct.rows import Judged, Pictured, Rejected, Verdict
 from mis_dataset.schema import TRAIN
 
 NAME = "filters"
-EASY, HARD = "test_easy", "test_hard"
+EASY, HARD, REAL = "test_easy", "test_hard", "test_real"
 Expert = Callable[[Pictured], Verdict]
 """One that looks at a row alone; two threads may ask it at once."""
 
@@ -63,6 +64,8 @@ def fate(row: Judged) -> str | Rejected:
     found = {one.verdict for one in row.verdicts}
     if UNSAFE_WORDS in found:
         return TRAIN
+    if all(one.found for one in (*row.row.pictures, row.row.twin_picture)):
+        return REAL
     return EASY if EXPLICIT_PICTURE in found else HARD
 
 
@@ -97,7 +100,7 @@ def _fates(block: tuple[Judged, ...]) -> list[str | Rejected]:
     if is_half(block, lambda row: row.row.row):
         lost = ["the other one is not there"]
     if not lost:
-        return [next(split for split in (TRAIN, EASY, HARD) if split in fates)] * len(block)
+        return [next(split for split in (TRAIN, REAL, EASY, HARD) if split in fates)] * len(block)
     return [
         one if isinstance(one, Rejected) else Rejected(row.id, NAME, HALF, lost[0])
         for row, one in zip(block, fates, strict=True)

@@ -26,7 +26,7 @@ NAME = "funnel.json"
 UNKNOWN = "not known"
 """Category of a seed whose source names none."""
 STEPS = ("seeds", "ideas", "questions", "pictured", "judged")
-SPLITS = (TRAIN, filters.EASY, filters.HARD)
+SPLITS = (TRAIN, filters.EASY, filters.HARD, filters.REAL)
 _FIRST = 3
 """Rejected rows of each kind that are named."""
 _SHOWN = 2
@@ -198,7 +198,7 @@ def _count_judged(funnel: Funnel, path: Path, quotas: Mapping[str, int], shown: 
             elif split == TRAIN:
                 funnel.to_label += 1
             else:
-                splits[split][_category(row)] += 1
+                splits.setdefault(split, Counter())[_category(row)] += 1
                 _show(shown, Shown(split, row, ()))
 
     _count_rejected(funnel, fates())

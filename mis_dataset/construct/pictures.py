@@ -1,4 +1,4 @@
-"""Stage `pictures`: a question -> a picture of each object, drawn and judged until a critic accepts them.
+"""Stage `pictures`: a question -> a picture of each object, drawn or found, judged until a critic accepts them.
 
 The critic sees question, objects and pictures, and says what to draw instead; after so many rounds the row is
 rejected. A block has one picture more, the critic sees all four pairings, and the halves share the files. Pictures are
@@ -19,13 +19,14 @@ from typing import Any, NamedTuple
 
 from mis_dataset.client import Client
 from mis_dataset.construct.blocks import other_half
+from mis_dataset.construct.drawers import Drawer, Nothing, Wanted
 from mis_dataset.construct.prompts import CRITIC, PHOTOGRAPH, system
 from mis_dataset.construct.rows import Picture, Pictured, Question, Rejected
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.decoding import plain_png
 from mis_dataset.errors import PictureError
 from mis_dataset.files import replace_file
-from mis_dataset.remote.messages import Failure, Request
+from mis_dataset.remote.messages import Request
 
 NAME = "pictures"
 _MOST_PROMPT = 400
@@ -37,16 +38,16 @@ class Pictures:
     """The stage.
 
     Attributes:
-        drawer: client of a model that draws.
+        drawer: gives pictures.
         critic: client of a model that sees pictures.
         folder: of the construction.
         size: of a picture, such as "512x512".
         rounds: how often a row is drawn, at most.
-        licence: of what that model draws.
+        licence: of what the drawer draws; it says itself under which licence it found a picture.
         seed: of the construction; another one draws other pictures.
     """
 
-    drawer: Client
+    drawer: Drawer
     critic: Client
     folder: Path
     size: str
@@ -94,7 +95,7 @@ class Pictures:
         for turn in range(1, self.rounds + 1):
             pictures: dict[int, _Drawn] = {}
             for place in places:
-                one = self._draw(row, place, prompts[place], turn, kind)
+                one = self._draw(row, place, objects[place - 1], prompts[place], turn, kind)
                 if isinstance(one, Rejected):
                     return one
                 pictures[place] = one
@@ -117,17 +118,17 @@ class Pictures:
                 return told
         return None
 
-    def _draw(self, row: Question, place: int, prompt: str, turn: int, kind: object) -> _Drawn | Rejected:
+    def _draw(self, row: Question, place: int, thing: str, prompt: str, turn: int, kind: object) -> _Drawn | Rejected:
         seed = zlib.crc32(f"{self.seed}/{row.id}/{place}/{turn}/{kind}".encode()) % 2**31
-        told = self.drawer.ask(Request(row.id, (prompt,), size=self.size, seed=seed))
-        if isinstance(told, Failure):
-            return Rejected(row.id, NAME, "no reply", told.reason)
-        if not told.picture:
-            return Rejected(row.id, NAME, "refused", told.finish)
+        told = self.drawer.draw(Wanted(row.id, thing, prompt, turn, self.size, seed))
+        if isinstance(told, Nothing):
+            return Rejected(row.id, NAME, told.reason, told.detail)
+        licence = self.licence if told.licence is None else told.licence
         try:
-            return _Drawn(plain_png(told.picture), prompt, told.model, seed, turn)
+            png = plain_png(told.picture)
         except PictureError as error:
             return Rejected(row.id, NAME, "no picture", str(error))
+        return _Drawn(png, told.prompt, told.model, seed, turn, licence, told.source, told.score)
 
     def _judge(self, row: Question, objects: Sequence[str], drawn: Sequence[_Drawn]) -> list[str] | Rejected | None:
         """Other prompts; None where the pictures are good."""
@@ -147,7 +148,7 @@ class Pictures:
             with replace_file(path) as temporary:
                 temporary.write_bytes(one.png)
         sha256 = hashlib.sha256(one.png).hexdigest()
-        return Picture(file, sha256, one.prompt, one.model, one.seed, one.round, self.licence)
+        return Picture(file, sha256, *one[1:])
 
 
 class _Drawn(NamedTuple):
@@ -158,6 +159,9 @@ class _Drawn(NamedTuple):
     model: str
     seed: int
     round: int
+    licence: str
+    source: str
+    score: float | None
 
 
 class _Pairing(NamedTuple):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -21,6 +21,8 @@ from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, balance_of
 from mis_dataset.construct.config import Config
+from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
+from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
@@ -29,12 +31,14 @@ from mis_dataset.construct.found import Found
 from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
+from mis_dataset.construct.hub_seeds import HubSeeds
 from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.local_experts import gauges
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
+from mis_dataset.construct.photographs import PhotographDrawer, Photographs
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.review import read_reviews
@@ -95,10 +99,10 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     """
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
-    with replace_file(out / "seeds.jsonl") as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.writelines(map(to_line, read_seeds(config.seeds, limit)))
     ledger = Ledger(out, Meter())
-    told = _run_all(config, out, ledger, limit is None)
+    with strict_pillow():
+        _seeds(config, out, limit)
+        told = _run_all(config, out, ledger, limit is None)
     summary = _assembled(config, out, ledger.done) | {"stages": told}
     write_json(out / SUMMARY, summary)
     return summary
@@ -108,14 +112,18 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str
     """Runs all stages, of all seeds or not: name -> what it did."""
     told, stage = dict[str, Any](), None
     try:
-        with ledger.kept(), ExitStack() as opened, strict_pillow():
+        with ledger.kept(), ExitStack() as opened:
             loop = opened.enter_context(Loop())
-            clients = [Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()]
-            text, vision, drawing, *judges = map(opened.enter_context, clients)
+            models = {
+                role: Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()
+            }
+            opened.enter_context(drawer := _drawer(config, out, models))
+            for role, client in models.items():
+                if role != "drawing":  # which its drawer opens
+                    opened.enter_context(client)
             found = opened.enter_context(Found(out / FOUND))
-            apart = _apart(config, out, found, whole)
-            for stage in _stages(config, out, text, vision, drawing, judges, found, apart):
-                told[stage.name] = _run(stage, config, out, ledger, clients)
+            for stage in _stages(config, out, models, drawer, found, whole):
+                told[stage.name] = _run(stage, config, out, ledger, list(models.values()))
     except BudgetError as error:
         if stage is None:
             raise
@@ -125,7 +133,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str
 
 def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -> dict[str, Any]:
     """Counts what there is and writes the page; returns what a release says of how it was made."""
-    settings = _recorded(config) | {"experts": config.experts.told()}
+    settings = _told_settings(config)
     funnel, shown = count(out, stages, config.quotas)
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
@@ -136,14 +144,17 @@ def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -
 
 
 def _models(config: Config) -> dict[str, Settings]:
-    """Role -> its model."""
+    """Role -> its model, of those that are remote."""
+    drawing = {"drawing": config.drawing} if isinstance(config.drawing, Settings) else {}
     judges = {f"judge {place}": one for place, one in enumerate(config.judges, start=1)}
-    return {"text": config.text, "vision": config.vision, "drawing": config.drawing, **judges}
+    return {"text": config.text, "vision": config.vision, **drawing, **judges}
 
 
 def _heard(config: Config, out: Path, stages: Sequence[str]) -> dict[str, list[str]]:
     """Role -> names under which its model replied in stages that are whole, as they wrote them down."""
     found: dict[str, set[str]] = {role: set() for role in _models(config)}
+    if not isinstance(config.drawing, Settings):
+        found["drawing"] = {_name(config.drawing)}
     for stage in stages:
         for role, names in json.loads((out / f"{stage}.meta.json").read_bytes())["heard"].items():
             found.setdefault(role, set()).update(names)
@@ -164,6 +175,27 @@ def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger
         text += "\nnot a single call fits into the budget; set a larger one"
     _tell(config, out, ledger.done, text)
     return BudgetError(text)
+
+
+def _seeds(config: Config, out: Path, limit: int | None) -> None:
+    """Writes seeds.jsonl, or leaves that of the last run where the same seeds are meant: a dataset may move on."""
+    path, meta = out / "seeds.jsonl", out / "seeds.meta.json"
+    told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
+    about = {"seeds": told, "limit": limit}
+    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
+        return
+    with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.writelines(map(to_line, read_seeds(config.seeds, limit, out)))
+    write_json(meta, {"about": about, "sha256": sha256_of(path)})
+
+
+def _drawer(config: Config, out: Path, models: Mapping[str, Client]) -> Drawer:
+    if isinstance(config.drawing, Diffusion):
+        return DiffusionDrawer(config.drawing, out / REPLIES)
+    if isinstance(config.drawing, Photographs):
+        return PhotographDrawer(config.drawing, out)
+    return Hosted(models["drawing"])
 
 
 def _sweep(out: Path) -> None:
@@ -196,25 +228,20 @@ def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
 
 
 def _stages(
-    config: Config,
-    out: Path,
-    text: Client,
-    vision: Client,
-    drawing: Client,
-    judges: Sequence[Client],
-    found: Found,
-    apart: Stage,
+    config: Config, out: Path, models: Mapping[str, Client], drawer: Drawer, found: Found, whole: bool
 ) -> list[Stage]:
+    text, vision = models["text"], models["vision"]
+    judges = [one for role, one in models.items() if role.startswith("judge")]
     local = gauges(config.experts, out, found)
     experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *local]
     measured = [[one.by, one.most] for one in local]
-    drawn = Pictures(drawing, vision, out, config.size, config.rounds, config.licence, config.seed)
+    drawn = Pictures(drawer, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
-        Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed)),
+        Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed, vision, out)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
-        Stage(pictures.NAME, questions.NAME, Question, drawn),
+        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawer.identity),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), about=json.dumps(measured)),
-        apart,
+        _apart(config, out, found, whole),
         Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
     ]
 
@@ -272,6 +299,20 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     told = {"rows": assemble(made, out / "raw", _tell(config, out, stages)), "balance": balance_of(made).told()}
     write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
     return told
+
+
+def _told_settings(config: Config) -> dict[str, Any]:
+    """What page and release say: where something lies on this machine is nobody's business."""
+    told = _recorded(config)
+    if not isinstance(config.drawing, Settings):
+        told["drawing"] |= {"model": _name(config.drawing)}
+        told["drawing"].pop("folder", None)
+    return told | {"experts": config.experts.told()}
+
+
+def _name(drawing: Diffusion | Photographs) -> str:
+    """A repository on the Hub, or the name of a folder without where it lies."""
+    return Path(drawing.model).name if Path(drawing.model).is_dir() else drawing.model
 
 
 def _recorded(config: Config) -> dict[str, Any]:

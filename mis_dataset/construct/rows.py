@@ -29,6 +29,7 @@ class Seed:
         source: file or dataset, and which row of it.
         licence: of that dataset, as an SPDX id or in its own words; empty where it is not known.
         category: one of `schema.CATEGORIES` where the source says so, else None.
+        picture: that the text is about, as a path below the folder of the construction; empty where there is none.
     """
 
     id: str
@@ -36,6 +37,7 @@ class Seed:
     source: str
     licence: str = ""
     category: str | None = None
+    picture: str = ""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,10 @@ class Picture:
         model: that drew it, as its endpoint names it.
         seed: that it was drawn with, or was to be.
         round: in which it was accepted, from 1.
-        licence: of the picture, as whoever runs the construction says of that model.
+        licence: of the picture, as whoever runs the construction says of that model; of one that was found, as its
+            folder says, empty where that does not.
+        source: where it was found; empty where it was drawn.
+        score: how well it fits the prompt, where it was found.
     """
 
     file: str
@@ -111,6 +116,13 @@ class Picture:
     seed: int
     round: int
     licence: str
+    source: str = ""
+    score: float | None = None
+
+    @property
+    def found(self) -> bool:
+        """Whether it is a photograph that was found, not drawn."""
+        return bool(self.source)
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,8 @@ class Cache:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with self._lock:  # SQLite may crash where another thread is still reading
+            self._file.close()
 
     def get(self, key: str) -> Reply | None:
         """The reply that is kept under a key.
