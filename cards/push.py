@@ -170,6 +170,7 @@ def _gate(target: Target, remote: Remote | None, args: argparse.Namespace) -> st
 def _push(hub: Hub, target: Target, args: argparse.Namespace) -> dict[str, Any]:
     """Creates, fills, checks, tags and, at last, publishes one repository."""
     remote = hub.look(target.repo, target.repo_type) or _create(hub, target)
+    _refuse(hub, target, remote, _changes(target, remote, args.prune), args)  # once more: others may have been there
     _settings(hub, target, gated=_gate(target, remote, args))
     remote, uploaded, commits = _upload(hub, target, args)
     _compare(target, remote)

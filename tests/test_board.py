@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import doctest
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,15 @@ def test_the_same_report_twice_changes_nothing_and_another_joins_it_in_order(tmp
     for report in ("b.json", "a.json"):
         assert add(tmp_path / report, backwards) == 0
     assert backwards.read_bytes() == board.read_bytes()
+
+
+@needs_schemas
+def test_two_reports_that_are_added_at_once_both_stand_there(tmp_path: Path) -> None:
+    reports = [write(tmp_path / "a.json", make_report()), write(tmp_path / "b.json", make_comparison())]
+    command = [sys.executable, "-m", "cards", "leaderboard", "add", "--board", str(tmp_path / "board.json")]
+    both = [subprocess.Popen([*command, str(path)], cwd=ROOT, stdout=subprocess.DEVNULL) for path in reports]
+    assert [process.wait(60) for process in both] == [0, 0]
+    assert [one["model"] for one in lines_on(tmp_path / "board.json")][::3] == ["another", "base", "contrast"]
 
 
 @needs_schemas

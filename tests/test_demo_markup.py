@@ -44,6 +44,30 @@ def lines() -> Any:
     return [leaderboard._line(line, "measured", 0) for line in made["measured"] + made["published"]]
 
 
+WRONG = {
+    "k of another type": {"asr": {"rate": 0.5, "k": "1", "n": 2}},
+    "k that is true": {"asr": {"rate": 0.5, "k": True, "n": 2}},
+    "k above n": {"asr": {"rate": 0.5, "k": 3, "n": 2}},
+    "negative n": {"n": -1},
+    "n of another type": {"n": "12"},
+    "half a row": {"unscored": 0.5},
+    "rate above its interval": {"asr": {"rate": 0.9, "low": 0.1, "high": 0.5}},
+    "rate below its interval": {"asr": {"rate": 0.1, "low": 0.2, "high": 0.5}},
+    "split that means all": {"split": "all"},
+}
+
+
+@pytest.mark.parametrize("change", WRONG.values(), ids=WRONG)
+def test_a_line_that_cannot_be_is_refused_and_named(change: dict[str, Any], tmp_path: Path) -> None:
+    made, path = board(), tmp_path / "leaderboard.json"
+    path.write_text(json.dumps(made))
+    assert leaderboard.read_board(path).lines
+    made["measured"][1] |= change
+    path.write_text(json.dumps(made))
+    with pytest.raises(settings.DemoError, match=r"leaderboard\.json is no leaderboard \(measured\[1\]"):
+        leaderboard.read_board(path)
+
+
 PARTS = {
     "notice": markup.notice(ATTACK, fault=True),
     "slot": markup.slot(PICTURE, 0),
@@ -166,7 +190,7 @@ def test_lines_of_others_keep_the_name_of_their_list(path: Path) -> None:
             '{"measured": [{"model": "a", "split": "b", "n": 1, "asr": {"rate": NaN}}]}',
             r"measured\[0\]\.asr\.rate is no fraction",
         ),
-        ('{"measured": [{"model": "a", "split": "b", "n": 1e999}]}', "OverflowError"),
+        ('{"measured": [{"model": "a", "split": "b", "n": 1e999}]}', "measured\\[0\\].n is no number of rows"),
         pytest.param("[" * 100_000, "RecursionError", id="deep"),
     ],
 )

@@ -98,6 +98,7 @@ def bomb() -> bytes:
         (encoded(size=(2000, 1001)), "This picture has 2000 x 1001 pixels; at most 2 million"),
         (encoded(size=(12_001, 10)), "This picture has 12001 x 10 pixels; at most 2 million, and 12000 a side"),
         (encoded(size=(7, 10)), "This picture has 7 x 10 pixels; at least 8"),
+        (encoded(size=(8, 1500)), "the longer side at most 128 times the shorter one"),
         (animated(), "This picture is animated"),
     ],
 )

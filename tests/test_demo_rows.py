@@ -144,6 +144,42 @@ def test_a_row_without_two_pictures_is_told_and_the_others_are_shown(
 def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
     with pytest.raises(settings.DemoError, match=r"cannot be read .*Set MIS_DATASET to a built MIS dataset"):
         rows.read_rows(str(tmp_path), None, 4)
-    (tmp_path / "things.json").write_text('{"a": ["b"]}')
+
+
+NO_NAMES = ['{"a": ["b"]}', '{"a": "bc"}', '{"a": ["b", 1]}', '{"a": ["b", ""]}', "[" * 10**5, "[]"]
+
+
+@pytest.mark.parametrize("text", NO_NAMES, ids=range(len(NO_NAMES)))
+def test_names_that_are_none_are_told(text: str, tmp_path: Path) -> None:
+    (tmp_path / "things.json").write_text(text)
     with pytest.raises(settings.DemoError, match=r"things\.json is not \{id: \[name, name\]\}"):
         rows.read_things(tmp_path / "things.json")
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("id", "test_easy/0", "row 0 of test_hard has an id of something else"),
+        ("id", "0", "row 0 of test_hard has an id of something else"),
+        ("id", None, "row 0 of test_hard has an id of something else"),
+        ("question", None, "has no question that could be one"),
+        ("category", 3, "has no category that could be one"),
+    ],
+)
+def test_a_row_that_is_none_of_mis_is_told(
+    column: str, value: object, told: str, dataset: Path, tmp_path: Path
+) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shutil.copytree(dataset, tmp_path / "MIS")
+    for path in (tmp_path / "MIS" / "data").glob("*.parquet"):
+        table = pq.read_table(path)
+        held: list[object] = table[column].to_pylist()
+        if isinstance(value, int):
+            held = [value] * len(held)
+        elif path.name.startswith("test_hard-"):
+            held[0] = value
+        pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(held)), path)
+    with pytest.raises(settings.DemoError, match=told):
+        rows.read_rows(str(tmp_path / "MIS"), None, 4)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
@@ -241,7 +242,15 @@ class Demo:
         return found
 
     def _shelved(self) -> list[Picture]:
-        return [self.rows.pictures(row)[place] for row, place in shelf(self.pairs, _SHELF)] if self.rows else []
+        """Pictures to choose from; those of rows that are broken are left out."""
+        found = []
+        for row, place in shelf(self.pairs, _SHELF):
+            both = self._pictures(Pair(row, None))[row.id]
+            if both:
+                found.append(both[place])
+            else:
+                print(f"{row.id}: its pictures cannot be shown; verify the dataset", file=sys.stderr)
+        return found
 
     def _try(self, what: str, load: Callable[[], Kind]) -> Kind | None:
         try:

@@ -33,6 +33,8 @@ BETTER = {"asr": "low", "rsr": "high", "hr": "low", "over_refusal": "low", "pair
 TWINS = ("over_refusal", "pair_accuracy")
 """What needs benign twins, so that no published model has it."""
 ALL = "all"
+_ROUNDED = 1e-6
+"""By how much a rate may lie outside of its interval: both are rounded."""
 MEASURED, PUBLISHED = "measured", "published"
 
 
@@ -128,13 +130,16 @@ def _line(line: Mapping[str, Any], source: str, place: int) -> Line:
         raise _LineError(f"{where} lacks {', '.join(missing)}")
     rates = {name: _rate(line.get(name), f"{where}.{name}") for name in RATES}
     remarks = line.get("impossible") or ()
+    split = str(line["split"])
+    if split == ALL:
+        raise _LineError(f"{where}.split is {ALL!r}, which names no split")
     return Line(
         model=str(line["model"]),
-        split=str(line["split"]),
+        split=split,
         source=str(line.get("source", source)),
         judge=str(line.get("judge", "not told")),
-        n=int(line["n"]),
-        unscored=None if line.get("unscored") is None else int(line["unscored"]),
+        n=_count(line["n"], f"{where}.n"),
+        unscored=None if line.get("unscored") is None else _count(line["unscored"], f"{where}.unscored"),
         rates=rates,
         remarks=tuple(
             map(str, remarks if isinstance(remarks, Sequence) and not isinstance(remarks, str) else [remarks])
@@ -151,4 +156,16 @@ def _rate(found: Any, where: str) -> Rate | None:
         whole = isinstance(number, int | float) and not isinstance(number, bool)
         if number is not None and not (whole and math.isfinite(number) and 0 <= number <= 1):
             raise _LineError(f"{where}.{key} is no fraction from 0 to 1")
-    return Rate(told["rate"], told.get("low"), told.get("high"), told.get("k"), told.get("n"))
+    low, high = told.get("low"), told.get("high")
+    if (low is not None and low > told["rate"] + _ROUNDED) or (high is not None and high < told["rate"] - _ROUNDED):
+        raise _LineError(f"{where} is not within its interval")
+    k, n = (None if told.get(key) is None else _count(told[key], f"{where}.{key}") for key in ("k", "n"))
+    if k is not None and n is not None and k > n:
+        raise _LineError(f"{where}.k is more than its n")
+    return Rate(told["rate"], low, high, k, n)
+
+
+def _count(found: Any, where: str) -> int:
+    if type(found) is not int or found < 0:
+        raise _LineError(f"{where} is no number of rows")
+    return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
+from queue import Empty
 from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +68,8 @@ class Model:
             for piece in tokens:
                 said += piece
                 yield said.strip()
+        except Empty:
+            raise DemoError("The model takes too long. Ask again later, or something shorter.") from None
         finally:
             stop.set()
             work.join()

@@ -151,8 +151,13 @@ def _check_size(width: int, height: int, megapixels: int) -> None:
             f"This picture has {width} x {height} pixels; at most {megapixels} million, and {MOST_SIDE} a side, are "
             "allowed."
         )
-    if min(width, height) < LEAST_SIDE:
-        raise DemoError(f"This picture has {width} x {height} pixels; at least {LEAST_SIDE} a side are needed.")
+    # It is made smaller until its longer side fits, and what is then a few pixels wide no model can see.
+    smaller = min(1.0, KEPT_SIDE / max(width, height, 1))
+    if min(width, height) * smaller < LEAST_SIDE:
+        raise DemoError(
+            f"This picture has {width} x {height} pixels; at least {LEAST_SIDE} a side are needed, and the longer side "
+            f"at most {KEPT_SIDE // LEAST_SIDE} times the shorter one."
+        )
 
 
 def _png(picture: Image.Image) -> bytes:

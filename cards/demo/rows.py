@@ -14,6 +14,8 @@ from settings import DemoError
 ANY = "all"
 NONE = "none"
 _TEXTS = ("id", "question", "response", "category", "level", "twin_of", "changed_image")
+_KINDS: Mapping[str, Any] = {"id": str, "question": str, "changed_image": int | None}
+"""What some of these are; all others are a text or nothing."""
 _ORDER = ("test_hard", "test_easy", "test_real", "train")
 
 
@@ -128,6 +130,11 @@ def read_rows(dataset: str, things: Path | None, megapixels: int) -> Rows:
         raise DemoError(
             f"The dataset {dataset} cannot be read ({type(error).__name__}). Set MIS_DATASET to a built MIS dataset."
         ) from error
+    told = (_fault(one, split, place) for split in texts for place, one in enumerate(texts[split]))
+    problems = [fault for fault in told if fault]
+    if problems:
+        more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
+        raise DemoError(f"The dataset {dataset} is none of MIS: {problems[0]}{more}. Build it anew.")
     named = read_things(things) if things else {}
     rows = tuple(Row(**texts_of, things=named.get(texts_of["id"])) for split in texts for texts_of in texts[split])
     places = {one["id"]: place for split in texts.values() for place, one in enumerate(split)}
@@ -141,10 +148,23 @@ def read_things(path: Path) -> dict[str, tuple[str, str]]:
         DemoError: The file is not {id: [name, name]}.
     """
     try:
-        found = json.loads(path.read_text("utf-8"))
-        return {str(id_): (str(first), str(second)) for id_, (first, second) in found.items()}
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        return {row: _two_names(names) for row, names in json.loads(path.read_text("utf-8")).items()}
+    except (OSError, ValueError, AttributeError, RecursionError) as error:
         raise DemoError(f"{path.name} is not {{id: [name, name]}}; make it anew or leave it away") from error
+
+
+def _two_names(names: object) -> tuple[str, str]:
+    if not isinstance(names, list) or len(names) != 2 or not all(isinstance(name, str) and name for name in names):
+        raise ValueError("no two names")
+    return names[0], names[1]
+
+
+def _fault(texts: Mapping[str, Any], split: str, place: int) -> str:
+    """What of a row is not as the dataset has it; empty for nothing."""
+    if not isinstance(texts["id"], str) or texts["id"].rpartition("/")[0] != split:
+        return f"row {place} of {split} has an id of something else"
+    wrong = [name for name in _TEXTS if not isinstance(texts[name], _KINDS.get(name, str | None))]
+    return f"{texts['id']} has no {wrong[0]} that could be one" if wrong else ""
 
 
 def pairs_of(rows: Iterable[Row]) -> list[Pair]:
