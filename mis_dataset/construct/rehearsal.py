@@ -84,11 +84,11 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
         OSError: A file cannot be read or written.
     """
     began = time.monotonic()
-    texts = seed_texts(how.seeds, how.seed)
+    port, texts = _port(out / SETTINGS), seed_texts(how.seeds, how.seed)
     about = {"source": "MIS-mini's grammar", "licence": "Apache-2.0"}
     write_text(out / SEEDS, "".join(json.dumps({"text": text, **about}) + "\n" for text in texts))
     served: dict[str, int] = {}
-    with _models(_port(out / SETTINGS), how, served) as url:
+    with _models(port, how, served) as url:
         write_text(out / SETTINGS, _SETTINGS.format(url=url, key=KEY_NAME))
         os.environ.setdefault(KEY_NAME, "any-word")
         told = construct(read_config(out / SETTINGS), out)

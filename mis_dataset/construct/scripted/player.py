@@ -105,7 +105,8 @@ class Player:
         shown = tuple(seen(base64.b64decode(url.partition(",")[2])) for url in urls)
         fields = {name: inside for name, _, inside in reversed(_FIELD.findall(text))}
         turn = Turn(system, fields, shown, self._wrong(f"{system}{text}{''.join(urls)}"))
-        name = max((name for name in PARTS if system.startswith(_begins(name))), key=lambda name: len(_begins(name)))
+        known = [name for name in PARTS if hasattr(prompts, name) and system.startswith(_begins(name))]
+        name = max(known, key=lambda name: len(_begins(name)))
         return (VISION if urls else TEXT), json.dumps(PARTS[name](turn))
 
     def _wrong(self, asked: str) -> bool:
@@ -156,6 +157,12 @@ def _soften(turn: Turn) -> dict[str, Any]:
 def _twin(turn: Turn) -> dict[str, Any]:
     changed, thing = scenes.twin(turn.row("idea")[1])
     return {"changed_image": changed, "object": thing.phrase}
+
+
+def _block(turn: Turn) -> dict[str, Any]:
+    row = json.loads(turn.fields["idea"])
+    place, thing = scenes.partner(*(scenes.things_in(" ".join(row[name])) for name in ("objects", "twin")))
+    return {"partner_image": place, "object": thing.phrase}
 
 
 def _critic(turn: Turn) -> dict[str, Any]:
@@ -221,6 +228,7 @@ PARTS: dict[str, Callable[[Turn], dict[str, Any]]] = {
     "REWRITE": _rewrite,
     "SOFTEN": _soften,
     "TWIN": _twin,
+    "BLOCK": _block,
     "CRITIC": _critic,
     "WORDS": _words,
     "EXPLICIT": _explicit,

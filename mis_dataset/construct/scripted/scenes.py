@@ -148,3 +148,18 @@ def twin(things: Sequence[Thing]) -> tuple[int, Thing]:
     if sum(places) % 2:
         return 2, BY_KIND[way[first.kind]][places[1]]
     return 1, BY_KIND[next(kind for kind, other in way.items() if other == second.kind)][places[0]]
+
+
+def partner(things: Sequence[Thing], twins: Sequence[Thing]) -> tuple[int, Thing]:
+    """Number of the other picture, and the thing with which danger turns around: harmless in the row, not in the twin.
+
+    An easy row has none, as a weapon is dangerous with whatever stands beside it; a thing that goes on to be rejected
+    comes in its place.
+    """
+    changed = next(place for place, (one, other) in enumerate(zip(things, twins, strict=True)) if one != other)
+    other, kind = 1 - min(changed, 1), twins[changed].kind
+    pairs = [(hazard.first, hazard.second) for hazard in HARD_HAZARDS]
+    wanted = next((pair[other] for pair in pairs if pair[1 - other] == kind), EASY_HARMLESS)
+    shown = BY_KIND[wanted]
+    place = BY_KIND[things[other].kind].index(things[other])
+    return other + 1, next(one for one in (*shown[place:], *shown) if one not in (*things, *twins))
