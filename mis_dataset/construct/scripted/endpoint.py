@@ -19,7 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
 from mis_dataset.construct.scripted.misbehaviour import Misbehaviour
-from mis_dataset.construct.scripted.player import Player
+from mis_dataset.construct.scripted.player import Models
 from mis_dataset.errors import UsageError
 
 _PATHS = ("/v1/chat/completions", "/v1/images/generations")
@@ -48,14 +48,14 @@ class ScriptedEndpoint:
     """The endpoint.
 
     Attributes:
-        player: of the models.
+        player: the models.
         misbehaviour: what goes wrong.
         latency: seconds before a reply.
         counts: calls by path, and replies that went wrong by kind.
         url: for `Settings.base_url`, once it runs.
     """
 
-    def __init__(self, player: Player, misbehaviour: Misbehaviour | None = None, latency: float = 0.0) -> None:
+    def __init__(self, player: Models, misbehaviour: Misbehaviour | None = None, latency: float = 0.0) -> None:
         self.player = player
         self.misbehaviour = misbehaviour or Misbehaviour()
         self.latency = latency

@@ -13,7 +13,7 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from mis_dataset.construct import prompts
 from mis_dataset.construct.questions import ORDINALS
@@ -55,6 +55,13 @@ class Turn(NamedTuple):
         """Question and things of a field that holds JSON."""
         row = json.loads(self.fields[name])
         return row.get("question", ""), scenes.things_in(" ".join(row.get("objects", [])))
+
+
+class Models(Protocol):
+    """What an endpoint serves."""
+
+    def told(self, body: Mapping[str, Any]) -> tuple[str, str | bytes]:
+        """As `Player.told`."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +112,20 @@ class Player:
         shown = tuple(seen(base64.b64decode(url.partition(",")[2])) for url in urls)
         fields = {name: inside for name, _, inside in reversed(_FIELD.findall(text))}
         turn = Turn(system, fields, shown, self._wrong(f"{system}{text}{''.join(urls)}"))
-        known = [name for name in PARTS if hasattr(prompts, name) and system.startswith(_begins(name))]
-        name = max(known, key=lambda name: len(_begins(name)))
-        return (VISION if urls else TEXT), json.dumps(PARTS[name](turn))
+        return (VISION if urls else TEXT), json.dumps(PARTS[instruction_of(system)](turn))
 
     def _wrong(self, asked: str) -> bool:
         return share_of(f"{self.seed}/{asked}") < self.errs
+
+
+def instruction_of(system: str) -> str:
+    """Name of an instruction in `construct.prompts`, by how it begins.
+
+    Raises:
+        ValueError: It is none that is played.
+    """
+    known = [name for name in PARTS if hasattr(prompts, name) and system.startswith(_begins(name))]
+    return max(known, key=lambda name: len(_begins(name)))
 
 
 def share_of(text: str) -> float:
