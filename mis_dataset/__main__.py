@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.arguments import fraction, limit, positive, seed
+from mis_dataset.arguments import limit, positive, seed
 from mis_dataset.errors import MISError, UsageError, plain
 from mis_dataset.record import shown
 from mis_dataset.schema import LEAKS
@@ -102,26 +102,16 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
     stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     _add_leaks(verbs)
+    _add_rehearse(verbs)
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
     croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     construct = verbs.add_parser("construct", help="make a release like MIS from seeds, by remote models")
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
     construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
-    _add_rehearse(verbs)
     shortcuts = verbs.add_parser("shortcuts", help="can text or one picture alone tell hard rows from twins?")
     shortcuts.add_argument("raw", type=Path, metavar="RAW", help="folder of MIS-mini")
     return parser
-
-
-def _add_rehearse(verbs: Any) -> None:
-    rehearse = verbs.add_parser("rehearse", help="construct with scripted models, then check, build and leaks")
-    rehearse.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on, and asks nothing twice")
-    rehearse.add_argument("--seeds", type=positive, default=160, metavar="N", help="how many (default 160)")
-    told = "share of requests that go wrong, 0 to 1 (default 0.06)"
-    rehearse.add_argument("--misbehave", type=fraction, default=0.06, metavar="SHARE", help=told)
-    rehearse.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before a reply (default 0)")
-    rehearse.add_argument("--seed", type=seed, default=0, help="another one takes other seeds (default 0)")
 
 
 def _add_leaks(verbs: Any) -> None:
@@ -142,6 +132,18 @@ def _add_leaks(verbs: Any) -> None:
         type=limit,
     )
     leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
+
+
+def _add_rehearse(verbs: Any) -> None:
+    from mis_dataset.arguments import fraction
+
+    rehearse = verbs.add_parser("rehearse", help="construct with scripted models, then check, build and leaks")
+    rehearse.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on, and asks nothing twice")
+    rehearse.add_argument("--seeds", type=positive, default=160, metavar="N", help="how many (default 160)")
+    told = "share of requests that go wrong, 0 to 1 (default 0.06)"
+    rehearse.add_argument("--misbehave", type=fraction, default=0.06, metavar="SHARE", help=told)
+    rehearse.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before a reply (default 0)")
+    rehearse.add_argument("--seed", type=seed, default=0, help="another one takes other seeds (default 0)")
 
 
 def _mini(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -260,6 +262,15 @@ def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return summed, 1 if above else 0
 
 
+def _rehearse(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.rehearsal import Rehearsal, rehearse, table
+
+    how = Rehearsal(arguments.seeds, arguments.misbehave, arguments.latency, arguments.seed)
+    told = rehearse(arguments.out, how)
+    print(table(told), file=sys.stderr)
+    return {"out": str(arguments.out), **told}, 0 if told["passed"] else 1
+
+
 def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.croissant import write
 
@@ -272,15 +283,6 @@ def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
     told = construct(read_config(arguments.config), arguments.out, arguments.limit)
     return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
-
-
-def _rehearse(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
-    from mis_dataset.construct.rehearsal import Rehearsal, rehearse, table
-
-    how = Rehearsal(arguments.seeds, arguments.misbehave, arguments.latency, arguments.seed)
-    told = rehearse(arguments.out, how)
-    print(table(told), file=sys.stderr)
-    return {"out": str(arguments.out), **told}, 0 if told["passed"] else 1
 
 
 def _shortcuts(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -299,9 +301,9 @@ _VERBS = {
     "twins": _twins,
     "stats": _stats,
     "leaks": _leaks,
+    "rehearse": _rehearse,
     "croissant": _croissant,
     "construct": _construct,
-    "rehearse": _rehearse,
     "shortcuts": _shortcuts,
 }
 
