@@ -1,6 +1,7 @@
 # make setup       .venv from nothing but Python 3.11 and pip
 # make reproduce   the main job: raw release -> dataset -> models -> report -> cards, under runs/mini
 #                  SMOKE=1 toy sizes under runs/smoke; LONG=1 the longer arm; SEEDS=0,1,2 several seeds
+# make construct   a dataset made from seeds by scripted models that misbehave, under runs/construct
 # make test        ruff, mypy, pytest without the slow tier in two processes, a file's tests in one of them
 # make test-slow   the slow tier
 # make bench       speed side by side with what a user would run instead
@@ -21,7 +22,7 @@ RUN := $(if $(SMOKE),runs/smoke,runs/mini$(if $(LONG),-long)$(if $(SEEDS),-seeds
 FLAGS := $(if $(SMOKE),--smoke) $(if $(LONG),--long) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DELETE_ON_ERROR:
-.PHONY: setup reproduce test test-slow bench release
+.PHONY: setup reproduce construct test test-slow bench release
 
 setup: $(STAMP)
 
@@ -35,6 +36,9 @@ $(STAMP): pyproject.toml requirements/pins.txt requirements/no-deps.txt
 
 reproduce: $(STAMP)
 	$(BIN)/python -m trainer reproduce $(RUN) $(FLAGS)
+
+construct: $(STAMP)
+	$(BIN)/python -m mis_dataset rehearse runs/construct
 
 test: $(STAMP)
 	$(BIN)/ruff check .

@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if (error.name or "").startswith("mis_dataset"):
             raise
-        extra = "mini" if arguments.verb in ("mini", "shortcuts") else "audit"
+        extra = "mini" if arguments.verb in ("mini", "shortcuts", "rehearse") else "audit"
         print(f"{arguments.verb}: needs {error.name}; pip install 'mis-dataset[{extra}]'", file=sys.stderr)
         return 2
     except OSError as error:
@@ -104,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     stats.add_argument("--things", type=Path, metavar="FILE", help="RAW/objects.json: names of the objects")
     stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     _add_leaks(verbs)
+    _add_rehearse(verbs)
     croissant = verbs.add_parser("croissant", help="describe a built dataset in JSON-LD, as croissant.json beside it")
     croissant.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     _add_construction(verbs)
@@ -146,6 +147,18 @@ def _add_leaks(verbs: Any) -> None:
         type=limit,
     )
     leaks.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
+
+
+def _add_rehearse(verbs: Any) -> None:
+    from mis_dataset.arguments import fraction
+
+    rehearse = verbs.add_parser("rehearse", help="construct with scripted models, then check, build and leaks")
+    rehearse.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on, and asks nothing twice")
+    rehearse.add_argument("--seeds", type=positive, default=160, metavar="N", help="how many (default 160)")
+    told = "share of requests that go wrong, 0 to 1 (default 0.06)"
+    rehearse.add_argument("--misbehave", type=fraction, default=0.06, metavar="SHARE", help=told)
+    rehearse.add_argument("--latency", type=float, default=0.0, metavar="S", help="seconds before a reply (default 0)")
+    rehearse.add_argument("--seed", type=seed, default=0, help="another one takes other seeds (default 0)")
 
 
 def _mini(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
@@ -267,6 +280,15 @@ def _leaks(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     return summed, 1 if above else 0
 
 
+def _rehearse(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
+    from mis_dataset.construct.rehearsal import Rehearsal, rehearse, table
+
+    how = Rehearsal(arguments.seeds, arguments.misbehave, arguments.latency, arguments.seed)
+    told = rehearse(arguments.out, how)
+    print(table(told), file=sys.stderr)
+    return {"out": str(arguments.out), **told}, 0 if told["passed"] else 1
+
+
 def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.croissant import write
 
@@ -329,6 +351,7 @@ _VERBS = {
     "twins": _twins,
     "stats": _stats,
     "leaks": _leaks,
+    "rehearse": _rehearse,
     "croissant": _croissant,
     "construct": _construct,
     "funnel": _funnel,

@@ -17,7 +17,7 @@ from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Labelled, read_rows, to_line
 from tests.loopback_api import KEY, LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
-from tests.test_construct_faults import Misbehaving
+from tests.test_construct_faults import prepared_for, scripted
 from tests.test_construct_pipeline import SETTINGS, files
 
 ROWS = {"train": 8, "test_hard": 6, "test_benign": 6}
@@ -113,13 +113,11 @@ def test_a_quota_cuts_no_block(api: LoopbackApi, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_models_that_misbehave_cost_whole_blocks(api: LoopbackApi, tmp_path: Path) -> None:
-    config = settings(api, tmp_path, 2, "true")
-    api.decide = Misbehaving()
-    lines = [json.dumps({"text": f"What of a {THINGS[n % len(THINGS)]}, number {n}?"}) for n in range(60)]
-    (tmp_path / "seeds.jsonl").write_text("\n".join(lines))
-    config.write_text(config.read_text().replace("backoff: 0.01", "backoff: 0.01, timeout: 1"))
-    told = construct(read_config(config), tmp_path / "out")
+def test_models_that_misbehave_cost_whole_blocks(tmp_path: Path) -> None:
+    with scripted(share=0.2, latency=0.0) as api:
+        config = prepared_for(api, tmp_path, 60)
+        config.write_text(config.read_text() + "blocks: true\n")
+        told = construct(read_config(config), tmp_path / "out")
     assert told["stages"]["pictures"]["rejected"]
     assert told["rows"]["test_hard"] > 10
     assert worst(told, "test_hard") == (0, 0, 0)

@@ -7,15 +7,19 @@ import random
 import signal
 import subprocess
 import sys
-import threading
 import time
-import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mis_dataset.check import check_release
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from mis_dataset.construct.scripted.endpoint import ScriptedEndpoint
+from mis_dataset.construct.scripted.misbehaviour import KINDS, Misbehaviour
+from mis_dataset.construct.scripted.player import Player
+from mis_dataset.construct.scripted.scenes import seed_texts
+from tests.loopback_api import KEY, LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_pipeline import SETTINGS, files
 
@@ -40,6 +44,34 @@ def run(config: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
 
 
+@contextmanager
+def scripted(share: float = 0.06, latency: float = 0.02) -> Iterator[ScriptedEndpoint]:
+    """Scripted models that misbehave."""
+    with ScriptedEndpoint(Player(), Misbehaviour(share), latency).running() as api:
+        yield api
+
+
+def prepared_for(api: ScriptedEndpoint, folder: Path, seeds: int) -> Path:
+    """Settings and seeds of MIS-mini's grammar in a folder."""
+    (folder / "seeds.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in seed_texts(seeds, 0)))
+    models = SETTINGS.replace(", backoff: 0.01", "").replace('"{url}"', '"{url}", backoff: 0.01, timeout: 1')
+    (folder / "construct.yaml").write_text(models.format(url=api.url))
+    return folder / "construct.yaml"
+
+
+def asked(api: ScriptedEndpoint) -> int:
+    """How many calls came in."""
+    return api.counts["completions"] + api.counts["generations"]
+
+
+def asked_anew(api: ScriptedEndpoint) -> int:
+    """The same, and begins to count and to misbehave anew."""
+    count = asked(api)
+    api.counts.clear()
+    api.misbehaviour = Misbehaviour(api.misbehaviour.share)
+    return count
+
+
 def ended(process: subprocess.Popen[bytes]) -> int:
     process.communicate(timeout=120)
     return process.returncode
@@ -48,22 +80,21 @@ def ended(process: subprocess.Popen[bytes]) -> int:
 @pytest.mark.slow
 def test_a_construction_that_is_killed_20_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
     scatter = random.Random(0)
-    with LoopbackApi(latency=0.02).running() as api:
-        api.decide = ScriptedModels()
-        config = prepared(api, tmp_path, 40)
+    with scripted() as api:
+        config = prepared_for(api, tmp_path, 40)
         assert ended(run(config, tmp_path / "whole")) == 0
-        whole, api.count = api.count, 0
+        whole = asked_anew(api)
         for _ in range(20):
-            until, process = api.count + scatter.randint(1, whole // 20), run(config, tmp_path / "out")
-            while api.count < until and process.poll() is None:
+            until, process = asked(api) + scatter.randint(1, whole // 20), run(config, tmp_path / "out")
+            while asked(api) < until and process.poll() is None:
                 time.sleep(0.001)
             process.send_signal(signal.SIGKILL)
             ended(process)
-        killed_at = api.count
+        killed_at = asked(api)
         assert ended(run(config, tmp_path / "out")) == 0
     assert files(tmp_path / "out") == files(tmp_path / "whole")
     assert whole // 3 < killed_at  # kills fell in the middle of it
-    assert api.count <= whole + 20 * 8  # no more paid twice than was under way
+    assert asked(api) <= whole + 20 * 8  # no more paid twice than was under way
 
 
 @pytest.mark.slow
@@ -79,45 +110,17 @@ def test_two_processes_share_the_calls_of_one_construction(tmp_path: Path) -> No
     assert files(tmp_path / "out") == files(tmp_path / "whole")
 
 
-class Misbehaving:
-    """Scripted models whose first try of many requests goes wrong, each in a way of its own."""
-
-    def __init__(self) -> None:
-        self._scripted = ScriptedModels()
-        self._tried: set[int] = set()
-        self._lock = threading.Lock()
-
-    def __call__(self, body: bytes) -> Step:
-        with self._lock:
-            number = zlib.crc32(body)
-            first = number not in self._tried
-            self._tried.add(number)
-        if b'"prompt"' in body:
-            steps = [Step(500), Step(end="reset"), Step(429, headers={"retry-after": "0.05"}), Step(body=b"{}")]
-        else:
-            steps = [
-                Step(429, headers={"retry-after": "0.05"}),
-                Step(body=completion("I would rather talk about the weather.")),
-                Step(body=completion('{"rows": [{"category": "Cooking"}]}')),
-                Step(body=completion("{" * 10**4)),
-                Step(body=completion(None, refusal="I cannot.")),
-                Step(end="hang"),
-                Step(body=b"<p>Welcome to our WLAN</p>"),
-            ]
-        return steps[number % len(steps)] if first and number % 3 == 0 else self._scripted(body)
-
-
 @pytest.mark.slow
 def test_models_that_misbehave_cost_rows_with_a_reason_and_no_more(tmp_path: Path) -> None:
-    with LoopbackApi().running() as api:
-        api.decide = Misbehaving()
-        config = prepared(api, tmp_path, 60)
-        config.write_text(config.read_text().replace("backoff: 0.01", "backoff: 0.01, timeout: 1"))
+    with scripted(share=0.3) as api:
+        config = prepared_for(api, tmp_path, 60)
         assert ended(run(config, tmp_path / "out")) == 0
+        assert set(KINDS) <= set(api.counts)
     told = json.loads((tmp_path / "out" / "construct.json").read_text())
     assert sum(told["rows"].values()) > 20
     reasons = {reason for stage in told["stages"].values() for reason in stage["rejected"]}
-    assert {"refused"} <= reasons <= {"refused", "malformed", "no verdict", "no risk"}
+    about_rows = {"no risk", "not visible", "not as meant", "does not decline", "does not help"}
+    assert {"refused", "no picture"} <= reasons <= about_rows | {"refused", "malformed", "no picture", "no verdict"}
     for name, stage in told["stages"].items():
         lines = (tmp_path / "out" / f"{name}.rejected.jsonl").read_text().splitlines()
         assert len(lines) == sum(stage["rejected"].values())
