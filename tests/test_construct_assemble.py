@@ -13,6 +13,7 @@ import pytest
 from mis_dataset.build import build
 from mis_dataset.check import check_release
 from mis_dataset.construct.assemble import Made, assemble
+from mis_dataset.construct.filters import Rules
 from mis_dataset.construct.labels import joined
 from mis_dataset.construct.rows import AnyRow, Judged, Labelled, Picture, Pictured, Question, Verdict, to_line
 from mis_dataset.errors import MISError, UsageError
@@ -58,7 +59,7 @@ def made(tmp_path: Path) -> Made:
     ]
     write(tmp_path / "filters.jsonl", rows)
     write(tmp_path / "labels.jsonl", labels)
-    return Made(tmp_path, tmp_path / "filters.jsonl", tmp_path / "labels.jsonl", {})
+    return Made(tmp_path, tmp_path / "filters.jsonl", tmp_path / "labels.jsonl", Rules())
 
 
 def write(path: Path, rows: Iterable[AnyRow]) -> None:
@@ -139,7 +140,7 @@ def test_the_same_rows_again_give_the_same_bytes_and_other_quotas_another_releas
     before = {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()}
     assemble(made, raw)
     assert {path: path.read_bytes() for path in raw.rglob("*") if path.is_file()} == before
-    assert assemble(made._replace(quotas={"test_hard": 0}), raw) == {"train": 4, "test_easy": 1, "test_benign": 1}
+    assert assemble(made._replace(rules=Rules({"test_hard": 0})), raw) == {"train": 4, "test_easy": 1, "test_benign": 1}
     assert not (raw / "hard_image").exists()
     assert not (raw / "mis_hard.json").exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["filters.jsonl", "labels.jsonl", "pictures", "raw"]

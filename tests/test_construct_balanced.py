@@ -11,17 +11,15 @@ import pytest
 
 from mis_dataset.__main__ import main
 from mis_dataset.check import check_release
-from mis_dataset.construct.assemble import Made, assemble
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
-from mis_dataset.construct.rows import Labelled, read_rows, to_line
 from tests.loopback_api import KEY, LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_faults import prepared_for, scripted
 from tests.test_construct_pipeline import SETTINGS, files
 
-ROWS = {"train": 8, "test_hard": 6, "test_benign": 6}
-"""The drum's picture is explicit: in the other half it would stand in the twin, so that block falls."""
+ROWS = {"train": 8, "test_easy": 1, "test_hard": 6, "test_benign": 7}
+"""The drum's picture is explicit: in the other half it would stand in the twin, so that one half is all there is."""
 
 
 @pytest.fixture(autouse=True)
@@ -93,22 +91,16 @@ def test_the_release_is_checked_built_and_compared_as_any_other(
     assert not {"same_text", "same_image", "twin_image", "same_pair"} & set(shared)
 
 
-def test_a_block_of_which_one_half_gets_no_label_goes_nowhere(api: LoopbackApi, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    construct(read_config(settings(api, tmp_path, 2, "true")), out)
-    labelled = list(read_rows(out / "labels.jsonl", Labelled))
-    assert [one.id for one in labelled] == ["s1.1", "s1.1b", "s2.1", "s2.1b"]
-    (out / "fewer.jsonl").write_text("".join(to_line(one) for one in labelled if one.id != "s1.1"))
-    assert assemble(Made(out, out / "filters.jsonl", out / "fewer.jsonl", {}), out / "raw")["train"] == 4
-    rows = (out / "raw" / "provenance" / "rows.jsonl").read_text().splitlines()
-    assert [json.loads(row)["row"] for row in rows][:4] == ["s2.1", "s2.1b"] * 2
-
-
 def test_a_quota_cuts_no_block(api: LoopbackApi, tmp_path: Path) -> None:
     config = settings(api, tmp_path, 2, "true")
     config.write_text(config.read_text() + "quotas: {test_hard: 5, train: 1}\n")
     told = construct(read_config(config), tmp_path / "out")
-    assert told["rows"] == {"test_hard": 4, "test_benign": 4}
+    assert told["rows"] == {
+        "train": 2,
+        "test_easy": 1,
+        "test_hard": 4,
+        "test_benign": 5,
+    }  # a train row comes with its twin
     assert worst(told, "test_hard") == (0, 0, 0)
 
 

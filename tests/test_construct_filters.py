@@ -11,7 +11,7 @@ import pytest
 
 from mis_dataset.client import Client
 from mis_dataset.construct.experts import Explicit, Together, Words
-from mis_dataset.construct.filters import Filters, fate, within_quotas
+from mis_dataset.construct.filters import Filters, Rules, fate, placed
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Rejected, Verdict, read_rows, to_line
 from tests.asked import tiny
 from tests.loopback_api import KEY, LoopbackApi, Step, completion
@@ -150,6 +150,6 @@ def test_one_expert_is_enough_to_reject_a_row(row: Pictured) -> None:
 def test_of_a_category_no_more_rows_go_to_a_split_than_its_quota(row: Pictured) -> None:
     other = replace(row, row=replace(QUESTION, id="s8.1", category="Violent"))
     rows = [judged(one, "keep") for one in (row, row, other, row)] + [judged(row, "risky twin")]
-    told = [split if isinstance(split, str) else split.reason for _, split in within_quotas(rows, {"test_hard": 2})]
+    told = [split if isinstance(split, str) else split.reason for _, split in placed(rows, Rules({"test_hard": 2}))]
     assert told == ["test_hard", "test_hard", "test_hard", "over quota", "risky twin"]
-    assert [split for _, split in within_quotas(rows[:4], {"train": 0})] == ["test_hard"] * 4
+    assert [split for _, split in placed(rows[:4], Rules({"train": 0}))] == ["test_hard"] * 4

@@ -14,6 +14,7 @@ from PIL import Image
 
 from mis_dataset.__main__ import main
 from mis_dataset.construct import page
+from mis_dataset.construct.filters import Rules
 from mis_dataset.construct.funnel import Funnel, Rejects, Shown, count
 from mis_dataset.construct.ledger import Spent
 from mis_dataset.construct.page import Told, write_page
@@ -64,7 +65,7 @@ def test_counts_are_those_of_the_files_and_every_row_is_somewhere(out: Path) -> 
 
 
 def test_stages_that_are_not_whole_are_not_counted(out: Path) -> None:
-    funnel, shown = count(out, ["elements", "questions"], {})
+    funnel, shown = count(out, ["elements", "questions"], Rules())
     assert list(funnel.steps) == ["seeds", "ideas", "questions"]
     assert (funnel.splits, funnel.verdicts, shown) == ({}, {}, [])
 
@@ -180,7 +181,7 @@ def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
                     to_line(Judged(Pictured(question, (picture, picture), picture), "x", (Verdict("one", "keep"),)))
                 )
         tracemalloc.start()
-        funnel, shown = count(tmp_path, ["duplicates"], {})
+        funnel, shown = count(tmp_path, ["duplicates"], Rules())
         most = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert (funnel.kept(), len(shown)) == (rows, 2)

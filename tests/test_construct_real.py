@@ -12,7 +12,7 @@ from PIL import Image
 
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
-from mis_dataset.construct.filters import fate
+from mis_dataset.construct.filters import Rules, fate
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Verdict
 from mis_dataset.errors import MISError
@@ -125,14 +125,14 @@ def test_a_release_of_real_rows_is_checked_as_any_other(tmp_path: Path) -> None:
     real = Judged(Pictured(question, (one, two), twin), "Identity Theft and Impersonation", (Verdict("words", "keep"),))
     (tmp_path / "filters.jsonl").write_text(to_line(real))
     (tmp_path / "labels.jsonl").write_text("")
-    made = Made(tmp_path, tmp_path / "filters.jsonl", tmp_path / "labels.jsonl", {})
+    made = Made(tmp_path, tmp_path / "filters.jsonl", tmp_path / "labels.jsonl", Rules())
     assert assemble(made, tmp_path / "raw") == {"test_real": 1, "test_benign": 1}
     assert check_release(tmp_path / "raw").problems == ()
     [record] = json.loads((tmp_path / "raw" / "mis_real.json").read_text())
     assert (record["image_path1"], record["category"]) == ("real_image/1/object1.png", "Privacy")
     told = json.loads((tmp_path / "raw" / "provenance" / "pictures.jsonl").read_text().splitlines()[0])
     assert (told["source"], told["score"], told["licence"]) == ("one.jpg", 0.3, "CC0-1.0")
-    assert assemble(made._replace(quotas={"test_real": 0}), tmp_path / "none") == {}
+    assert assemble(made._replace(rules=Rules({"test_real": 0})), tmp_path / "none") == {}
 
 
 def test_a_dataset_that_is_nowhere_ends_the_run_before_anything_is_asked(api: LoopbackApi, tmp_path: Path) -> None:

@@ -25,8 +25,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mis_dataset.balance import Balance
-from mis_dataset.construct.filters import EASY, HARD, REAL, within_quotas
-from mis_dataset.construct.labels import of_release
+from mis_dataset.construct.filters import EASY, HARD, REAL, Rules, placed
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json
@@ -49,13 +48,13 @@ class Made(NamedTuple):
         folder: of the construction, below which its pictures lie.
         judged: file of `Judged` rows.
         labelled: file of `Labelled` rows.
-        quotas: as `within_quotas` takes them.
+        rules: by which rows were placed.
     """
 
     folder: Path
     judged: Path
     labelled: Path
-    quotas: Mapping[str, int]
+    rules: Rules
 
 
 class _Row(NamedTuple):
@@ -151,7 +150,7 @@ def _files(made: Made) -> Iterator[tuple[str, Iterator[_Row]]]:
 
 def _sorted(made: Made, split: str) -> list[int]:
     """Where the rows of a test split stand in their file, by category."""
-    fates = within_quotas((row for _, row in placed_rows(made.judged, Judged)), made.quotas)
+    fates = placed((row for _, row in placed_rows(made.judged, Judged)), made.rules)
     places = (place for place, _ in placed_rows(made.judged, Judged))
     found = [
         (CATEGORIES.index(row.row.row.category), place)
@@ -162,17 +161,13 @@ def _sorted(made: Made, split: str) -> list[int]:
 
 
 def _train(made: Made) -> Iterator[_Row]:
-    for number, one in enumerate(_labelled(made), start=1):
+    for number, one in enumerate(read_rows(made.labelled, Labelled), start=1):
         yield _Row(f"{TRAIN}/{number}", f"images/{number}", one.row, one.label, None)
 
 
-def _labelled(made: Made) -> Iterator[Labelled]:
-    return (one for one in of_release(read_rows(made.labelled, Labelled)) if isinstance(one, Labelled))
-
-
 def _train_twins(made: Made) -> Iterator[_Row]:
-    first = 1 + sum(1 for _ in _labelled(made))
-    for number, one in enumerate(_labelled(made)):
+    first = 1 + sum(1 for _ in read_rows(made.labelled, Labelled))
+    for number, one in enumerate(read_rows(made.labelled, Labelled)):
         place = first + number
         yield _Row(f"{TRAIN}/{place}", f"images/{place}", one.row, one.twin_label, f"{TRAIN}/{number + 1}")
 

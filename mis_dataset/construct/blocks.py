@@ -6,24 +6,23 @@
 
 Without blocks a candle is only ever dangerous and a cup only ever harmless, so a model may learn the pictures and not
 what they mean together. With them neither question nor any one picture tells a row from a twin. Pictures beyond these
-two are the same in all four. The halves are neighbours in every file, and one goes nowhere without the other.
+two are the same in all four. The halves are neighbours in every file; in hard one does
+not stand without the other.
 
 Source: the balance of MIS-mini (`mini.plan`), whose blocks are cycles of five; two are the fewest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import TypeVar
 
-from mis_dataset.construct.rows import Judged, Labelled, Question
+from mis_dataset.construct.rows import Judged, Question
 
 HALF = "half a block"
-"""Why a row goes nowhere whose other half was rejected or is not there."""
+"""Why a row goes nowhere whose other half is not where it would go."""
 _SECOND = "b"
 """What the id of a second half ends with; no other id ends with a letter."""
-Row = TypeVar("Row", Judged, Labelled)
 
 
 def other_half(half: Question) -> Question:
@@ -56,13 +55,13 @@ def block_of(name: str) -> str:
     return name.removesuffix(_SECOND)
 
 
-def in_blocks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
-    """Rows as they stand or fall: alone, or as both halves of a block; a half that lost its other one comes alone.
+def in_blocks(rows: Iterable[Judged]) -> Iterator[tuple[Judged, ...]]:
+    """Rows as they stand or fall: both halves of a block, or one without another.
 
     Args:
         rows: in their order; one is held, never more.
     """
-    first: Row | None = None
+    first: Judged | None = None
     for row in rows:
         if first is not None and row.id == first.id + _SECOND:
             yield first, row
@@ -73,13 +72,3 @@ def in_blocks(rows: Iterable[Row]) -> Iterator[tuple[Row, ...]]:
         first = row
     if first is not None:
         yield (first,)
-
-
-def is_half(block: tuple[Row, ...], question: Callable[[Row], Question]) -> bool:
-    """Whether a block lost its other half.
-
-    Args:
-        block: of `in_blocks`.
-        question: of a row.
-    """
-    return len(block) == 1 and bool(question(block[0]).partner_image)

@@ -2,7 +2,7 @@
 
     seeds: [seeds.jsonl, {hub: OWNER/NAME, text: prompt}]    # beside this file, or a dataset
     objects: 2                    # pictures of a row
-    blocks: true                  # rows come in twos, see `blocks`
+    blocks: true                  # hard rows come in twos, see `blocks`
     budget: {calls: 10000, money: 20.0}
     quotas: {test_hard: 40}       # rows of one category, at most
     licence: CC0-1.0              # of what the drawing model makes
@@ -58,7 +58,7 @@ class Config:
         drawing: a model that draws, there or here, or a folder of photographs.
         judges: two models that see pictures and judge labels.
         objects: pictures of a row.
-        blocks: whether rows come in balanced blocks of two, see `blocks`.
+        blocks: whether hard rows come in balanced blocks of two, see `blocks`.
         per_seed: ideas of a seed, at most.
         rounds: how often the pictures of a row are drawn, at most.
         size: of a picture.

@@ -1,7 +1,7 @@
 """Stage `filters`: what all experts say of a row, and what follows for it.
 
 A row's fate hangs on its verdicts alone, so that it can be computed again from the file, with other rules or quotas,
-without asking anybody. A block stands or falls whole, and both halves go to one split.
+without asking anybody. With blocks, hard takes whole ones only, so that nothing shown or asked there decides by itself.
 
 Source: the step "multi-expert filter" of arXiv 2501.18533, section 3.2: rows whose words are unsafe go to train, those
 with an explicit picture to easy, those with neither to hard. Test rows whose pictures are all photographs are those of
@@ -13,14 +13,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import NamedTuple
 
-from mis_dataset.construct.blocks import HALF, in_blocks, is_half
+from mis_dataset.construct.blocks import HALF, in_blocks
 from mis_dataset.construct.experts import EXPLICIT_PICTURE, KEEP, UNSAFE_WORDS, Words
 from mis_dataset.construct.rows import Judged, Pictured, Rejected, Verdict
 from mis_dataset.schema import TRAIN
 
 NAME = "filters"
 EASY, HARD, REAL = "test_easy", "test_hard", "test_real"
+_IN_BLOCKS = (HARD, REAL)
+"""Splits that are balanced: of easy and train most rows have a thing that is harmful by itself, or words."""
 Expert = Callable[[Pictured], Verdict]
 """One that looks at a row alone; two threads may ask it at once."""
 
@@ -69,39 +73,49 @@ def fate(row: Judged) -> str | Rejected:
     return EASY if EXPLICIT_PICTURE in found else HARD
 
 
-def within_quotas(rows: Iterable[Judged], quotas: Mapping[str, int]) -> Iterator[tuple[Judged, str | Rejected]]:
-    """Every row with its fate, at most so many of a category in each split; the first ones stay, no block is cut.
+class Rules(NamedTuple):
+    """What a row's place hangs on beside its verdicts.
+
+    Attributes:
+        quotas: split -> rows of one category, at most; without a number there is no limit.
+        blocks: whether hard and real take whole blocks only.
+    """
+
+    quotas: Mapping[str, int] = MappingProxyType({})
+    blocks: bool = False
+
+
+def placed(rows: Iterable[Judged], rules: Rules) -> Iterator[tuple[Judged, str | Rejected]]:
+    """Every row with its split or why it has none; of a category that is full the first rows stay, no block is cut.
 
     Args:
-        rows: in their order.
-        quotas: split -> rows of one category, at most; without a number there is no limit.
-
-    Yields:
-        The row, and its split or why it has none.
+        rows: in their order; one is held, never more.
+        rules: see there.
     """
     counts: Counter[tuple[str, str]] = Counter()
     for block in in_blocks(rows):
-        fates = _fates(block)
-        split, category = fates[0], block[0].row.row.category
-        if isinstance(split, str):
-            most = quotas.get(split)
-            if most is None or counts[split, category] + len(block) <= most:
-                counts[split, category] += len(block)
-            else:
-                why = "over quota", f"{most} rows of {category} in {split}"
-                fates = [Rejected(row.id, NAME, *why) for row in block]
-        yield from zip(block, fates, strict=True)
+        for unit, split in _units(block, rules):
+            place = str(split), block[0].row.row.category
+            most = None if isinstance(split, Rejected) else rules.quotas.get(split)
+            over = most is not None and counts[place] + len(unit) > most
+            counts[place] += 0 if over else len(unit)
+            for row in unit:
+                why = f"{most} rows of {place[1]} in {place[0]}"
+                yield row, Rejected(row.id, NAME, "over quota", why) if over else split
 
 
-def _fates(block: tuple[Judged, ...]) -> list[str | Rejected]:
-    """Of all rows of a block, the same split or none for each."""
+def _units(block: tuple[Judged, ...], rules: Rules) -> list[tuple[tuple[Judged, ...], str | Rejected]]:
+    """Rows that stand or fall as one, with their fate: a block of hard, else every row by itself."""
     fates = [fate(row) for row in block]
-    lost = [f"{one.id}: {one.reason}" for one in fates if isinstance(one, Rejected)]
-    if is_half(block, lambda row: row.row.row):
-        lost = ["the other one is not there"]
-    if not lost:
-        return [next(split for split in (TRAIN, REAL, EASY, HARD) if split in fates)] * len(block)
+    if not rules.blocks:
+        return [((row,), one) for row, one in zip(block, fates, strict=True)]
+    if len(block) == 2 and fates[0] == fates[1] and fates[0] in _IN_BLOCKS:
+        return [(block, fates[0])]
+    told = [one.reason if isinstance(one, Rejected) else one for one in fates]
+    whys = (
+        [f"{row.id}: {why}" for row, why in zip(block, told, strict=True)][::-1] if len(block) == 2 else ["no partner"]
+    )
     return [
-        one if isinstance(one, Rejected) else Rejected(row.id, NAME, HALF, lost[0])
-        for row, one in zip(block, fates, strict=True)
+        ((row,), Rejected(row.id, NAME, HALF, why) if one in _IN_BLOCKS else one)
+        for row, one, why in zip(block, fates, whys, strict=True)
     ]

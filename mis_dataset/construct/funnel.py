@@ -11,13 +11,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
-from mis_dataset.construct.filters import within_quotas
+from mis_dataset.construct.filters import Rules, placed
 from mis_dataset.construct.rows import Idea, Judged, Labelled, Pictured, Question, Rejected, Seed, read_rows
 from mis_dataset.files import to_json, write_text
 from mis_dataset.schema import CATEGORIES, TRAIN
@@ -102,13 +102,13 @@ class Shown(NamedTuple):
     labels: tuple[str, ...]
 
 
-def count(folder: Path, stages: Sequence[str], quotas: Mapping[str, int]) -> tuple[Funnel, list[Shown]]:
+def count(folder: Path, stages: Sequence[str], rules: Rules) -> tuple[Funnel, list[Shown]]:
     """Counts a construction.
 
     Args:
         folder: of it.
         stages: that are whole, in order; files of others may be of an earlier run and are not read.
-        quotas: as `within_quotas` takes them.
+        rules: by which rows were placed.
 
     Returns:
         The counts, and a few kept rows of each split: those whose ids have the least hash, so that nobody chose them.
@@ -126,7 +126,7 @@ def count(folder: Path, stages: Sequence[str], quotas: Mapping[str, int]) -> tup
             step, kind = _MADE[stage]
             funnel.steps[step] = _by_category(_category(row) for row in read_rows(folder / f"{stage}.jsonl", kind))
         if stage == duplicates.NAME:
-            _count_judged(funnel, folder / f"{stage}.jsonl", quotas, shown)
+            _count_judged(funnel, folder / f"{stage}.jsonl", rules, shown)
         if stage == labels.NAME:
             _count_labelled(funnel, folder / f"{stage}.jsonl", shown)
     funnel.splits = {split: funnel.splits[split] for split in SPLITS if split in funnel.splits}
@@ -184,13 +184,13 @@ def _count_rejected(funnel: Funnel, rows: Iterator[Rejected]) -> None:
     funnel.rejected = sorted(kinds.values(), key=lambda one: (order[one.stage], -one.rows, one.reason))
 
 
-def _count_judged(funnel: Funnel, path: Path, quotas: Mapping[str, int], shown: list[Shown]) -> None:
+def _count_judged(funnel: Funnel, path: Path, rules: Rules, shown: list[Shown]) -> None:
     """Verdicts, and what follows from them; train rows are counted when they have labels."""
     splits: dict[str, Counter[str]] = {filters.EASY: Counter(), filters.HARD: Counter()}
     verdicts: dict[str, Counter[str]] = {}
 
     def fates() -> Iterator[Rejected]:
-        for row, split in within_quotas(read_rows(path, Judged), quotas):
+        for row, split in placed(read_rows(path, Judged), rules):
             for one in row.verdicts:
                 verdicts.setdefault(one.expert, Counter())[one.verdict] += 1
             if isinstance(split, Rejected):
@@ -207,18 +207,12 @@ def _count_judged(funnel: Funnel, path: Path, quotas: Mapping[str, int], shown: 
 
 
 def _count_labelled(funnel: Funnel, path: Path, shown: list[Shown]) -> None:
-    found = Counter[str]()
-
-    def halves() -> Iterator[Rejected]:
-        for one in labels.of_release(read_rows(path, Labelled)):
-            if isinstance(one, Rejected):
-                yield one
-                continue
+    def rows() -> Iterator[str]:
+        for one in read_rows(path, Labelled):
             _show(shown, Shown(TRAIN, one.row, (one.label.response, one.twin_label.response)))
-            found[_category(one)] += 1
+            yield _category(one)
 
-    _count_rejected(funnel, halves())
-    funnel.splits[TRAIN] = _by_category(found.elements())
+    funnel.splits[TRAIN] = _by_category(rows())
 
 
 def _show(shown: list[Shown], one: Shown) -> None:

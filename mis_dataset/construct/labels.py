@@ -12,14 +12,13 @@ Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model wr
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.chat import content
 from mis_dataset.client import Client
-from mis_dataset.construct.blocks import HALF, in_blocks, is_half
 from mis_dataset.construct.prompts import (
     HARMLESS,
     HARMLESS_DECISION,
@@ -98,15 +97,6 @@ class Labels:
         if not safe:
             return "not safe"
         return "" if helped == helps else ("does not help" if helps else "does not decline")
-
-
-def of_release(rows: Iterable[Labelled]) -> Iterator[Labelled | Rejected]:
-    """Train rows; in place of a half of a block whose other half got no label, why it is none."""
-    for block in in_blocks(rows):
-        if is_half(block, lambda one: one.row.row.row):
-            yield Rejected(block[0].id, NAME, HALF, "the other half has no label")
-        else:
-            yield from block
 
 
 def _label(found: Mapping[str, Any], objects: Sequence[str]) -> Label:

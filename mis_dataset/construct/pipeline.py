@@ -26,7 +26,7 @@ from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
-from mis_dataset.construct.filters import Filters, within_quotas
+from mis_dataset.construct.filters import Filters, Rules, placed
 from mis_dataset.construct.found import Found
 from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
@@ -134,7 +134,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str
 def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -> dict[str, Any]:
     """Counts what there is and writes the page; returns what a release says of how it was made."""
     settings = _told_settings(config)
-    funnel, shown = count(out, stages, config.quotas)
+    funnel, shown = count(out, stages, _rules(config))
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
     heard = _heard(config, out, stages)
@@ -246,8 +246,12 @@ def _stages(
     ]
 
 
+def _rules(config: Config) -> Rules:
+    return Rules(config.quotas, config.blocks)
+
+
 def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
-    return (row for row, split in within_quotas(rows, config.quotas) if split == TRAIN)
+    return (row for row, split in placed(rows, _rules(config)) if split == TRAIN)
 
 
 def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard]) -> dict[str, Any]:
@@ -295,7 +299,7 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
     if same and before["sha256"] == [sha256_of(path) for path in written]:
         return dict(before["told"])
-    made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", config.quotas)
+    made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", _rules(config))
     told = {"rows": assemble(made, out / "raw", _tell(config, out, stages)), "balance": balance_of(made).told()}
     write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
     return told

@@ -75,17 +75,16 @@ class Questions:
         if not self.blocks:
             return [made]
         partner = self._partner(idea, made)
-        return (
-            partner if isinstance(partner, Rejected) else [replace(made, partner_image=partner[0], partner=partner[1])]
-        )
+        if isinstance(partner, Rejected):
+            return partner
+        return [replace(made, partner_image=partner[0], partner=partner[1]) if partner else made]
 
-    def _partner(self, idea: Idea, row: Question) -> tuple[int, str] | Rejected:
-        """Number of the picture that the other half exchanges, and what it shows there."""
+    def _partner(self, idea: Idea, row: Question) -> tuple[int, str] | Rejected | None:
+        """Number of the picture that the other half exchanges, and what it shows there; None where nothing fits."""
         things = {"objects": list(row.objects), "twin": list(row.twin_objects)}
         about = {"category": row.category, "question": row.question, **things}
         slots = {"changed": row.changed_image, "other": next(p for p in (2, 1) if p != row.changed_image)}
-        told = self._ask(idea, BLOCK, about, lambda found: _partner(found, row), **slots)
-        return Rejected(idea.id, NAME, "no partner") if told is None else told
+        return self._ask(idea, BLOCK, about, lambda found: _partner(found, row), **slots)
 
     def _rewritten(self, idea: Idea) -> tuple[str, tuple[str, ...]] | Rejected:
         row = {"category": idea.category, "question": idea.question, "objects": list(idea.objects)}

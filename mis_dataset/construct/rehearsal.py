@@ -47,6 +47,7 @@ judges:
 size: 64x64
 licence: CC-BY-4.0 AND CC-BY-SA-4.0    # of Twemoji and OpenMoji, of which the scripted model draws
 rounds: 2
+blocks: true
 quotas: {{train: 40, test_easy: 20, test_hard: 20}}
 budget: {{calls: 50000}}
 """
