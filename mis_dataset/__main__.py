@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.arguments import limit, positive, seed
+from mis_dataset.arguments import above_zero, limit, positive, seed
 from mis_dataset.errors import BudgetError, MISError, UsageError, plain
 from mis_dataset.record import shown
 from mis_dataset.schema import LEAKS
@@ -124,6 +124,9 @@ def _add_construction(verbs: Any) -> None:
     forecast = verbs.add_parser("forecast", help="reckon from a trial what a larger construction would use")
     forecast.add_argument("out", type=Path, metavar="OUT", help="folder of a construction that has ended")
     forecast.add_argument("--rows", type=positive, required=True, metavar="N", help="dangerous rows that are wanted")
+    told = "that a model takes for a reply; without it, hours are those of OUT, times as many rows"
+    forecast.add_argument("--call-seconds", type=above_zero, metavar="S", help=told)
+    forecast.add_argument("--at-once", type=positive, default=64, metavar="N", help="calls under way then (default 64)")
     review = verbs.add_parser("review", help="write the sheet on which people review the rows of a construction")
     review.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
     review.add_argument("sheet", type=Path, metavar="SHEET", help=".csv or .jsonl; decisions that are there stay")
@@ -322,7 +325,7 @@ def _funnel(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _forecast(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.construct.forecast import forecast, table
 
-    told = forecast(arguments.out, arguments.rows)
+    told = forecast(arguments.out, arguments.rows, arguments.call_seconds, arguments.at_once)
     print(table(told), file=sys.stderr)
     return told, 0
 

@@ -13,6 +13,7 @@ from tests.loopback_api import KEY
 from tests.made_construction import make_construction
 from tests.test_construct_pipeline import CALLS
 
+ROOT = Path(__file__).resolve().parents[1]
 KEPT, SEEDS = 6, 7
 """Two rows of train, one of easy, three of hard."""
 
@@ -35,6 +36,12 @@ def test_everything_grows_with_the_rows(out: Path) -> None:
     assert larger["wanted"]["stages"]["pictures"]["cost"] == pytest.approx(100 * 18 * 0.04)
     assert larger["each"] == same["each"]
     assert larger["each"]["stages"]["all"]["calls"] == 17
+
+
+def test_hours_are_those_of_calls_where_their_seconds_are_given(out: Path) -> None:
+    told = forecast(out, KEPT, call_seconds=36.0, at_once=3)["wanted"]["stages"]
+    assert (told["pictures"]["hours"], told["all"]["hours"]) == (0.1, 0.34)
+    assert forecast(out, KEPT)["wanted"]["stages"]["all"]["hours"] < 0.1
 
 
 def test_a_part_of_a_seed_is_a_seed(out: Path) -> None:
@@ -63,3 +70,12 @@ def test_of_nothing_nothing_is_reckoned(out: Path, tmp_path: Path, capsys: pytes
     (tmp_path / "funnel.json").write_text(json.dumps(funnel), encoding="utf-8")
     assert main(["forecast", str(tmp_path), "--rows", "5"]) == 2
     assert "kept none of its 7 seeds" in capsys.readouterr().err
+
+
+def test_the_table_of_the_docs_is_what_the_command_wrote() -> None:
+    wanted = json.loads((ROOT / "benchmarks" / "forecast.json").read_text("utf-8"))["wanted"]
+    page = (ROOT / "docs" / "construction.md").read_text("utf-8")
+    for name, one in wanted["stages"].items():
+        tokens = f"{one['tokens_in']:,} | {one['tokens_out']:,}"
+        assert f"| {name} | {one['calls']:,} | {tokens} | {one['cost']:,.2f} | {one['hours']:,.1f} |" in page
+    assert f"{wanted['seeds']:,} seeds, and {wanted['gigabytes']} GB on the disk" in page

@@ -21,12 +21,14 @@ from mis_dataset.construct.plot import read_funnel
 from mis_dataset.errors import UsageError
 
 
-def forecast(folder: Path, rows: int) -> dict[str, Any]:
+def forecast(folder: Path, rows: int, call_seconds: float | None = None, at_once: int = 64) -> dict[str, Any]:
     """Reckons.
 
     Args:
         folder: of a construction that has ended, such as a trial of some seeds.
         rows: dangerous rows that are wanted, each with its twin.
+        call_seconds: that a model takes for a reply; None: hours are those that this one took, times as many rows.
+        at_once: calls under way, where `call_seconds` are given.
 
     Returns:
         "kept" and "seeds": rows that this one kept, and of how many seeds; "wanted": of the larger one "rows", "seeds",
@@ -43,7 +45,7 @@ def forecast(folder: Path, rows: int) -> dict[str, Any]:
     if not kept:
         raise UsageError(f"{folder}: kept none of its {seeds} seeds; there is nothing to reckon from")
     stages = spent | {"all": total(spent)}
-    size = _bytes(folder)
+    size, pace = _bytes(folder), None if call_seconds is None else call_seconds / at_once
     return {
         "kept": kept,
         "seeds": seeds,
@@ -56,7 +58,7 @@ def forecast(folder: Path, rows: int) -> dict[str, Any]:
             "rows": rows,
             "seeds": ceil(rows * seeds / kept),
             "gigabytes": round(rows * size / kept / 1e9, 1),
-            "stages": {name: _of_all(one, rows / kept) for name, one in stages.items()},
+            "stages": {name: _of_all(one, rows / kept, pace) for name, one in stages.items()},
         },
     }
 
@@ -91,9 +93,11 @@ def _each(one: Spent, kept: int) -> dict[str, float]:
     return {name: round(number / kept, 6) for name, number in one._asdict().items()}
 
 
-def _of_all(one: Spent, times: float) -> dict[str, float]:
+def _of_all(one: Spent, times: float, pace: float | None) -> dict[str, float]:
+    """Of all rows; `pace` is seconds from one call to the next, None as in `one`."""
+    seconds = one.seconds if pace is None else one.calls * pace
     counts = {name: ceil(getattr(one, name) * times) for name in ("calls", "tokens_in", "tokens_out")}
-    return {**counts, "cost": round(one.cost * times, 2), "hours": round(one.seconds * times / 3600, 2)}
+    return {**counts, "cost": round(one.cost * times, 2), "hours": round(seconds * times / 3600, 2)}
 
 
 def _bytes(folder: Path) -> int:

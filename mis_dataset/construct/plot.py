@@ -6,7 +6,7 @@ It stands on the page of the construction and by itself, as the file that `funne
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def draw(funnel: Funnel) -> str:
     for name, found in bars:
         below = _below(funnel, name)
         drawn += _line(y, name, found, most, below)
-        y += _LINE + (_BELOW if below else 0)
+        y += _LINE + _BELOW * len(below)
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" '
         'role="img" color="#1b1b1b" font-family="system-ui, \'DejaVu Sans\', sans-serif" font-size="14">',
@@ -120,7 +120,7 @@ def _legend(names: list[str]) -> list[str]:
     return drawn
 
 
-def _line(y: int, name: str, found: Mapping[str, int], most: int, below: str) -> list[str]:
+def _line(y: int, name: str, found: Mapping[str, int], most: int, below: Sequence[str]) -> list[str]:
     """One bar with its name before it, its number behind it and what did not go on below it."""
     drawn = [f'<text x="{_LEFT - 8}" y="{y + 15}" text-anchor="end" fill="currentColor">{_text(name)}</text>']
     x = float(_LEFT)
@@ -132,16 +132,17 @@ def _line(y: int, name: str, found: Mapping[str, int], most: int, below: str) ->
         x += width
     rows = sum(found.values())
     drawn.append(f'<text x="{x + 8:.2f}" y="{y + 15}" font-weight="600" fill="currentColor">{rows}</text>')
-    if below:
-        drawn.append(
-            f'<text x="{_LEFT}" y="{y + 34}" font-size="11.5" fill="currentColor" opacity="0.75">{_text(below)}</text>'
-        )
+    for place, text in enumerate(below):
+        about = f'x="{_LEFT}" y="{y + 34 + _BELOW * place}" font-size="11.5" fill="currentColor" opacity="0.75"'
+        drawn.append(f"<text {about}>{_text(text)}</text>")
     return drawn
 
 
-def _below(funnel: Funnel, name: str) -> str:
-    """What did not go on from a step."""
-    return "; ".join(filter(None, (_rejected(funnel, stage) for stage in _AFTER.get(name, ()))))
+def _below(funnel: Funnel, name: str) -> list[str]:
+    """What did not go on from a step, a line a stage; and why a step has more rows than the one before it."""
+    told = [text for stage in _AFTER.get(name, ()) if (text := _rejected(funnel, stage))]
+    made = [sum(funnel.steps.get(step, {}).values()) for step in ("questions", "pictured")]
+    return told + ["two rows of a question in blocks"] * (name == "pictured" and made[1] > made[0])
 
 
 def _rejected(funnel: Funnel, stage: str) -> str:

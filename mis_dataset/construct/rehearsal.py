@@ -36,14 +36,15 @@ KEY_NAME = "SCRIPTED_KEY"
 SETTINGS, SEEDS = "settings/construct.yaml", "settings/seeds.jsonl"
 _SETTINGS = """\
 # Written by `python -m mis_dataset rehearse`: all models are scripted, none takes part. For a construction of your own
-# copy this, name your models with base_url, key_name and prices, drop timeout and backoff, and write seeds.
+# copy this, name your models with base_url, key_name and prices, drop timeout and backoff, and write seeds. The prices
+# are an example, of a million tokens in and out, and of a picture; nobody is paid here.
 seeds: [seeds.jsonl]
-text: {{model: scripted-text, base_url: "{url}", key_name: {key}, timeout: 3, backoff: 0.05}}
-vision: {{model: scripted-vision, base_url: "{url}", key_name: {key}, timeout: 3, backoff: 0.05}}
-drawing: {{model: scripted-drawing, base_url: "{url}", key_name: {key}, timeout: 3, backoff: 0.05}}
+text: {{model: scripted-text, base_url: "{url}", key_name: {key}, {quick}, prices: [0.4, 1.2]}}
+vision: {{model: scripted-vision, base_url: "{url}", key_name: {key}, {quick}, prices: [0.8, 2.4]}}
+drawing: {{model: scripted-drawing, base_url: "{url}", key_name: {key}, {quick}, prices: [0, 0, 0.02]}}
 judges:
-  - {{model: scripted-judge-1, base_url: "{url}", key_name: {key}, timeout: 3, backoff: 0.05}}
-  - {{model: scripted-judge-2, base_url: "{url}", key_name: {key}, timeout: 3, backoff: 0.05}}
+  - {{model: scripted-judge-1, base_url: "{url}", key_name: {key}, {quick}, prices: [0.4, 1.2]}}
+  - {{model: scripted-judge-2, base_url: "{url}", key_name: {key}, {quick}, prices: [0.8, 2.4]}}
 size: 64x64
 licence: CC-BY-4.0 AND CC-BY-SA-4.0    # of Twemoji and OpenMoji, of which the scripted model draws
 rounds: 2
@@ -98,7 +99,7 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
     write_text(out / SEEDS, "".join(json.dumps({"text": text, **about}) + "\n" for text in texts))
     served: dict[str, int] = {}
     with _models(port, how, served) as url:
-        write_text(out / SETTINGS, _SETTINGS.format(url=url, key=KEY_NAME))
+        write_text(out / SETTINGS, _SETTINGS.format(url=url, key=KEY_NAME, quick="timeout: 3, backoff: 0.05"))
         os.environ.setdefault(KEY_NAME, "any-word")
         told = construct(read_config(out / SETTINGS), out)
     problems = [str(problem) for problem in check_release(out / "raw").problems]

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -25,6 +25,8 @@ from mis_dataset.errors import UsageError
 _PATHS = ("/v1/chat/completions", "/v1/images/generations")
 _RETRY_AFTER = "0.1"
 _MOST_BODY = 2**26
+_PICTURE_TOKENS = 1000
+"""Of a picture in a prompt; assumed, as it differs from model to model."""
 _MALFORMED = ('{"rows": [{"category": "Cooking"', "I would rather talk about the weather.", "{" * 4000)
 
 
@@ -103,28 +105,41 @@ class ScriptedEndpoint:
             model, said = self.player.told(asked)
         except (UsageError, ValueError, RecursionError):
             return _error(400, "not_played", "a scripted model plays MIS-mini's grammar alone, and this is none of it")
-        reply = _picture(model, said, wrong) if isinstance(said, bytes) else _completion(model, said, wrong, len(body))
+        reply = (
+            _picture(model, said, wrong, asked) if isinstance(said, bytes) else _completion(model, said, wrong, asked)
+        )
         return reply._replace(end=wrong if wrong in ("hang", "cut") else "")
 
 
-def _completion(model: str, said: str, wrong: str, size: int) -> Reply:
+def _completion(model: str, said: str, wrong: str, asked: Mapping[str, Any]) -> Reply:
     message: dict[str, Any] = {"role": "assistant", "content": said}
     if wrong == "malformed":
-        message["content"] = _MALFORMED[size % len(_MALFORMED)]
+        message["content"] = _MALFORMED[len(str(asked)) % len(_MALFORMED)]
     if wrong == "refused":
         message |= {"content": None, "refusal": "I would rather not, says the plan."}
-    usage = {"prompt_tokens": size // 4, "completion_tokens": len(said) // 4}
+    usage = {"prompt_tokens": _tokens(asked), "completion_tokens": len(said) // 4}
     choices = [{"index": 0, "finish_reason": "stop", "message": message}]
     return _reply(
         200, {"id": "scripted", "object": "chat.completion", "model": model, "choices": choices, "usage": usage}
     )
 
 
-def _picture(model: str, drawn: bytes, wrong: str) -> Reply:
+def _tokens(asked: Mapping[str, Any]) -> int:
+    """Of a prompt: one for four letters, and the same number for every picture."""
+    contents = [turn["content"] for turn in asked["messages"]]
+    parts = [part for content in contents if isinstance(content, list) for part in content]
+    texts = [str(content) for content in contents if isinstance(content, str)]
+    texts += [str(part["text"]) for part in parts if part["type"] == "text"]
+    pictures = len([part for part in parts if part["type"] == "image_url"])
+    return len("".join(texts)) // 4 + _PICTURE_TOKENS * pictures
+
+
+def _picture(model: str, drawn: bytes, wrong: str, asked: Mapping[str, Any]) -> Reply:
     if wrong == "refused":
         return _error(400, "content_filter", "by plan")
     encoded = base64.b64encode(drawn[:40] if wrong == "malformed" else drawn).decode()
-    return _reply(200, {"created": 0, "model": model, "data": [{"b64_json": encoded}]})
+    usage = {"input_tokens": len(asked["prompt"]) // 4, "output_tokens": 0}
+    return _reply(200, {"created": 0, "model": model, "data": [{"b64_json": encoded}], "usage": usage})
 
 
 def _error(status: int, code: str, text: str) -> Reply:
