@@ -69,6 +69,11 @@ class Construction:
         """Names of those models that are programs which play one."""
         return sorted({name for name in self._names() if _SCRIPTED.search(name)})
 
+    @property
+    def reviewed(self) -> int:
+        """Judged rows that people decided on."""
+        return sum(rows for (expert, _), rows in self.verdicts.items() if expert == "review")
+
     def _names(self) -> set[str]:
         heard = (name for names in self.heard.values() for name in names)
         return {*self.models.values(), *heard, *(model for model, _ in self.pictures)}

@@ -101,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     stats = verbs.add_parser("stats", help="count and measure a built dataset -> stats.json and plots")
     stats.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     stats.add_argument("out", type=Path, metavar="OUT", help="folder to write")
-    stats.add_argument("--things", type=Path, metavar="FILE", help="RAW/objects.json: names of the objects")
+    stats.add_argument(
+        "--things", type=Path, metavar="FILE", help="names of the objects: RAW/objects.json or RAW/mini/objects.json"
+    )
     stats.add_argument("--limit", type=positive, metavar="N", help="the first N rows of each split only, for a trial")
     _add_leaks(verbs)
     _add_rehearse(verbs)
@@ -116,14 +118,18 @@ def _parser() -> argparse.ArgumentParser:
 def _add_construction(verbs: Any) -> None:
     construct = verbs.add_parser("construct", help="make a release like MIS from seeds, by remote models")
     construct.add_argument("out", type=Path, metavar="OUT", help="folder; a second run goes on. The release is OUT/raw")
-    construct.add_argument("--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget")
+    construct.add_argument(
+        "--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget; `rehearse` writes one"
+    )
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
     funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
     funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
     funnel.add_argument("plot", type=Path, metavar="SVG", help="file to write")
     forecast = verbs.add_parser("forecast", help="reckon from a trial what a larger construction would use")
     forecast.add_argument("out", type=Path, metavar="OUT", help="folder of a construction that has ended")
-    forecast.add_argument("--rows", type=positive, required=True, metavar="N", help="dangerous rows that are wanted")
+    forecast.add_argument(
+        "--rows", type=positive, required=True, metavar="N", help="dangerous rows wanted, beside twins"
+    )
     told = "that a model takes for a reply; without it, hours are those of OUT, times as many rows"
     forecast.add_argument("--call-seconds", type=above_zero, metavar="S", help=told)
     forecast.add_argument("--at-once", type=positive, default=64, metavar="N", help="calls under way then (default 64)")
@@ -136,7 +142,9 @@ def _add_leaks(verbs: Any) -> None:
     leaks = verbs.add_parser("leaks", help="find what train and tests share -> leaks.json; exits 1 above a limit")
     leaks.add_argument("dataset", type=Path, metavar="MIS", help="folder of the dataset")
     leaks.add_argument("out", type=Path, metavar="OUT", help="JSON file to write")
-    leaks.add_argument("--things", type=Path, metavar="FILE", help="RAW/mini/objects.json: names of the objects")
+    leaks.add_argument(
+        "--things", type=Path, metavar="FILE", help="names of the objects: RAW/objects.json or RAW/mini/objects.json"
+    )
     leaks.add_argument("--against", metavar="OTHER", help="another dataset, a folder or a Hub repository")
     leaks.add_argument("--config", metavar="NAME", help="config of that dataset, where it has several")
     leaks.add_argument("--text-column", metavar="NAME", help="column of its texts (default: found by name)")
@@ -288,7 +296,7 @@ def _rehearse(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 
     how = Rehearsal(arguments.seeds, arguments.misbehave, arguments.latency, arguments.seed)
     told = rehearse(arguments.out, how)
-    print(table(told), file=sys.stderr)
+    print(table(arguments.out, told), file=sys.stderr)
     return {"out": str(arguments.out), **told}, 0 if told["passed"] else 1
 
 
@@ -301,7 +309,9 @@ def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.construct.config import read_config
     from mis_dataset.construct.ledger import costs, read_spent
+    from mis_dataset.construct.page import NAME
     from mis_dataset.construct.pipeline import construct
+    from mis_dataset.construct.plot import in_words, read_funnel
 
     try:
         told = construct(read_config(arguments.config), arguments.out, arguments.limit)
@@ -312,7 +322,8 @@ def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
         again = f"python -m mis_dataset construct {shlex.join(words)}"
         more = f"to go on, with as much again (`budget` in {arguments.config} says how much): {again}"
         raise BudgetError(f"{error}\n{more}") from error
-    print(costs(read_spent(arguments.out)), file=sys.stderr)
+    print(costs(read_spent(arguments.out)), in_words(read_funnel(arguments.out)), sep="\n", file=sys.stderr)
+    print(f"to look at: {arguments.out / NAME}", file=sys.stderr)
     return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
 
 

@@ -35,6 +35,8 @@ def read_flat_yaml(file: Path) -> dict[str, Any]:
         _check_shape(file, text)
         # A date that is none, or a number of thousands of digits, is a ValueError there.
         found = yaml.safe_load(text)
+    except FileNotFoundError as error:
+        raise MISError(f"{file}: no such file; name one that holds settings") from error
     except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise MISError(f"{file}: {error}") from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):

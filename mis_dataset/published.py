@@ -9,7 +9,7 @@ from collections import Counter
 
 from mis_dataset.errors import Problem
 from mis_dataset.release import Release
-from mis_dataset.schema import CATEGORIES
+from mis_dataset.schema import CATEGORIES, PROVENANCE
 
 ROWS: dict[str, int] = {"mis_train.json": 3927, "mis_easy.json": 1675, "mis_hard.json": 510, "mis_real.json": 100}
 """Records by file. Source: arXiv 2501.18533, section 3.2 and Table 19."""
@@ -50,10 +50,10 @@ def differences(release: Release) -> list[Problem]:
 
     Returns:
         At most one entry for the records, one for the categories of each file, and one for the sub-categories of easy
-        and hard together; each gives what was found and, in brackets, what is published. Empty for MIS-mini, which is
-        another release and says so.
+        and hard together; each gives what was found and, in brackets, what is published. Empty for MIS-mini and for
+        what was constructed, which are other releases and say so.
     """
-    if (release.root / _MINI).is_file():
+    if any((release.root / name).is_file() for name in (_MINI, PROVENANCE)):
         return []
     found = []
     for file, published in ROWS.items():

@@ -35,11 +35,12 @@ def test_a_run_whose_budget_ends_says_all_and_the_command_that_it_names_goes_on(
         config.write_text(SETTINGS.format(url=api.url) + "budget: {calls: 40}\n")
         command, ended = ["construct", str(out), "--config", str(config)], []
         while (code := main(command)) == 1:
-            *table, used, done, lost, more = capsys.readouterr().err.splitlines()[-10:]
+            *table, used, done, lost, look, more = capsys.readouterr().err.splitlines()[-10:]
             ended.append(done)
             assert table[-1] == f"{out}: the budget of this run is used up: 40 of 40 calls are used"
             assert used.startswith("used: 40 calls, ")
             assert lost.startswith("nothing is lost: all replies are in ")
+            assert look == f"to look at: {out / 'construct.html'}"
             assert more.startswith(f"to go on, with as much again (`budget` in {config} says how much): ")
             text = (out / "construct.html").read_text("utf-8")
             assert "<h3>Not finished</h3>" in text
@@ -54,7 +55,9 @@ def test_a_run_whose_budget_ends_says_all_and_the_command_that_it_names_goes_on(
     spent = read_spent(out)
     assert {stage: one.calls for stage, one in spent.items()} == CALLS
     assert spent["pictures"].cost == pytest.approx(18 * 0.04)
-    assert capsys.readouterr().err.rstrip().endswith(costs(spent))
+    told = capsys.readouterr().err
+    assert f"{costs(spent)}\n7 seeds -> 6 ideas -> " in told
+    assert told.endswith(f"\nrejected by elements: 1 no risk\nto look at: {out / 'construct.html'}\n")
 
 
 def test_a_budget_into_which_no_call_fits_is_told_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +73,7 @@ def test_a_budget_that_suffices_says_nothing(tmp_path: Path, capsys: pytest.Capt
     out = make_construction(tmp_path, "budget: {calls: 102}")
     printed = capsys.readouterr()
     assert json.loads(printed.out)["rows"] == ROWS
-    assert "budget" not in printed.err
+    assert "budget of this run" not in printed.err
     assert total(read_spent(out)).calls == 102
 
 

@@ -151,6 +151,11 @@ def test_bars_are_as_long_as_there_are_rows() -> None:
         bars |= {title.text: float(one.attrib["width"]) for title in one}
     assert bars == {"seeds, Violent: 10": 280.0, "seeds, Hate: 10": 280.0, "ideas, Hate: 5": 140.0}
     assert "15 rejected by elements: 15 no risk" in drawn
+    lost = [Rejects("filters", "over quota", 2), Rejects("labels", "no verdict", 1)]
+    lines = draw(Funnel({"judged": {"Hate": 5}}, splits={"train": {"Hate": 2}}, rejected=lost))
+    assert {">2 rejected by filters: 2 over quota<", ">1 rejected by labels: 1 no verdict<"} <= set(
+        re.findall(r">\d rejected[^<]*<", lines)
+    )  # a line each, as two do not fit into one
     assert ElementTree.fromstring(draw(Funnel())).tag.endswith("svg")  # nothing is a plot too
 
 

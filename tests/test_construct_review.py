@@ -146,4 +146,4 @@ def test_the_verb_writes_a_sheet(tmp_path: Path, file: Path, capsys: pytest.Capt
     assert json.loads(capsys.readouterr().out)["rows"] == 3
     assert main(["review", str(file.parent), str(tmp_path / "review.xlsx")]) == 2
     assert "a sheet is .csv or .jsonl" in capsys.readouterr().err
-    assert main(["review", str(tmp_path / "nothing"), str(tmp_path / "review.csv")]) == 1
+    assert main(["review", str(tmp_path / "nothing"), str(tmp_path / "review.csv")]) == 2

@@ -103,6 +103,7 @@ def test_the_card_names_models_instructions_seeds_licences_and_what_experts_said
         "| words | unsafe words | 2 |",
         "| explicit | explicit picture | 1 |",
         "| together | keep | 6 |",
+        "Whether people have looked at the rows is not recorded.",
         "From 7 seeds to rows",
         "| elements | no risk | 1 |",
         "| `train` | 4 | 2 | 4 |",
@@ -116,6 +117,14 @@ def test_the_card_names_models_instructions_seeds_licences_and_what_experts_said
     for told in ("drawn by draws-1: CC0-1.0", "found: CC-BY-4.0", "made: not stated", "no part of it"):
         assert told in notice
     assert "Apache" not in (tmp_path / "LICENSE").read_text("utf-8")
+
+
+def test_what_people_decided_is_counted_in_the_card(own: Path, tmp_path: Path) -> None:
+    told = json.loads((own / CONSTRUCTION).read_text("utf-8"))
+    change(own, CONSTRUCTION, verdicts=told["verdicts"] | {"review": {"keep": 1, "rejected by a person": 2}})
+    text = released(own, tmp_path / "card")["card"].read_text("utf-8")
+    assert "People decided on 3 of 6 judged rows" in text
+    assert "is not recorded" not in text
 
 
 def test_no_program_is_named_where_all_are_models(own: Path, tmp_path: Path) -> None:

@@ -36,6 +36,12 @@ def test_a_small_release_is_said_to_differ_and_mini_is_not_compared(tmp_path: Pa
         "mis_easy.json: records by category (published): Illegal Activity 2 (678), Violent 0 (338)"
     )
     assert len(texts) == 7
+    release = survey(tmp_path)
+    (tmp_path / "provenance").mkdir()
+    (tmp_path / "provenance" / "rows.jsonl").touch()
+    assert differences(release) == []  # constructed
+    (tmp_path / "provenance" / "rows.jsonl").unlink()
+    assert len(differences(release)) == 7
     (tmp_path / "mini").mkdir()
     (tmp_path / "mini" / "objects.json").write_text("{}")
     assert differences(survey(tmp_path)) == []

@@ -150,6 +150,13 @@ def test_a_folder_whose_settings_are_of_something_else_is_left_alone(tmp_path: P
     assert files(tmp_path) == before
 
 
+def test_a_construction_that_no_rehearsal_made_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "elements.jsonl").write_text("paid for\n")
+    with pytest.raises(UsageError, match="holds what no rehearsal wrote; name another folder"):
+        rehearse(tmp_path, Rehearsal(seeds=4, misbehave=0.0))
+    assert files(tmp_path) == {"elements.jsonl": b"paid for\n"}
+
+
 @pytest.mark.slow
 def test_make_construct_passes_with_models_that_misbehave_and_asks_nothing_twice(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mis_dataset", "rehearse", str(tmp_path / "out")]

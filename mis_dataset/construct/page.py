@@ -178,7 +178,9 @@ def _rejects_table(funnel: Funnel) -> str:
 
 def _verdicts_table(funnel: Funnel) -> str:
     lines = [(expert, told, rows) for expert, found in funnel.verdicts.items() for told, rows in found.items()]
-    return table("What the experts said", ("expert", "verdict", "rows"), lines) if lines else ""
+    told = "<p>A row may have several verdicts against it and is counted above by the first; who keeps rows apart "
+    told += "(duplicates) sees only those that no other rejected.</p>"
+    return table("What the experts said", ("expert", "verdict", "rows"), lines) + told if lines else ""
 
 
 def _costs(funnel: Funnel, told: Told) -> list[str]:

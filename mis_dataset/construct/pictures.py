@@ -127,7 +127,8 @@ class Pictures:
         try:
             png = plain_png(told.picture)
         except PictureError as error:
-            return Rejected(row.id, NAME, "no picture", str(error).split(";")[0])
+            # What a model or a folder gave has no original to put back.
+            return Rejected(row.id, NAME, "no picture", str(error).partition(";")[0])
         return _Drawn(png, told.prompt, told.model, seed, turn, licence, told.source, told.score)
 
     def _judge(self, row: Question, objects: Sequence[str], drawn: Sequence[_Drawn]) -> list[str] | Rejected | None:

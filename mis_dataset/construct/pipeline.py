@@ -169,12 +169,12 @@ def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger
         f"{out}: the budget of this run is used up: {error}\n"
         f"used: {used.calls} calls, {used.tokens_in} tokens in, {used.tokens_out} tokens out, cost {spent:.6g}\n"
         f"done: {', '.join(ledger.done) or 'no stage'}, and {ledger.worked} of {rows} rows of {stage.name}\n"
-        f"nothing is lost: all replies are in {out / REPLIES} and are not paid for again; see {out / PAGE}"
+        f"nothing is lost: all replies are in {out / REPLIES} and are not paid for again"
     )
     if not used.calls:
         text += "\nnot a single call fits into the budget; set a larger one"
     _tell(config, out, ledger.done, text)
-    return BudgetError(text)
+    return BudgetError(f"{text}\nto look at: {out / PAGE}")
 
 
 def _seeds(config: Config, out: Path, limit: int | None) -> None:

@@ -29,8 +29,8 @@ _AFTER = {
 }
 """Step -> the stages that reject on the way from it to the next."""
 _WIDTH, _LEFT, _BAR = 760, 110, 560
-_LINE, _BELOW = 30, 20
-"""Height of a bar with its gap, and of a line below it."""
+_LINE, _BELOW, _GAP = 30, 15, 5
+"""Height of a bar with its gap, of a line below it, and of the gap after such lines."""
 _REASONS = 2
 """That are named below a bar."""
 
@@ -51,7 +51,7 @@ def draw(funnel: Funnel) -> str:
     for name, found in bars:
         below = _below(funnel, name)
         drawn += _line(y, name, found, most, below)
-        y += _LINE + _BELOW * len(below)
+        y += _LINE + len(below) * _BELOW + (_GAP if below else 0)
     head = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {y}" width="{_WIDTH}" height="{y}" '
         'role="img" color="#1b1b1b" font-family="system-ui, \'DejaVu Sans\', sans-serif" font-size="14">',
@@ -82,6 +82,23 @@ def write_plot(folder: Path, path: Path) -> dict[str, int]:
     with replace_file(path) as temporary:
         temporary.write_text(draw(funnel), encoding="utf-8", newline="\n")
     return {name: sum(found.values()) for name, found in {**funnel.steps, **funnel.splits}.items()}
+
+
+def in_words(funnel: Funnel) -> str:
+    """The same for the terminal, with every reason; what verdicts reject is in it, which no stage counts.
+
+    >>> few = Funnel({"seeds": {"Privacy": 3}, "ideas": {"Privacy": 2}}, 0, {"train": {"Privacy": 1}})
+    >>> print(in_words(Funnel(few.steps, 0, few.splits, [Rejects("elements", "no risk", 1)])))
+    3 seeds -> 2 ideas -> 1 train, each with a benign twin
+    rejected by elements: 1 no risk
+    """
+    steps = [f"{sum(found.values())} {name}" for name, found in funnel.steps.items()]
+    splits = ", ".join(f"{sum(found.values())} {name}" for name, found in funnel.splits.items())
+    lines = [" -> ".join([*steps, f"{splits}, each with a benign twin"])]
+    for stage in dict.fromkeys(one.stage for one in funnel.rejected):
+        told = ", ".join(f"{one.rows} {one.reason}" for one in funnel.rejected if one.stage == stage)
+        lines.append(f"rejected by {stage}: {plain(told)}")
+    return "\n".join(lines)
 
 
 def read_funnel(folder: Path) -> Funnel:
@@ -133,8 +150,8 @@ def _line(y: int, name: str, found: Mapping[str, int], most: int, below: Sequenc
     rows = sum(found.values())
     drawn.append(f'<text x="{x + 8:.2f}" y="{y + 15}" font-weight="600" fill="currentColor">{rows}</text>')
     for place, text in enumerate(below):
-        about = f'x="{_LEFT}" y="{y + 34 + _BELOW * place}" font-size="11.5" fill="currentColor" opacity="0.75"'
-        drawn.append(f"<text {about}>{_text(text)}</text>")
+        at = f'x="{_LEFT}" y="{y + 34 + place * _BELOW}"'
+        drawn.append(f'<text {at} font-size="11.5" fill="currentColor" opacity="0.75">{_text(text)}</text>')
     return drawn
 
 

@@ -25,7 +25,9 @@ from mis_dataset.build import build
 from mis_dataset.built import read_things
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
+from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.pipeline import construct
+from mis_dataset.construct.plot import in_words, read_funnel
 from mis_dataset.construct.scripted.scenes import seed_texts
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
@@ -110,16 +112,14 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
     return {**told, "problems": problems, "leaks": leaks, "endpoint": served, "seconds": seconds, "passed": passed}
 
 
-def table(told: Mapping[str, Any]) -> str:
-    """What a rehearsal did, for people."""
-    lines = [f"{'stage':10} {'read':>5} {'made':>5}  rejected"]
-    for name, stage in told["stages"].items():
-        reasons = ", ".join(f"{count} {reason}" for reason, count in stage["rejected"].items())
-        lines.append(f"{name:10} {stage['read']:5} {stage['made']:5}  {reasons}")
+def table(out: Path, told: Mapping[str, Any]) -> str:
+    """What a rehearsal in `out` did, for people."""
+    lines = [in_words(read_funnel(out))]
     rows = ", ".join(f"{count} {split}" for split, count in told["rows"].items())
     asked = ", ".join(f"{count} {what}" for what, count in sorted(told["endpoint"].items())) or "nothing"
     faults = [f"problem: {text}" for text in (*told["problems"], *told["leaks"])]
-    return "\n".join([*lines, f"rows: {rows}", f"asked of scripted models: {asked}", *faults])
+    lines += [f"rows, twins included: {rows}", f"asked of scripted models: {asked}", *faults]
+    return "\n".join([*lines, f"to look at: {out / PAGE}"])
 
 
 def _leaks(out: Path) -> list[str]:
@@ -134,8 +134,11 @@ def _port(settings: Path) -> int:
     """That of an earlier rehearsal, as replies are kept by address; else a free one.
 
     Raises:
-        UsageError: The settings are of something else.
+        UsageError: The folder is of something else.
     """
+    folder = settings.parents[1]
+    if not settings.is_file() and folder.is_dir() and any(one != settings.parent for one in folder.iterdir()):
+        raise UsageError(f"{folder}: holds what no rehearsal wrote; name another folder")
     if settings.is_file():
         url = read_config(settings).text.base_url
         if not url.startswith("http://127.0.0.1:"):

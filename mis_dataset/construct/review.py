@@ -145,13 +145,15 @@ def write_sheet(judged: Path, sheet: Path) -> dict[str, int]:
         "rows": on the sheet; "decided": of these; "rejected": of these.
 
     Raises:
-        UsageError: `sheet` has another ending, or is there and is no sheet, or decisions on it would be lost; nothing
-            was written.
+        UsageError: There is no `judged` yet, `sheet` has another ending, or is there and is no sheet, or decisions on
+            it would be lost; nothing was written.
         MISError: `judged` is no file of a construction.
         OSError: A file cannot be read or written.
     """
     if sheet.suffix not in (".csv", ".jsonl"):
         raise UsageError(f"{sheet}: a sheet is .csv or .jsonl")
+    if not judged.is_file():
+        raise UsageError(f"{judged}: no such file; name the folder of a construction that has ended")
     left = dict(read_reviews(sheet if sheet.exists() else None).lines)
     rows: list[dict[str, str]] = []
     for row in read_rows(judged, Judged):
