@@ -18,6 +18,7 @@ from mis_dataset.remote.settings import Budget, Key, Prices, Settings
         ({"version": ""}, "version: is empty"),
         ({"key_name": ""}, "key_name: is empty"),
         ({"in_flight": 0}, "in_flight: 0 is no whole number from 1 on"),
+        ({"in_flight": 10**20}, "in_flight: 100000000000000000000 is more than 4096"),
         ({"attempts": -1}, "attempts: -1 is no whole number from 1 on"),
         ({"timeout": math.nan}, "timeout: nan is no number of seconds above 0"),
         ({"longest_wait": math.inf}, "longest_wait: inf is no number of seconds above 0"),
@@ -48,7 +49,7 @@ def test_a_value_out_of_range_is_named(changes: dict[str, Any], text: str) -> No
 
 
 def test_values_of_their_kind_are_taken() -> None:
-    changes = {"temperature": None, "seed": None, "picture_format": None, "timeout": 3, "backoff": 0.5}
+    changes = {"temperature": None, "seed": None, "picture_format": None, "timeout": 3, "in_flight": 4096}
     Settings("modèle/名 <b>", "1-a", budget=Budget(9, None, 0.5), prices=Prices(1, 0.5), **changes)  # type: ignore[arg-type]
 
 

@@ -69,6 +69,8 @@ _WHOLE = ("in_flight", "attempts", "max_tokens", "picture_tokens")
 _PERHAPS = ("seed", "image_max_side")
 _SPANS = ("timeout", "backoff", "longest_wait")
 _WORDS = {"max_tokens_name": ("max_tokens", "max_completion_tokens"), "picture_format": ("b64_json", None)}
+_MOST_IN_FLIGHT = 4096
+"""Connections that an endpoint may be sent; each one takes a socket and some memory."""
 _NUMBERS, _NONE = (int, float), type(None)
 
 
@@ -194,6 +196,7 @@ def _checks(settings: Settings) -> list[tuple[bool, str]]:
     return [
         *((not settings_text.strip(), f"{name}: is empty") for name, settings_text in _texts(settings)),
         *((number < 1, f"{name}: {number} is no whole number from 1 on") for name, number in numbers.items()),
+        (settings.in_flight > _MOST_IN_FLIGHT, f"in_flight: {settings.in_flight} is more than {_MOST_IN_FLIGHT}"),
         *((not 0 < span < math.inf, f"{name}: {span} is no number of seconds above 0") for name, span in spans.items()),
         (side is not None and side < 1, f"image_max_side: {side} is no number of pixels from 1 on"),
         (any(not limit >= 0 for limit in limits), f"budget: a limit below 0 in {settings.budget}"),
