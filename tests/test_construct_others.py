@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.construct.config import read_config
+from mis_dataset.construct.given import digest_of
 from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Seed, to_line
@@ -80,6 +81,13 @@ def test_notes_of_an_earlier_run_that_are_broken_are_made_anew(
     assert construct(read_config(settings), tmp_path / "out", limit=1)["rows"] == {"train": 2}
     assert (files(tmp_path / "out"), api.count) == (before, count)
     assert json.loads((tmp_path / "out" / "elements.meta.json").read_text())["told"]["made"] == 1
+
+
+def test_a_folder_to_keep_apart_from_that_is_no_release_is_named(settings: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=rf"^{tmp_path}: is neither a built dataset nor a raw release:\nmis_train"):
+        digest_of([tmp_path])
+    construct(read_config(settings), tmp_path / "out")
+    assert len(digest_of([tmp_path / "out" / "raw"])) == 1
 
 
 @pytest.mark.slow
