@@ -1,7 +1,7 @@
 """The verbs of the dataset room: ``python -m mis_dataset VERB ...``.
 
 stdout holds one JSON line with the result; stderr holds progress, problems and errors. Exit 0: good; 1: the
-data or the run has problems; 2: wrong use; 130: Ctrl-C.
+data or the run has problems; 2: wrong use; 130: Ctrl-C, or SIGTERM, which ends a run as cleanly.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shlex
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -374,5 +375,15 @@ _VERBS = {
     "shortcuts": _shortcuts,
 }
 
+
+def _stop(number: int, frame: object) -> None:
+    """Ends a run as Ctrl-C does, where a scheduler asks for it; a process that was forked off ends at once."""
+    if os.getpid() == _PID:
+        raise KeyboardInterrupt
+    os._exit(128 + number)
+
+
 if __name__ == "__main__":
+    _PID = os.getpid()
+    signal.signal(signal.SIGTERM, _stop)
     sys.exit(main())

@@ -13,6 +13,7 @@ from pathlib import Path
 
 _TICK = 2.0
 """Seconds; that of FAT, the coarsest."""
+_FULL = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
 _HASHED: dict[tuple[int, int, int, int], str] = {}
 
 
@@ -36,6 +37,10 @@ def replace_file(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.replace(path)
+    except OSError as error:
+        if error.errno in _FULL and error.filename is None:  # a write does not say where it was going
+            error.filename = str(path)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -64,6 +64,9 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
         ),
         ("budget: {money: 1}", "vision: budget: a limit of money needs prices"),
         ("budget: {mony: 1}", "unexpected keyword argument 'mony'"),
+        ("budget: {calls: many}", "budget: a limit is no number"),
+        ('review: "a\\0b"', "review holds a zero byte"),
+        ('experts: {against: ["\\0"]}', "experts holds a zero byte"),
     ],
 )
 def test_a_setting_that_cannot_be_is_named(tmp_path: Path, more: str, fault: str) -> None:
@@ -82,7 +85,10 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path, more: str, fault: str
         ("{model: two}", "{in_flight: 3}", "judges: .*missing 1 required positional argument: 'model'"),
         ("in_flight: 32", "in_flight: 0", "vision: in_flight"),
         ("prices: [1, 2]", "prices: [1]", "text: prices are two numbers"),
-        ("prices: [1, 2]", "prices: [1, x]", "text: "),
+        ("prices: [1, 2]", "prices: [1, x]", "text: prices: one is no number"),
+        ("{model: two}", "{model: [two]}", "judges: model is no text of one line"),
+        ("{model: two}", '{model: "two\\nlines"}', "judges: model is no text of one line"),
+        ("a.jsonl", '"a\\0.jsonl"', "seeds holds a zero byte"),
     ],
 )
 def test_what_is_wrong_with_a_model_is_named(tmp_path: Path, was: str, now: str, fault: str) -> None:

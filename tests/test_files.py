@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mis_dataset.files import sha256_of
+from mis_dataset.files import replace_file, sha256_of
 
 SIZE = 2**20
 
@@ -45,3 +46,18 @@ def test_a_file_that_was_just_written_is_read_again(tmp_path: Path) -> None:
         path.write_bytes(letter * SIZE)
         assert sha256_of(path) == hashlib.sha256(letter * SIZE).hexdigest()
         assert read_by(path) >= SIZE
+
+
+def fail_in(path: Path, number: int) -> None:
+    with replace_file(path) as temporary:
+        temporary.write_text("half")
+        raise OSError(number, "by plan")
+
+
+def test_a_full_disk_is_told_with_the_file_that_did_not_fit(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="by plan") as full:
+        fail_in(tmp_path / "a.jsonl", errno.ENOSPC)
+    with pytest.raises(OSError, match="by plan") as other:
+        fail_in(tmp_path / "a.jsonl", errno.EIO)
+    assert (full.value.filename, other.value.filename) == (str(tmp_path / "a.jsonl"), None)
+    assert list(tmp_path.iterdir()) == []

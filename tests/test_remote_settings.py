@@ -18,6 +18,7 @@ from mis_dataset.remote.settings import Budget, Key, Prices, Settings
         ({"version": ""}, "version: is empty"),
         ({"key_name": ""}, "key_name: is empty"),
         ({"in_flight": 0}, "in_flight: 0 is no whole number from 1 on"),
+        ({"in_flight": 10**20}, "in_flight: 100000000000000000000 is more than 4096"),
         ({"attempts": -1}, "attempts: -1 is no whole number from 1 on"),
         ({"timeout": math.nan}, "timeout: nan is no number of seconds above 0"),
         ({"longest_wait": math.inf}, "longest_wait: inf is no number of seconds above 0"),
@@ -26,6 +27,18 @@ from mis_dataset.remote.settings import Budget, Key, Prices, Settings
         ({"budget": Budget(money=1)}, "budget: a limit of money needs prices; name what a million tokens cost"),
         ({"prices": Prices(-1, 0)}, "prices: Prices(tokens_in=-1, tokens_out=0, call=0.0) are none"),
         ({"model": "", "version": ""}, "model: is empty\nversion: is empty"),
+        ({"model": 7}, "model is no text of one line"),
+        ({"model": "a\nb\x1b[2J"}, "model is no text of one line"),
+        ({"key_name": ["KEY"]}, "key_name is no text of one line"),
+        ({"base_url": None}, "base_url is no text of one line"),
+        ({"in_flight": 2.5}, "in_flight is no whole number"),
+        ({"attempts": True}, "attempts is no whole number"),
+        ({"seed": "0"}, "seed is no whole number"),
+        ({"timeout": "60"}, "timeout is no number"),
+        ({"temperature": [0]}, "temperature is no number"),
+        ({"picture_format": "url"}, "picture_format is none of ('b64_json', None)"),
+        ({"budget": Budget(calls="9")}, "budget: a limit is no number"),  # type: ignore[arg-type]
+        ({"prices": Prices(1, None)}, "prices: one is no number"),  # type: ignore[arg-type]
     ],
     ids=str,
 )
@@ -33,6 +46,11 @@ def test_a_value_out_of_range_is_named(changes: dict[str, Any], text: str) -> No
     with pytest.raises(UsageError) as caught:
         Settings(**({"model": "a-model", "version": "1-a"} | changes))
     assert str(caught.value) == text
+
+
+def test_values_of_their_kind_are_taken() -> None:
+    changes = {"temperature": None, "seed": None, "picture_format": None, "timeout": 3, "in_flight": 4096}
+    Settings("modèle/名 <b>", "1-a", budget=Budget(9, None, 0.5), prices=Prices(1, 0.5), **changes)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> d
         MISError: a file was not written by a construction.
         OSError: a file cannot be read or written.
     """
-    _refuse_others(out)
+    refuse_other_release(out)
     counts: Counter[str] = Counter()
     with _whole(out) as release, ExitStack() as opened:
         rows, shown, objects = (
@@ -120,6 +120,18 @@ def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> d
         if about is not None:
             write_json(release / CONSTRUCTION, about)
     return dict(counts)
+
+
+def refuse_other_release(folder: Path) -> None:
+    """Refuses a folder that may not become that of the release, before anything is paid for.
+
+    Raises:
+        UsageError: It is none, or holds something else; nothing was touched.
+    """
+    if folder.exists() and not (folder.is_dir() and not folder.is_symlink()):
+        raise UsageError(f"{folder}: is no folder; name a new one")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
+        raise UsageError(f"{folder}: is not empty and no release of a construction; name a new folder")
 
 
 def balance_of(made: Made) -> Balance:
@@ -246,13 +258,6 @@ class _Listed:
 
     def end(self) -> None:
         self._file.write(f"{'' if self._first else chr(10)}{self._end}\n")
-
-
-def _refuse_others(folder: Path) -> None:
-    if folder.exists() and not (folder.is_dir() and not folder.is_symlink()):
-        raise UsageError(f"{folder}: is no folder; name a new one")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / PROVENANCE).is_file():
-        raise UsageError(f"{folder}: is not empty and no release of a construction; name a new folder")
 
 
 @contextmanager

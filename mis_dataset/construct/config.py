@@ -104,6 +104,8 @@ def read_config(path: Path) -> Config:
         faults = [fault for name, value in found.items() if (fault := _fault(name, value))]
     if faults:
         raise UsageError("\n".join(f"{path}: {fault}" for fault in faults))
+    if zero := next((name for name, value in found.items() if _has_zero(value)), None):
+        raise UsageError(f"{path}: {zero} holds a zero byte, which no name of a file or a model has; take it out")
     try:
         budget = Budget(**found.get("budget", {}))
         text, vision = (_settings(name, found[name], budget) for name in ("text", "vision"))
@@ -119,6 +121,12 @@ def read_config(path: Path) -> Config:
     read = {"seeds", "budget", "judges", "experts", "review", *_MODELS}
     others = {name: found[name] for name in names - read if name in found}
     return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
+
+
+def _has_zero(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(map(_has_zero, value.values()))
+    return "\0" in value if isinstance(value, str) else isinstance(value, list) and any(map(_has_zero, value))
 
 
 def _fault(name: str, value: Any) -> str:

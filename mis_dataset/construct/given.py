@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mis_dataset.built import files_of, read_things
-from mis_dataset.errors import DatasetError
+from mis_dataset.errors import DatasetError, ReleaseError, UsageError
 from mis_dataset.files import sha256_of
 from mis_dataset.pictures import Pictures
 from mis_dataset.release import read_release
@@ -58,7 +58,10 @@ def digest_of(folders: Sequence[Path]) -> list[str]:
         if _is_built(folder):
             parts = [sha256_of(path) for paths in files_of(folder).values() for path in paths]
         else:
-            parts = sorted(read_release(folder).inputs.values())
+            try:
+                parts = sorted(read_release(folder).inputs.values())
+            except ReleaseError as error:  # which names the files of a release, not the release
+                raise UsageError(f"{folder}: is neither a built dataset nor a raw release:\n{error}") from error
             parts += [sha256_of(folder / name) for name in _THINGS if (folder / name).is_file()]
         found.append(hashlib.sha256("\n".join(parts).encode()).hexdigest())
     return found

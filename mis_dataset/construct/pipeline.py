@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
-from mis_dataset.construct.assemble import Made, assemble, balance_of
+from mis_dataset.construct.assemble import Made, assemble, balance_of, refuse_other_release
 from mis_dataset.construct.config import Config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
@@ -36,6 +36,7 @@ from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.local_experts import gauges
+from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
 from mis_dataset.construct.photographs import PhotographDrawer, Photographs
@@ -45,7 +46,7 @@ from mis_dataset.construct.review import read_reviews
 from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.sentences import Sentences
-from mis_dataset.construct.stage import run_stage
+from mis_dataset.construct.stage import read_before, run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import BudgetError
 from mis_dataset.files import replace_file, sha256_of, write_json
@@ -93,10 +94,13 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
         reason, and what they used.
 
     Raises:
+        UsageError: `out` holds files of somebody else under names of ours, or is no folder; nothing was touched.
         BudgetError: The budget is used up; the same command goes on, with as much again. The text says what is done.
         MISError: as `Client.ask`, or a file cannot be used.
         OSError: A file cannot be read or written.
     """
+    refuse_others(out, [one for one in config.seeds if isinstance(one, Path)])
+    refuse_other_release(out / "raw")
     out.mkdir(parents=True, exist_ok=True)
     _sweep(out)
     ledger = Ledger(out, Meter())
@@ -182,7 +186,7 @@ def _seeds(config: Config, out: Path, limit: int | None) -> None:
     path, meta = out / "seeds.jsonl", out / "seeds.meta.json"
     told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
     about = {"seeds": told, "limit": limit}
-    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    before = read_before(meta)
     if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
         return
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
@@ -259,7 +263,7 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
     meta = out / f"{stage.name}.meta.json"
-    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    before = read_before(meta)
     if (
         "heard" in before
         and before.get("about") == about
@@ -295,7 +299,7 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
     meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)
-    before = json.loads(meta.read_bytes()) if meta.is_file() else {}
+    before = read_before(meta)
     same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
     if same and before["sha256"] == [sha256_of(path) for path in written]:
         return dict(before["told"])

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, TypeVar
+from typing import IO, Any, NamedTuple, TypeVar
 
 from mis_dataset.construct.rows import AnyRow, Rejected, to_line
+from mis_dataset.errors import refuse_constant
 from mis_dataset.files import replace_file
 
 Read = TypeVar("Read")
@@ -61,6 +63,21 @@ def run_stage(
                 made.writelines(map(to_line, told))
                 went_on += len(told)
     return Told(read, went_on, dict(sorted(counts.items())))
+
+
+def read_before(meta: Path) -> dict[str, Any]:
+    """What was written down of an earlier run; nothing where that is missing or broken, and all is made anew.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+    if not meta.is_file():
+        return {}
+    try:
+        found = json.loads(meta.read_bytes(), parse_constant=refuse_constant)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def in_order(rows: Iterable[Read], work: Callable[[Read], Made], at_once: int) -> Iterator[Made]:

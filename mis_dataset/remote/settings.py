@@ -64,6 +64,14 @@ class Budget(NamedTuple):
 
 
 _NO_LIMIT = Budget()
+_TEXTS = ("model", "version", "key_name")
+_WHOLE = ("in_flight", "attempts", "max_tokens", "picture_tokens")
+_PERHAPS = ("seed", "image_max_side")
+_SPANS = ("timeout", "backoff", "longest_wait")
+_WORDS = {"max_tokens_name": ("max_tokens", "max_completion_tokens"), "picture_format": ("b64_json", None)}
+_MOST_IN_FLIGHT = 4096
+"""Connections that an endpoint may be sent; each one takes a socket and some memory."""
+_NUMBERS, _NONE = (int, float), type(None)
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ class Settings:
     prices: Prices | None = None
 
     def __post_init__(self) -> None:
-        faults = [text for wrong, text in _checks(self) if wrong]
+        faults = _kinds(self) or [text for wrong, text in _checks(self) if wrong]
         if faults:
             raise UsageError("\n".join(faults))
 
@@ -158,15 +166,37 @@ class Settings:
         return Key(key)
 
 
+def _kinds(settings: Settings) -> list[str]:
+    """What is wrong with values of another kind than theirs, as a file of settings may bring them."""
+    wrong = [
+        *((not _is_line(getattr(settings, name)), f"{name} is no text of one line") for name in _TEXTS),
+        (not isinstance(settings.base_url, str), "base_url is no text of one line"),
+        *((type(getattr(settings, name)) is not int, f"{name} is no whole number") for name in _WHOLE),
+        *((type(getattr(settings, name)) not in (int, _NONE), f"{name} is no whole number") for name in _PERHAPS),
+        *((type(getattr(settings, name)) not in _NUMBERS, f"{name} is no number") for name in _SPANS),
+        (type(settings.temperature) not in (*_NUMBERS, _NONE), "temperature is no number"),
+        *((getattr(settings, name) not in words, f"{name} is none of {words}") for name, words in _WORDS.items()),
+        (any(type(one) not in (*_NUMBERS, _NONE) for one in settings.budget), "budget: a limit is no number"),
+        (any(type(one) not in _NUMBERS for one in settings.prices or ()), "prices: one is no number"),
+    ]
+    return [text for fault, text in wrong if fault]
+
+
+def _is_line(text: object) -> bool:
+    """Whether it may go into a table or to the terminal as it is."""
+    return isinstance(text, str) and text.isprintable()
+
+
 def _checks(settings: Settings) -> list[tuple[bool, str]]:
     """(is it wrong, what is wrong) of every value that has a range."""
-    numbers = {name: getattr(settings, name) for name in ("in_flight", "attempts", "max_tokens", "picture_tokens")}
-    spans = {name: getattr(settings, name) for name in ("timeout", "backoff", "longest_wait")}
+    numbers = {name: getattr(settings, name) for name in _WHOLE}
+    spans = {name: getattr(settings, name) for name in _SPANS}
     limits = [limit for limit in settings.budget if limit is not None]
     side = settings.image_max_side
     return [
         *((not settings_text.strip(), f"{name}: is empty") for name, settings_text in _texts(settings)),
         *((number < 1, f"{name}: {number} is no whole number from 1 on") for name, number in numbers.items()),
+        (settings.in_flight > _MOST_IN_FLIGHT, f"in_flight: {settings.in_flight} is more than {_MOST_IN_FLIGHT}"),
         *((not 0 < span < math.inf, f"{name}: {span} is no number of seconds above 0") for name, span in spans.items()),
         (side is not None and side < 1, f"image_max_side: {side} is no number of pixels from 1 on"),
         (any(not limit >= 0 for limit in limits), f"budget: a limit below 0 in {settings.budget}"),

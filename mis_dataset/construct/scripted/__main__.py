@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 from contextlib import suppress
@@ -38,16 +39,24 @@ def main(argv: list[str] | None = None) -> int:
     endpoint = ScriptedEndpoint(Player(told.seed), plan, told.latency)
     try:
         with endpoint.running(told.port), suppress(KeyboardInterrupt):
-            print(endpoint.url, flush=True)
+            _tell(endpoint.url)
             if told.with_stdin:
                 sys.stdin.read()
-                print(json.dumps(endpoint.counts), flush=True)
+                _tell(json.dumps(endpoint.counts))
             else:
                 threading.Event().wait()
     except UsageError as error:
         print(error, file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def _tell(text: str) -> None:
+    """Prints a line, to nobody where whoever began this process has ended."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left would be tried again at the end
 
 
 if __name__ == "__main__":
