@@ -111,6 +111,7 @@ def read_config(path: Path) -> Config:
         if isinstance(drawing, Diffusion):
             diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
+        _refuse_same(judges)
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
@@ -119,6 +120,12 @@ def read_config(path: Path) -> Config:
     read = {"seeds", "budget", "judges", "experts", "review", *_MODELS}
     others = {name: found[name] for name in names - read if name in found}
     return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
+
+
+def _refuse_same(judges: tuple[Settings, ...]) -> None:
+    """Refuses one model as both judges: the second reply would be that of the first, or hardly another."""
+    if len({(one.base_url.rstrip("/"), one.model) for one in judges}) < len(judges):
+        raise ValueError(f"judges: both are {judges[0].model} at one address; name two models")
 
 
 def _fault(name: str, value: Any) -> str:
