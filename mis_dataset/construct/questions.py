@@ -148,6 +148,16 @@ def names(text: str, thing: str) -> bool:
     return any(word == one or (len(one) > 3 and word.startswith(one)) for word in words for one in told)
 
 
+def shows(text: str, thing: str) -> bool:
+    """As `names`; of a thing of short and common words alone, which `names` never finds, the last one is enough.
+
+    >>> shows("Here is an old person.", "an old person"), shows("A TV.", "a TV"), shows("A cup.", "a TV")
+    (True, True, False)
+    """
+    telling = set(_WORD.findall(thing.casefold())) - _COMMON
+    return names(text, thing) if telling else thing.casefold().split()[-1] in re.findall(r"\w+", text.casefold())
+
+
 def _twin(found: Mapping[str, Any], objects: tuple[str, ...], question: str) -> tuple[int, str]:
     """Number of the exchanged picture, and what it shows in the twin; a thing that the question does not name."""
     changed = found.get("changed_image")
