@@ -115,7 +115,7 @@ class Client:
         Raises:
             RemoteError: Every further request would fail the same.
             BudgetError: The budget is used up.
-            CacheError: The reply cannot be read or kept.
+            CacheError: The reply cannot be read or kept, also where the block had ended before.
             CancelledError: The block ended meanwhile.
         """
         asked = prepare(request, self.settings)
