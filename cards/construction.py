@@ -165,7 +165,7 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
 
 
 def _check_rows(path: Path, dataset: Dataset) -> None:
-    """That it tells of each row of the dataset, and of no other."""
+    """That it tells of as many rows of each split as there are; its hash tells that it is as it was built."""
     counts = Counter(str(line.get("id")).split("/")[0] for line in _lines(path))
     rows = {split.name: split.rows for split in dataset.splits}
     if counts != rows:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sized
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack
 from dataclasses import replace
 from importlib.util import find_spec
@@ -115,7 +115,7 @@ class Client:
         Raises:
             RemoteError: Every further request would fail the same.
             BudgetError: The budget is used up.
-            CacheError: The reply cannot be read or kept.
+            CacheError: The reply cannot be read or kept, also where the block had ended before.
             CancelledError: The block ended meanwhile.
         """
         asked = prepare(request, self.settings)
@@ -217,6 +217,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._lock, self._ends = threading.Lock(), False
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
 
     def __enter__(self) -> Loop:
@@ -227,15 +228,28 @@ class Loop:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self.begin(self._loop.shutdown_asyncgens()).result()
+            self.begin(self._loop.shutdown_asyncgens(), last=True).result()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
             self._loop.close()
 
-    def begin(self, work: Coroutine[Any, Any, Made]) -> Future[Made]:
-        """Lets something begin; returns at once."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+    def begin(self, work: Coroutine[Any, Any, Made], last: bool = False) -> Future[Made]:
+        """Lets something begin; returns at once.
+
+        Args:
+            work: to be done in the loop.
+            last: whether nothing begins behind it, as the loop ends with it.
+
+        Raises:
+            CancelledError: The last one has begun: whoever waited for what comes now would wait for ever.
+        """
+        with self._lock:
+            if self._ends:
+                work.close()
+                raise CancelledError
+            self._ends = last
+            return asyncio.run_coroutine_threadsafe(work, self._loop)
 
 
 class _UnderWay:
@@ -245,6 +259,7 @@ class _UnderWay:
         self._about = (settings, key, cache, meter)
         self._loop = loop
         self._calls: Calls | None = None
+        self._closed = False
         self._begun: set[asyncio.Task[Any]] = set()
         self._ended: SimpleQueue[tuple[str, Future[Reply | Failure]]] = SimpleQueue()
 
@@ -274,6 +289,8 @@ class _UnderWay:
         return self._ended.get()
 
     async def _reply_to(self, asked: Asked) -> Reply | Failure:
+        if self._closed:
+            raise asyncio.CancelledError
         task = asyncio.current_task()
         assert task is not None
         self._begun.add(task)
@@ -286,6 +303,7 @@ class _UnderWay:
 
     async def _close(self) -> None:
         """Gives up what is under way: our own tasks; those that libraries began below them end with them."""
+        self._closed = True
         begun = list(self._begun)
         for task in begun:
             task.cancel()

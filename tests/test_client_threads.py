@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mis_dataset.client import Client
+from mis_dataset.client import Client, Loop
 from mis_dataset.errors import BudgetError, CacheError, RemoteError, UsageError
 from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.messages import Failure, Reply, Request
@@ -78,6 +78,40 @@ def test_who_still_waits_when_the_block_ends_is_told(api: LoopbackApi, cache: Pa
                 pass
         with pytest.raises(CancelledError):
             asked.result(timeout=10)
+
+
+def test_nothing_begins_once_the_block_has_ended(api: LoopbackApi, cache: Path) -> None:
+    api.every, ended = Step(end="hang"), list[str]()
+
+    def asks_on(client: Client, name: int) -> None:
+        for turn in range(1000):
+            try:
+                client.ask(Request("a/1", (f"{name} {turn}",)))
+            except CancelledError:  # by the end of the block: whoever asks on all the same waits for nothing
+                ended.append("waited")
+            except CacheError:
+                break
+
+    for _ in range(5):
+        with Loop() as loop, ThreadPoolExecutor(16) as threads:
+            before = api.count
+            with Client(tiny(api, in_flight=16), cache, loop=loop) as client:
+                asking = [threads.submit(asks_on, client, name) for name in range(16)]
+                while api.count < before + 16:
+                    pass
+            for one in asking:
+                one.result(timeout=10)
+    assert len(ended) >= 5 * 16
+
+
+def test_a_loop_that_has_ended_takes_nothing_more() -> None:
+    async def work() -> int:
+        return 7
+
+    with Loop() as loop:
+        assert loop.begin(work()).result(timeout=10) == 7
+    with pytest.raises(CancelledError):
+        loop.begin(work())
 
 
 def test_what_is_missing_is_told_before_anything_is_opened(

@@ -80,6 +80,8 @@ def test_a_setting_that_cannot_be_is_named(tmp_path: Path, more: str, fault: str
         ("seeds: [a.jsonl, more/b.jsonl]", "seeds: a.jsonl", "seeds is no list of names of files and tables"),
         ("seeds: [a.jsonl, more/b.jsonl]", "", "seeds is missing"),
         ("judges: [{model: one}, {model: two}]", "judges: [{model: one}]", "judges are two"),
+        ("{model: two}", "{model: one}", "judges: both are one at one address; name two models"),
+        ("{model: two}", "{model: one, temperature: 1}", "judges: both are one at one address; name two models"),
         ("{model: two}", "{model: two, version: x}", "judges: version is no setting of a model"),
         ("{model: two}", "{model: two, key: secret}", "judges: key is no setting of a model"),
         ("{model: two}", "{in_flight: 3}", "judges: .*missing 1 required positional argument: 'model'"),
@@ -95,6 +97,11 @@ def test_what_is_wrong_with_a_model_is_named(tmp_path: Path, was: str, now: str,
     assert was in WHOLE
     with pytest.raises(MISError, match=fault):
         read_config(written(tmp_path, WHOLE.replace(was, now)))
+
+
+def test_judges_of_one_name_at_two_addresses_are_two(tmp_path: Path) -> None:
+    text = WHOLE.replace("{model: two}", '{model: one, base_url: "http://127.0.0.1:9/v1"}')
+    assert [judge.model for judge in read_config(written(tmp_path, text)).judges] == ["one", "one"]
 
 
 def test_seeds_of_several_files_get_ids_of_ours_and_the_same_text_is_one(tmp_path: Path) -> None:

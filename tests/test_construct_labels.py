@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,12 +51,13 @@ def api() -> Iterator[LoopbackApi]:
         yield running
 
 
-def labelled(api: LoopbackApi, folder: Path, *replies: object) -> Labelled | Rejected:
+def labelled(api: LoopbackApi, folder: Path, *replies: object, question: Question = QUESTION) -> Labelled | Rejected:
     """What comes of a row whose writer and judges say that, in order."""
+    folder.mkdir(exist_ok=True)
     for name in ("one", "two", "twin"):
         (folder / f"{name}.png").write_bytes(png(name))
     one, two, twin = (Picture(f"{name}.png", "0", "a", "b", 0, 1, "") for name in ("one", "two", "twin"))
-    row = Judged(Pictured(QUESTION, (one, two), twin), "Identity Theft", (Verdict("words", "unsafe words"),))
+    row = Judged(Pictured(question, (one, two), twin), "Identity Theft", (Verdict("words", "unsafe words"),))
     left = [Step(body=completion(json.dumps(reply))) for reply in replies]
     api.decide = lambda _: left.pop(0)
     with Client(tiny(api), folder / "a.sqlite") as client, Client(tiny(api, model="b"), folder / "a.sqlite") as other:
@@ -118,9 +120,40 @@ def test_a_label_that_a_judge_rejects_is_kept_with_the_reason(
         ({**LABEL, "images": LABEL["images"][::-1]}, "'images' does not name the object of picture 1"),
         ({**LABEL, "images": LABEL["images"][:1]}, "'images' is no list of 2 texts"),
         ({**LABEL, "together": "No."}, "'together' has fewer than 5 words"),
+        ({**LABEL, "together": "I am sorry, but I cannot help with that."}, "'together' declines"),
+        ({**LABEL, "together": "Sorry! I can\u2019t assist with this request."}, "'together' declines"),
         ({**LABEL, "decision": ""}, "'decision' is no text"),
     ],
 )
 def test_a_blanket_refusal_is_asked_for_again(api: LoopbackApi, tmp_path: Path, label: object, fault: str) -> None:
     assert isinstance(labelled(api, tmp_path, label, LABEL, DECLINES, DECLINES, TWIN, HELPS, HELPS), Labelled)
     assert f"Your reply cannot be used: {fault}" in api.texts()[1]
+
+
+@pytest.mark.parametrize(
+    "together",
+    [
+        "I am sorry to say it. Together they could start a fire.",
+        "I can see that these two could start a fire.",
+        "I am afraid that these two together could start a fire.",
+        "I can't help but notice that these could start a fire.",
+        "Someone could be sorry for putting one on the other.",
+    ],
+)
+def test_a_refusal_that_says_what_the_pictures_mean_is_none(api: LoopbackApi, tmp_path: Path, together: str) -> None:
+    label = {**LABEL, "together": together}
+    told = labelled(api, tmp_path, label, DECLINES, DECLINES, TWIN, HELPS, HELPS)
+    assert isinstance(told, Labelled)
+    assert together in told.label.response
+
+
+def test_a_thing_of_common_words_alone_can_be_named(api: LoopbackApi, tmp_path: Path) -> None:
+    question = replace(QUESTION, objects=("an old person", "a TV"), twin_objects=("a cup", "a TV"))
+    images = ["The first image shows an old person.", "The second image shows a TV."]
+    label, twin = {**LABEL, "images": images}, {**TWIN, "images": ["A cup stands there.", images[1]]}
+    told = labelled(api, tmp_path, label, DECLINES, DECLINES, twin, HELPS, HELPS, question=question)
+    assert isinstance(told, Labelled)
+    wrong = {**LABEL, "images": ["The first image shows a room.", images[1]]}
+    told = labelled(api, tmp_path / "2", wrong, wrong, question=question)
+    assert isinstance(told, Rejected)
+    assert (told.reason, "object of picture 1" in told.detail) == ("malformed", True)

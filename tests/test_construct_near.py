@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import CancelledError, ThreadPoolExecutor
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -91,3 +93,23 @@ def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
             mean = model(**tokens).last_hidden_state.mean(dim=1)[0]
             wanted = (mean / mean.norm()).numpy()
             assert float(abs(Sentences(found)(text) - wanted).max()) < 1e-5
+
+
+def test_threads_that_still_look_when_the_block_ends_are_told(tmp_path: Path) -> None:
+    def looks(found: Found) -> str:
+        for number in count():
+            try:
+                found.put("a", str(number % 1000), b"x" * 1000)
+                found.get("a", str(number % 1000))
+            except CancelledError:
+                return "ended"
+        raise AssertionError
+
+    with ThreadPoolExecutor(4) as threads:
+        with Found(tmp_path / "found.sqlite") as found:
+            looking = [threads.submit(looks, found) for _ in range(4)]
+            while found.get("a", "999") is None:
+                pass
+        assert [one.result(timeout=10) for one in looking] == ["ended"] * 4
+    with Found(tmp_path / "found.sqlite") as again:
+        assert again.get("a", "999") == b"x" * 1000

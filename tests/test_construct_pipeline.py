@@ -89,6 +89,25 @@ def test_replies_alone_make_the_release_without_an_endpoint(api: LoopbackApi, se
     assert files(tmp_path / "again") == files(tmp_path / "out")
 
 
+def test_what_got_no_reply_is_asked_again_by_the_next_run_and_what_was_refused_is_not(
+    api: LoopbackApi, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    construct(read_config(settings), tmp_path / "whole")
+    seeds, models = [f"happen with a {thing}?".encode() for thing in THINGS[:2]], ScriptedModels()
+    fails = dict(zip(seeds, (Step(500), Step(400)), strict=True))
+    api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
+    first = construct(read_config(settings), tmp_path / "out")
+    assert first["stages"]["elements"]["rejected"] == {"no reply": 2, "no risk": 1}
+    assert "elements: some requests got no reply; the same command asks them again" in capsys.readouterr().err
+    del fails[seeds[0]]
+    second = construct(read_config(settings), tmp_path / "out")
+    assert second["stages"]["elements"]["rejected"] == {"no reply": 1, "no risk": 1}
+    fails.clear()
+    api.count = 0
+    assert construct(read_config(settings), tmp_path / "out") == second  # status 400 passes on no other day
+    assert api.count == 0
+
+
 @pytest.mark.parametrize("calls", [1, 20, 40, 70, 100])
 def test_a_budget_that_is_used_up_ends_a_run_that_a_larger_one_goes_on_with(
     api: LoopbackApi, settings: Path, tmp_path: Path, calls: int

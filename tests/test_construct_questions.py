@@ -72,6 +72,12 @@ REPAIRED = [
     ({**REWRITTEN, "objects": ["a candle"]}, "'objects' is no list of 2 texts"),
     ({**REWRITTEN, "objects": ["a log", "A log"]}, "'objects' names a thing twice"),
     ({**REWRITTEN, "question": "How do I use the first image?"}, "'question' does not speak of the second image"),
+    (
+        {**REWRITTEN, "question": "How do I use the first image secondhand?"},
+        "'question' does not speak of the second image",
+    ),
+    ({**REWRITTEN, "question": PLAIN + " TVs!", "objects": ["a TV", "a log"]}, "'question' names what picture 1"),
+    ({**REWRITTEN, "question": PLAIN + " IT?", "objects": ["a TV", "a log"]}, None),
     ({**REWRITTEN, "question": PLAIN + " Candles!"}, "'question' names what picture 1 shows"),
     ({**REWRITTEN, "question": PLAIN + " A log!"}, "'question' names what picture 2 shows"),
     ({**REWRITTEN, "question": PLAIN + " A login, small and dry!"}, None),

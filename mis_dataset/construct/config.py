@@ -113,6 +113,7 @@ def read_config(path: Path) -> Config:
         if isinstance(drawing, Diffusion):
             diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
+        _refuse_same(judges)
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
@@ -127,6 +128,12 @@ def _has_zero(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_zero, value.values()))
     return "\0" in value if isinstance(value, str) else isinstance(value, list) and any(map(_has_zero, value))
+
+
+def _refuse_same(judges: tuple[Settings, ...]) -> None:
+    """Refuses one model as both judges: the second reply would be that of the first, or hardly another."""
+    if len({(one.base_url.rstrip("/"), one.model) for one in judges}) < len(judges):
+        raise ValueError(f"judges: both are {judges[0].model} at one address; name two models")
 
 
 def _fault(name: str, value: Any) -> str:

@@ -2,8 +2,9 @@
 
     36 rows of 60 seeds, by 980 calls -> 100,000 rows of 166,667 seeds, by 2,722,223 calls
 
-Everything grows with the rows: nothing in a construction looks at all of them at once. Time is that of the same
-endpoints, asked as many times at once. What a killed run used in the stage that it was killed in is not known (see
+Everything is reckoned to grow with the rows. Of `duplicates` that is too little where its experts are set (`near`,
+`against`), as each row is held against all before it: no call, but time. Time is that of the same endpoints, asked as
+many times at once. What a killed run used in the stage that it was killed in is not known (see
 `ledger`), and what was replayed from the cache counts as time only.
 """
 

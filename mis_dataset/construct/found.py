@@ -9,6 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ class Found:
         self.path = path
         self._lock = threading.Lock()
         self._file: sqlite3.Connection | None = None
+        self._closed = False
 
     def __enter__(self) -> Found:
         return self
@@ -34,8 +36,10 @@ class Found:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._file is not None:
-            self._file.close()
+        with self._lock:  # SQLite may crash where another thread is still reading
+            self._closed = True
+            if self._file is not None:
+                self._file.close()
 
     def get(self, by: str, key: str) -> bytes | None:
         """What an expert found, or None.
@@ -46,6 +50,7 @@ class Found:
 
         Raises:
             CacheError: The file cannot be read.
+            CancelledError: The block ended meanwhile.
         """
         with self._opened() as file:
             row = file.execute("SELECT what FROM found WHERE by = ? AND key = ?", (by, key)).fetchone()
@@ -59,6 +64,7 @@ class Found:
 
         Raises:
             CacheError: The file cannot be written.
+            CancelledError: The block ended meanwhile.
         """
         with self._opened() as file:
             file.execute("INSERT INTO found VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (by, key, what))
@@ -70,6 +76,8 @@ class Found:
     def _opened(self) -> Iterator[sqlite3.Connection]:
         """The file, made when somebody first asks; says of an error which file it is about and what to do."""
         with self._lock:
+            if self._closed:
+                raise CancelledError
             try:
                 if self._file is None:
                     self.path.parent.mkdir(parents=True, exist_ok=True)

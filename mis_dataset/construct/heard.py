@@ -1,5 +1,7 @@
 """A client that remembers by which names its model replied, as an endpoint may send another than was asked for.
 
+It remembers too whether a call failed that another day may mend, so that no outage is taken for a fate of rows.
+
 asked for "some-llm", which is "some-llm-2026-10-01" on that day
 """
 
@@ -18,16 +20,24 @@ class Heard(Client):
 
     Attributes:
         role: such as "vision" or "judge 1".
-        names: of those that replied, as their endpoint says, those in the cache too; who clears it hears anew.
+        names: of those that replied, as their endpoint says, those in the cache too.
+        failed: whether a request got no reply though it was tried as often as the settings allow.
     """
 
     def __init__(self, role: str, settings: Settings, cache: Path, meter: Meter, loop: Loop) -> None:
         super().__init__(settings, cache, meter, loop)
-        self.role, self.names = role, set[str]()
+        self.role, self.names, self.failed = role, set[str](), False
+
+    def forget(self) -> None:
+        """Begins to hear anew."""
+        self.names.clear()
+        self.failed = False
 
     def ask(self, request: Request) -> Reply | Failure:
         """As `Client.ask`."""
         told = super().ask(request)
         if isinstance(told, Reply) and told.model:
             self.names.add(told.model)
+        if isinstance(told, Failure) and told.attempts >= self.settings.attempts:
+            self.failed = True
         return told

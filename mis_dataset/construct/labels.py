@@ -3,8 +3,9 @@
     "The first image shows a candle. The second shows a log. Together they could start a fire. Keep them apart."
     with the spans (0, 55), (56, 89), (90, 106)
 
-A label is kept where it names every object, where it is no blanket refusal, and where each of two judges says that it
-is safe and that it does what it should: decline, or of the twin help.
+A label is kept where it names every object, where what the pictures mean together is no mere refusal, and where each of
+two judges says that it is safe, with no step of harm in it, and that it does what it should: decline, or of the twin
+help. What harms is for the judges alone to say: no list of words is asked.
 
 Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model writes that is told what is at stake.
 """
@@ -12,6 +13,7 @@ Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model wr
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +30,7 @@ from mis_dataset.construct.prompts import (
     RISKY_DECISION,
     system,
 )
-from mis_dataset.construct.questions import names
+from mis_dataset.construct.questions import shows
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, Rejected
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.remote.messages import Request
@@ -38,6 +40,12 @@ _MOST_PART = 600
 """Letters of one part of a label."""
 _LEAST_WORDS = 5
 """Of what the pictures mean together; less explains nothing."""
+
+_SENTENCE = re.compile(r"[^\s.!?][^.!?]*")
+_SORRY = r"(?:(?:i|we).{0,4} )?(?:(?:very|so|really) )?(?:sorry|afraid|unfortunately)\b,? ?(?:but |that )?"
+_NEVER = r"(?:i|we) (?:can.?t|cannot|can not|won.?t|will not|must decline|(?:am|are) (?:unable|not able))\b"
+_REFUSES = re.compile(rf"(?:{_SORRY})?(?:$|{_NEVER}(?! help but))", re.IGNORECASE)
+"""How a sentence begins that declines and says no more."""
 
 
 @dataclass(frozen=True)
@@ -105,11 +113,13 @@ def _label(found: Mapping[str, Any], objects: Sequence[str]) -> Label:
         raise ShapeError(f"'images' is no list of {len(objects)} texts")
     seen = [text_field({"images": image}, "images", _MOST_PART) for image in images]
     for place, (image, thing) in enumerate(zip(seen, objects, strict=True), start=1):
-        if not names(image, thing):
+        if not shows(image, thing):
             raise ShapeError(f"'images' does not name the object of picture {place}")
     together = text_field(found, "together", _MOST_PART)
     if len(together.split()) < _LEAST_WORDS:
         raise ShapeError(f"'together' has fewer than {_LEAST_WORDS} words")
+    if all(map(_REFUSES.match, _SENTENCE.findall(together))):
+        raise ShapeError("'together' declines, and does not say what the pictures mean together")
     return joined(" ".join(seen), together, text_field(found, "decision", _MOST_PART))
 
 

@@ -1,7 +1,8 @@
-"""Which earlier rows have texts that mean nearly the same? Exact, in a few hundred bytes a row.
+"""Which earlier rows have texts that mean nearly the same? Found in a few hundred bytes a row, and hardly one missed.
 
 A text is kept as a signature of 256 bits, on which side of as many random planes its vector lies; what may be near by
-its bits is compared by the vectors themselves, which are on the disk.
+its bits is compared by the vectors themselves, which are on the disk. Every row is held against the signatures of all
+before it, so that the time of all comparisons grows with the square of the rows.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 _BITS = 256
 _SPREADS = 4.0
-"""Standard deviations beyond the bits that are expected to differ at the limit: one near text in 30,000 is missed."""
+"""Standard deviations beyond the bits that are expected to differ: of texts at the limit one in 30,000 is missed."""
 _ROUNDED = 1e-6
 """Of the product of a vector with itself."""
 

@@ -1,7 +1,8 @@
 """All stages, one after the other: seeds -> a raw release. Verb `construct`.
 
-A stage whose inputs and settings are those of the last time is not run again. One that was killed is run again from
-its beginning: its replies are in OUT/replies.sqlite, so that it pays for nothing twice and ends with the same bytes.
+A stage whose inputs and settings are those of the last time is not run again, unless requests of it got no reply: these
+are asked again. One that was killed is run again from its beginning: its replies are in OUT/replies.sqlite, so that it
+pays for nothing twice and ends with the same bytes.
 """
 
 from __future__ import annotations
@@ -265,7 +266,7 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     meta = out / f"{stage.name}.meta.json"
     before = read_before(meta)
     if (
-        "heard" in before
+        before.get("failed") is False
         and before.get("about") == about
         and made.is_file()
         and before.get("sha256") == sha256_of(made)
@@ -274,7 +275,7 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
         return dict(before["told"])
     ledger.begin(stage.name)
     for client in clients:
-        client.names.clear()
+        client.forget()
     meter = ledger.meter
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
@@ -287,7 +288,10 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
         "seconds": round(time.monotonic() - began, 1),
     }
     heard = {client.role: sorted(client.names) for client in clients if client.names}
-    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "told": told})
+    failed = any(client.failed for client in clients)
+    if failed:
+        print(f"{stage.name}: some requests got no reply; the same command asks them again", file=sys.stderr)
+    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "failed": failed, "told": told})
     return told
 
 

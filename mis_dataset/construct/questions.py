@@ -32,6 +32,8 @@ REASONS = ("no risk", "one is enough", "told in words", "not visible")
 _MOST_QUESTION, _MOST_OBJECT = 300, 60
 """Letters."""
 _WORD = re.compile(r"[^\W\d_]{3,}")
+_SHORT = re.compile(r"\b[A-Z]{2}(?=s?\b)")
+"""Such as TV or ID; other words of two letters name nothing."""
 _COMMON = frozenset(
     "the and with from that this for its small large black white brown green red blue full made old new dry wet "
     "open closed image object place person".split()
@@ -126,7 +128,7 @@ def _rewritten(found: Mapping[str, Any], number: int) -> tuple[str, tuple[str, .
 def _question(found: Mapping[str, Any], objects: tuple[str, ...]) -> str:
     """A question that speaks of every picture and names nothing that one shows."""
     question = text_field(found, "question", _MOST_QUESTION)
-    words = question.casefold()
+    words = _WORD.findall(question.casefold())
     missing = [ordinal for ordinal in ORDINALS[: len(objects)] if ordinal not in words]
     if missing:
         raise ShapeError(f"'question' does not speak of the {missing[0]} image")
@@ -141,10 +143,23 @@ def names(text: str, thing: str) -> bool:
 
     >>> names("Two candles stand there.", "a small candle"), names("A small box.", "a small candle")
     (True, False)
+    >>> names("Which TVs are there?", "a TV"), names("Is it there?", "an IT manual")
+    (True, False)
     """
     words, told = _WORD.findall(text.casefold()), _WORD.findall(thing.casefold())
     told = [word for word in told if word not in _COMMON]
-    return any(word == one or (len(one) > 3 and word.startswith(one)) for word in words for one in told)
+    short = set(_SHORT.findall(text)) & set(_SHORT.findall(thing))
+    return bool(short) or any(word == one or (len(one) > 3 and word.startswith(one)) for word in words for one in told)
+
+
+def shows(text: str, thing: str) -> bool:
+    """As `names`; of a thing of short and common words alone, which `names` never finds, the last one is enough.
+
+    >>> shows("Here is an old person.", "an old person"), shows("A TV.", "a TV"), shows("A cup.", "a TV")
+    (True, True, False)
+    """
+    telling = set(_WORD.findall(thing.casefold())) - _COMMON
+    return names(text, thing) if telling else thing.casefold().split()[-1] in re.findall(r"\w+", text.casefold())
 
 
 def _twin(found: Mapping[str, Any], objects: tuple[str, ...], question: str) -> tuple[int, str]:
