@@ -29,23 +29,22 @@ class Listener(NamedTuple):
 
     inputs: list[Part]
     collects_event_data: bool
+    targets: list[tuple[int | None, str]]
 
 
 class Blocks(NamedTuple):
     """A page of Gradio."""
 
     fns: dict[int, Listener]
-    blocks: dict[int, Part]
 
 
 SPLIT = Part("dropdown", [("all", "all"), ("Hard", "test_hard")])
 PAGE = door.page_of(
     Blocks(
         {
-            0: Listener([Part("state")], True),
-            1: Listener([Part("textbox"), SPLIT, Part("uploadbutton")], False),
-        },
-        {7: SPLIT},
+            0: Listener([Part("state")], True, [(0, "load")]),
+            1: Listener([Part("textbox"), SPLIT, Part("uploadbutton")], False, [(7, "click"), (None, "then")]),
+        }
     )
 )
 CALL = {
@@ -110,7 +109,7 @@ class Visited:
         return Ended(said[0]["status"], said[1]["body"], self.through[before:])
 
 
-@pytest.mark.parametrize("call", [CALL, CLICK, CALL | {"event_data": {"path": {}}, "trigger_id": None}])
+@pytest.mark.parametrize("call", [CALL, CLICK, CALL | {"event_data": {"path": {}}, "trigger_id": 0}])
 def test_what_the_page_sends_comes_in_whole(call: dict[str, object]) -> None:
     ended = Visited().ask(call)
     assert (ended.status, ended.said) == (200, b"yes")
@@ -134,8 +133,8 @@ WRONG = [
     (CALL | {"data": ["How?", {"a": 1}, None]}, r"data\[1\] does not fit"),
     (CALL | {"data": ["How?", "all", [{"path": "/a.png"}]]}, r"data\[2\] does not fit"),
     (CALL | {"data": ["How?", "all", {"path": 3}]}, r"data\[2\] does not fit"),
-    (CALL | {"trigger_id": 8}, "trigger_id is no part of it, or batched is set"),
-    (CALL | {"batched": True}, "trigger_id is no part of it, or batched is set"),
+    (CALL | {"trigger_id": 8}, "trigger_id begins no event, or batched is set"),
+    (CALL | {"batched": True}, "trigger_id begins no event, or batched is set"),
     *((CLICK | {"event_data": told}, "event_data is no object") for told in (None, "number", 5, ["number"])),
     (
         CLICK | {"event_data": {"path": "/etc/hostname", "meta": {"_type": "gradio.FileData"}}},
@@ -171,7 +170,7 @@ def test_a_body_has_an_end_and_one_that_breaks_off_leaves_nothing() -> None:
     assert visited.ask(CALL, door.UPLOAD, broken=True).status == 400
     assert visited.through == []
     assert visited.ask(b"x" * 2**20, door.UPLOAD).status == 200
-    whole = CALL | {"data": ["\u0007" * 20_000, "all", None]}
+    whole = CALL | {"trigger_id": None, "data": ["\u0007" * 20_000, "all", None]}
     assert visited.ask(whole).status == 200
 
 

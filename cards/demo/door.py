@@ -61,7 +61,8 @@ def page_of(blocks: Any) -> Page:
         number: Event([_fits(part) for part in event.inputs], bool(event.collects_event_data))
         for number, event in blocks.fns.items()
     }
-    return Page(events, frozenset(blocks.blocks))
+    targets = {part for event in blocks.fns.values() for part, _ in event.targets if part is not None}
+    return Page(events, frozenset(targets))
 
 
 def _fits(part: Any) -> Callable[[object], bool]:
@@ -164,7 +165,7 @@ def _problem(body: bytes, page: Page) -> str:
         return f"session_hash is no text of 1 to {_LONGEST_NAME} letters"
     event, part = page.events[number], told.get("trigger_id")
     if (part is not None and (type(part) is not int or part not in page.parts)) or told.get("batched"):
-        return "trigger_id is no part of it, or batched is set"
+        return "trigger_id begins no event, or batched is set"
     if event.told and not _plain(told.get("event_data")):
         return "event_data is no object of plain values"
     if not isinstance(sent, list) or len(sent) != len(event.fits):
