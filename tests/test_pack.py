@@ -7,6 +7,7 @@ import pickle
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -367,3 +368,14 @@ def test_a_run_at_toy_size_has_no_notice_of_a_language_model(own: Path) -> None:
     for folder in ("base", "model", "adapter"):
         assert "SmolLM2" not in (own.parent / "out" / folder / "NOTICE").read_text("utf-8")
         assert "\nbase_model: Hug" not in (own.parent / "out" / folder / "README.md").read_text("utf-8")
+
+
+def test_two_packs_at_once_into_one_folder_are_one_after_the_other(run: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cards", "pack", str(run), str(tmp_path / "out"), "--owner"]
+    both = [subprocess.Popen([*command, owner], cwd=ROOT, stdout=subprocess.DEVNULL) for owner in ("one", "other")]
+    assert [process.wait(60) for process in both] == [0, 0]
+    told = json.loads((tmp_path / "out" / "RELEASE.json").read_text("utf-8"))
+    assert told["files"] == {
+        name: sha256(tmp_path / "out" / name) for name in files(tmp_path / "out") - {"RELEASE.json"}
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
