@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cards.__main__ import main
+from cards.alone import alone
 from cards.pack import pack
 from cards.reading import CardError
 from cards.rights import ROOT
@@ -370,12 +371,15 @@ def test_a_run_at_toy_size_has_no_notice_of_a_language_model(own: Path) -> None:
         assert "\nbase_model: Hug" not in (own.parent / "out" / folder / "README.md").read_text("utf-8")
 
 
-def test_two_packs_at_once_into_one_folder_are_one_after_the_other(run: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "cards", "pack", str(run), str(tmp_path / "out"), "--owner"]
-    both = [subprocess.Popen([*command, owner], cwd=ROOT, stdout=subprocess.DEVNULL) for owner in ("one", "other")]
+def test_two_packs_into_one_folder_wait_for_whoever_writes_there(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cards", "pack", str(run), str(out), "--owner"]
+    with alone(out):
+        both = [subprocess.Popen([*command, owner], cwd=ROOT, stdout=subprocess.DEVNULL) for owner in ("one", "other")]
+        with pytest.raises(subprocess.TimeoutExpired):
+            both[0].wait(3)
+        assert list(tmp_path.iterdir()) == []
     assert [process.wait(60) for process in both] == [0, 0]
-    told = json.loads((tmp_path / "out" / "RELEASE.json").read_text("utf-8"))
-    assert told["files"] == {
-        name: sha256(tmp_path / "out" / name) for name in files(tmp_path / "out") - {"RELEASE.json"}
-    }
+    told = json.loads((out / "RELEASE.json").read_text("utf-8"))
+    assert told["files"] == {name: sha256(out / name) for name in files(out) - {"RELEASE.json"}}
     assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -107,10 +107,13 @@ class Door:
             return
         told = [text.decode("latin-1") for name, text in scope["headers"] if name == b"x-forwarded-for"]
         address = address_of((scope.get("client") or ("",))[0], ",".join(told), self._behind)
+        path = scope["path"].rstrip("/")
         try:
-            body = await self._body(scope["path"].rstrip("/"), receive, address)
+            body = await self._body(path, receive, address)
         except _RefusedError as error:
-            await _refuse(send, *error.args)
+            status, why = error.args
+            # So the page shows both: of an upload it takes the whole text, of a call what stands under this key.
+            await _refuse(send, status, why if path == UPLOAD else json.dumps({"detail": why}))
             return
         await self._app({**scope, "client": (address, 0)}, _again(body, receive), send)
 
@@ -191,8 +194,9 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return give
 
 
-async def _refuse(send: Send, status: int, why: str) -> None:
-    body = json.dumps({"detail": why}).encode()
-    headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+async def _refuse(send: Send, status: int, told: str) -> None:
+    body = told.encode()
+    kind = b"application/json" if told.startswith("{") else b"text/plain; charset=utf-8"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": headers})
     await send({"type": "http.response.body", "body": body})
