@@ -197,6 +197,8 @@ def problems_of(folder: Path, kind: Kind) -> list[str]:
         problems += _sums_problems(folder, paths)
     if kind.name == "dataset" and MANIFEST in paths:
         problems += _manifest_problems(folder, paths)
+    if kind.name == "metric" and f"{name}.py" in paths and version_of(folder, kind) is None:
+        problems.append(f'{name}.py sets no METRIC_VERSION = "...", so nobody could ask for one version of it; set one')
     if kind.repo_type == "space" and CARD in paths and header_word(folder, "sdk") is None:
         problems.append(f"{CARD} has no sdk in its header, without which the Hub makes no Space; write sdk: gradio")
     return problems
@@ -255,7 +257,7 @@ def version_of(folder: Path, kind: Kind) -> str | None:
     if kind.name == "dataset":
         return str(json.loads((folder / MANIFEST).read_bytes())["data_version"])
     if kind.name == "metric":
-        text = (folder / f"{folder.resolve().name}.py").read_text("utf-8")
+        text = (folder / f"{folder.resolve().name}.py").read_text("utf-8", errors="replace")
         found = re.search(r"""^METRIC_VERSION = ["']([^"']+)["']""", text, re.MULTILINE)
         return found[1] if found else None
     return header_word(folder, "version")

@@ -8,7 +8,8 @@
     OUT/RELEASE.json             owner, what each folder is and where it goes, and the sha256 of every file
 
 Weights and Parquet are linked where the disk can, so that a pack takes no room of its own. All of it is made under
-another name and gets the name OUT when it is whole: what lies there is never a half of two releases.
+another name and gets the name OUT when it is whole: what lies there is never a half of two releases. A second pack
+waits for the first.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from cards import rights
+from cards.alone import alone
 from cards.audit import STATS, plots_of
 from cards.construction import refuse_constructed
 from cards.facts import Dataset, Report, check_built, check_unchanged, folder_of, read_dataset, read_sidecars
@@ -105,9 +107,10 @@ def pack(run: Path, out: Path, owner: str, model: str = "contrast") -> dict[str,
     }
     told: dict[str, Any] = {"release": str(out / RELEASE), "owner": owner}
     told |= {"folders": {name: folder.repo for name, folder in folders.items()}}
-    if _refuse_others(out) == release:
-        return told | {"written": 0}
-    _write(out, files, to_json(release))
+    with alone(out):
+        if _refuse_others(out) == release:
+            return told | {"written": 0}
+        _write(out, files, to_json(release))
     return told | {"written": len(files) + 1}
 
 

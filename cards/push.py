@@ -148,8 +148,12 @@ def _refuse(hub: Hub, target: Target, remote: Remote | None, changes: Changes, a
             "--prune deletes what the folder has not"
         )
     tagged = None if args.no_tag or not target.tag else remote.tags.get(target.tag)
-    if tagged is None or (tagged == remote.commit and not changes.any):
-        return
+    if tagged and not (tagged == remote.commit and not changes.any):
+        _refuse_tag(hub, target, tagged)
+
+
+def _refuse_tag(hub: Hub, target: Target, tagged: str) -> None:
+    """That a tag of this version, whoever made it, stands for these files."""
     files = hub.files(target.repo, target.repo_type, tagged)
     other = [path for path in target.paths if path not in files or not files[path].same(target.folder / path)]
     if other:
@@ -228,6 +232,7 @@ def _upload(hub: Hub, target: Target, args: argparse.Namespace) -> tuple[Remote,
         if remote is None:
             raise CardError(f"{target.repo}: is gone; run the same command again")
         changes, head = _changes(target, remote, args.prune), remote.commit
+        _refuse(hub, target, remote, changes, args)  # once more: others may have been there since it was shown
         if not changes.any:
             return remote, uploaded, commits
         try:
@@ -293,8 +298,13 @@ def _compare(target: Target, remote: Remote) -> None:
 
 
 def _tag(hub: Hub, target: Target, remote: Remote) -> str | None:
-    if target.tag is None or target.tag in remote.tags:
-        return target.tag  # whose files are these: `_refuse` has looked
+    if target.tag is None:
+        return None
+    tagged = remote.tags.get(target.tag)
+    if tagged:
+        if tagged != remote.commit:  # somebody may have made it since `_refuse` has looked
+            _refuse_tag(hub, target, tagged)
+        return target.tag
     create = hub.api.create_tag
     hub.call(
         target.repo,

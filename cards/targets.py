@@ -50,7 +50,21 @@ def targets_of(folder: Path, repo: str) -> list[Target]:
     """
     if (folder / RELEASE).is_file():
         return _released(folder, repo)
-    return [_target(folder, check_id(repo))]
+    _check_packed(folder, check_id(repo))
+    return [_target(folder, repo)]
+
+
+def _check_packed(folder: Path, repo: str) -> None:
+    """That a folder of a release, one alone, goes where its card says that it lies."""
+    path = folder.resolve().parent / RELEASE
+    told = read_json(path).get("folders") if path.is_file() else None
+    entry = told.get(folder.resolve().name) if isinstance(told, dict) else None
+    packed = entry.get("repo") if isinstance(entry, dict) else repo
+    if packed != repo:
+        raise CardError(
+            f"{folder}: was packed for {packed!r}, as which cards name it, not for {repo!r}; push it there, pack the "
+            "run again with another --owner, or move the folder away from its release"
+        )
 
 
 def _target(folder: Path, repo: str, kind: Kind | None = None) -> Target:

@@ -11,7 +11,19 @@ from typing import Any
 from PIL import Image
 
 DEMO = Path(__file__).parents[1] / "cards" / "demo"
-NAMES = ("settings", "visitors", "pictures", "verdicts", "rows", "models", "leaderboard", "markup", "plot", "acts")
+NAMES = (
+    "settings",
+    "visitors",
+    "door",
+    "pictures",
+    "verdicts",
+    "rows",
+    "models",
+    "leaderboard",
+    "markup",
+    "plot",
+    "acts",
+)
 """Every file of the demo but app.py, which alone needs gradio."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,28 @@ def test_many_visitors_at_once_get_what_one_gets_alone_and_who_leaves_locks_noth
     for visitor in visitors:
         visitor.join()
     assert sorted(found) == sorted([(adapted, alone[adapted]) for adapted in (False, True)] * 3)
+
+
+@pytest.mark.slow
+def test_new_sessions_of_one_address_are_limited_together(demo: Any, row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, _, _ = demo.took_row(row.id, acts.NOTHING)
+    monkeypatch.setattr(demo, "_addresses", load("visitors").RateLimit(1, "{most} from your network address"))
+    assert "role='status'" in list(demo.asked("Hm?", kept, "new 1", "8.8.8.8"))[-1].notice
+    assert "1 from your network address" in list(demo.asked("Hm?", kept, "new 2", "8.8.8.8"))[-1].notice
+    assert "role='status'" in list(demo.asked("Hm?", kept, "new 3", "8.8.4.4"))[-1].notice
+
+
+@pytest.mark.slow
+def test_a_model_that_hangs_is_told_and_holds_nobody_up(demo: Any, row: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "_WAIT", 0.2)
+    monkeypatch.setattr(models, "_LEAVE", 0.2)
+    with demo.model._turn:
+        kept, _, _ = demo.took_row(row.id, acts.NOTHING)
+        begun = time.monotonic()
+        assert "The model takes too long" in list(demo.asked("Hm?", kept, "hangs"))[-1].notice
+        assert time.monotonic() - begun < 5
+    monkeypatch.undo()
+    assert "role='status'" in list(demo.asked("Hm?", kept, "goes on"))[-1].notice
 
 
 @pytest.mark.slow

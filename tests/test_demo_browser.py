@@ -65,6 +65,7 @@ def space(python: Path, tiny: Tiny, tiny_arm: Path, tmp_path_factory: pytest.Tem
         "MIS_MAX_QUESTION": "300",
         "MIS_MAX_UPLOAD_MB": "1",
         "MIS_ASKS_PER_MINUTE": "30",
+        "MIS_ASKS_PER_ADDRESS": "300",
     }
     with serving(python, folder, settings) as address:
         yield Space(address, folder)
@@ -349,6 +350,28 @@ def test_no_event_is_an_api_and_no_file_of_the_space_is_served(space: Space) -> 
         with pytest.raises(urllib.error.HTTPError) as refused:
             urllib.request.urlopen(f"{space.address}/gradio_api/file={path}")
         assert refused.value.code in (403, 404)
+
+
+@pytest.mark.parametrize(
+    ("path", "call", "status"),
+    [
+        ("run/predict", {"fn_index": 4, "data": ["Hm?", None], "session_hash": "past"}, 404),
+        ("queue/join", {"fn_index": 4, "data": ["Hm?"], "session_hash": "past"}, 422),
+        ("queue/join", {"fn_index": 1, "data": ["leaves no trace", "", None], "session_hash": "past"}, 422),
+        ("queue/join", {"fn_index": 4, "data": ["x" * 2**18, None], "session_hash": "past"}, 413),
+    ],
+)
+def test_what_the_page_does_not_send_is_refused_and_not_logged(
+    path: str, call: dict[str, object], status: int, space: Space
+) -> None:
+    before = (space.folder / "log").read_bytes()
+    asked = urllib.request.Request(
+        f"{space.address}/gradio_api/{path}", json.dumps(call).encode(), {"Content-Type": "application/json"}
+    )
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(asked)
+    assert refused.value.code == status
+    assert (space.folder / "log").read_bytes() == before
 
 
 def test_a_space_of_which_nothing_can_be_loaded_says_so_and_stands(

@@ -14,7 +14,7 @@ from tests.made_demo import DEMO, NAMES, load
 
 settings, visitors = load("settings"), load("visitors")
 HEADER = "---\nmodels:\n- me/base\n- me/adapter\ndatasets:\n- me/MIS\n---\n# Demo\n"
-NAMED = {"datasets": "datasets", "huggingface_hub": "huggingface-hub", "PIL": "pillow", "yaml": "pyyaml"}
+NAMED = {"starlette": "gradio", "huggingface_hub": "huggingface-hub", "PIL": "pillow", "yaml": "pyyaml"}
 """Import -> its name in requirements.txt, where they differ."""
 
 

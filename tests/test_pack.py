@@ -7,12 +7,14 @@ import pickle
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from cards.__main__ import main
+from cards.alone import alone
 from cards.pack import pack
 from cards.reading import CardError
 from cards.rights import ROOT
@@ -367,3 +369,17 @@ def test_a_run_at_toy_size_has_no_notice_of_a_language_model(own: Path) -> None:
     for folder in ("base", "model", "adapter"):
         assert "SmolLM2" not in (own.parent / "out" / folder / "NOTICE").read_text("utf-8")
         assert "\nbase_model: Hug" not in (own.parent / "out" / folder / "README.md").read_text("utf-8")
+
+
+def test_two_packs_into_one_folder_wait_for_whoever_writes_there(run: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cards", "pack", str(run), str(out), "--owner"]
+    with alone(out):
+        both = [subprocess.Popen([*command, owner], cwd=ROOT, stdout=subprocess.DEVNULL) for owner in ("one", "other")]
+        with pytest.raises(subprocess.TimeoutExpired):
+            both[0].wait(3)
+        assert list(tmp_path.iterdir()) == []
+    assert [process.wait(60) for process in both] == [0, 0]
+    told = json.loads((out / "RELEASE.json").read_text("utf-8"))
+    assert told["files"] == {name: sha256(out / name) for name in files(out) - {"RELEASE.json"}}
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -278,6 +278,28 @@ def test_a_metric_is_named_as_its_module(room: Room, tmp_path: Path) -> None:
         assert "is no id of a repository" in room("push", folder, name).stderr
 
 
+def test_a_metric_without_a_version_is_refused(room: Room, tmp_path: Path) -> None:
+    folder = metric_folder(tmp_path / "pair_accuracy")
+    assert room("push", folder, "me/pair_accuracy").told["kind"] == "metric"
+    module = (folder / "pair_accuracy.py").read_text("utf-8")
+    write(folder, {"pair_accuracy.py": module.replace("METRIC_VERSION =", "METRIC_VERSION: str =")})
+    ended = room("push", folder, "me/pair_accuracy", "--yes")
+    assert (ended.code, room.hub.writes()) == (1, [])
+    assert 'pair_accuracy.py sets no METRIC_VERSION = "..."' in ended.stderr
+
+
+def test_a_folder_of_a_release_goes_alone_only_where_its_card_says_it_lies(room: Room, tmp_path: Path) -> None:
+    folder = release_folder(tmp_path / "release") / "model"
+    room.hub.asked.clear()
+    ended = room("push", folder, "me/other", "--yes")
+    assert (ended.code, room.hub.asked) == (1, [])
+    assert ended.stderr.startswith(f"cards push: {folder}: was packed for 'me/mis-mini-contrast', as which cards name ")
+    assert "not for 'me/other'; push it there" in ended.stderr
+    assert room("push", folder, "me/mis-mini-contrast", "--yes").told["passed"]
+    apart = shutil.copytree(folder, tmp_path / "model")
+    assert room("push", apart, "me/other", "--yes").told["passed"]
+
+
 # Whose token
 
 

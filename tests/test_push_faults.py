@@ -6,14 +6,16 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
 import pytest
 
-from tests.hub_room import ROOT, Room, environment, open_room
+from tests.hub_room import ROOT, Ended, Room, environment, open_room
+from tests.loopback_repos import Repo
 from tests.loopback_routes import ME, Fault
 from tests.made_folders import dataset_folder
 
@@ -52,6 +54,69 @@ def test_somebody_elses_commit_is_kept_and_ours_goes_on_top(room: Room, mis: Pat
     assert "me/MIS: has another last commit now; looking again\n" in ended.stderr
     assert (ended.told["commits"], whole(room, mis)) == (2, True)
     assert room.hub.dataset("me/MIS").bodies["somebody.txt"] == b"1"
+
+
+def others_meanwhile(room: Room, mis: Path, act: Callable[[Repo], None]) -> Ended:
+    """A first push, during which somebody else does something: it waits behind the look at what was shown."""
+    hub = room.hub
+    hub.held.clear()
+    hub.go.clear()
+    hub.faults.append(Fault("PUT", "/settings", "hold"))
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(room, "push", mis, "me/MIS", "--yes")
+        assert hub.held.wait(60)
+        act(hub.dataset("me/MIS"))
+        hub.go.set()
+        return pushed.result(60)
+
+
+def test_a_tag_that_somebody_made_meanwhile_of_other_files_is_an_error(room: Room, mis: Path) -> None:
+    def act(repo: Repo) -> None:
+        repo.put("NOTICE", b"of somebody")
+        repo.tags["1-a"] = repo.head.oid
+
+    ended = others_meanwhile(room, mis, act)
+    assert (ended.code, ended.stdout) == (1, "")
+    tagged = room.hub.dataset("me/MIS").tags["1-a"]
+    assert f"me/MIS: version 1-a is a tag of commit {tagged[:7]} already, with other LICENSE, " in ended.stderr
+    assert room.hub.dataset("me/MIS").private
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda repo: repo.put("data/train-9.parquet", b"x"), "me/MIS holds data/train-9.parquet, not in "),
+        (lambda repo: setattr(repo, "private", False), "me/MIS is public; give --public, or make it private"),
+    ],
+    ids=["a stray shard", "made public"],
+)
+def test_what_is_refused_before_is_refused_too_where_it_came_about_meanwhile(
+    act: Callable[[Repo], None], message: str, room: Room, mis: Path
+) -> None:
+    ended = others_meanwhile(room, mis, act)
+    assert (ended.code, ended.stdout) == (1, "")
+    assert ended.stderr.splitlines()[-1].startswith(f"cards push: {message}")
+    assert "LICENSE" not in room.hub.dataset("me/MIS").bodies
+
+
+def test_what_changes_nothing_of_it_meanwhile_holds_nothing_up(room: Room, mis: Path) -> None:
+    assert others_meanwhile(room, mis, lambda repo: repo.put("thanks.txt", b"1")).told["passed"]
+    assert whole(room, mis)
+
+
+def test_a_tag_that_somebody_made_during_the_upload_is_not_taken_for_ours(room: Room, mis: Path) -> None:
+    hub = room.hub
+    hub.held.clear()
+    hub.go.clear()
+    hub.faults.append(Fault("POST", "/commit/", "hold"))
+    with ThreadPoolExecutor(1) as pool:
+        pushed = pool.submit(room, "push", mis, "me/MIS", "--yes")
+        assert hub.held.wait(60)
+        repo = hub.dataset("me/MIS")
+        first = repo.tags["1-a"] = repo.head.oid
+        hub.go.set()
+        ended = pushed.result(60)
+    assert (ended.code, ended.stdout, repo.tags) == (1, "", {"1-a": first})
 
 
 def test_a_branch_that_moves_all_the_time_is_given_up(room: Room, mis: Path) -> None:

@@ -23,6 +23,7 @@ Kind = TypeVar("Kind")
 NOTHING: Pictures = (None, None)
 _SHELF, _READY = 40, 24
 """Pictures of the gallery, rows that are offered whole."""
+_ASKED = "{most} questions came from your network address within a minute. Ask again in {wait} s."
 
 
 class Asked(NamedTuple):
@@ -74,6 +75,7 @@ class Demo:
                 "or name it in MIS_RESULTS."
             )
         self._limit = RateLimit(limits["MIS_ASKS_PER_MINUTE"])
+        self._addresses = RateLimit(limits["MIS_ASKS_PER_ADDRESS"], _ASKED)
 
     @property
     def tuned(self) -> bool:
@@ -145,13 +147,14 @@ class Demo:
             "Your picture stays in this session alone. What it shows is not known here, so perception is unknown."
         )
 
-    def asked(self, typed: str | None, kept: Pictures, visitor: str) -> Iterator[Asked]:
+    def asked(self, typed: str | None, kept: Pictures, visitor: str, address: str = "") -> Iterator[Asked]:
         """Asks the base, then the tuned model.
 
         Args:
             typed: the question as it comes from the page.
             kept: both pictures.
-            visitor: the session's name.
+            visitor: the session's name, which whoever asks may choose.
+            address: whose it is, as the server sees it; empty where it does not.
 
         Yields:
             The page's parts, anew with every token.
@@ -166,6 +169,7 @@ class Demo:
             if len(shown) < len(kept):
                 raise DemoError("Choose or upload two pictures first.")
             self._limit.ask(visitor, time.monotonic())
+            self._addresses.ask(address, time.monotonic())
             message = (
                 f"Your question was too long: its last {question.cut} letters were cut off." if question.cut else ""
             )

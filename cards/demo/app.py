@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 
 import gradio as gr
+from starlette.middleware import Middleware
 
 import markup
 from acts import NOTHING, Demo, Pictures
+from door import Door, page_of
 from rows import ANY, Wanted
 from settings import HERE, DemoError, read_settings
 
@@ -45,11 +47,13 @@ page decides that: of two quick clicks the second may come here first."""
 HEARD = "element.setAttribute('aria-live', 'polite');"
 """Screen readers read out what appears within an element that was there before."""
 HOUR = 3600
+MOST_LETTERS = 20_000
+"""That can be typed: more than is ever asked, so that who types too many is told, and fewer than a door lets in."""
 
 
 def build(demo: Demo) -> gr.Blocks:
     """The page."""
-    with gr.Blocks(title="MIS demo", analytics_enabled=False, delete_cache=(600, 600)) as page:
+    with gr.Blocks(title="MIS demo", analytics_enabled=False, delete_cache=(60, 120)) as page:
         gr.HTML(
             "<header class='top'><h1>Two pictures, one question</h1><p>Some things are harmless apart and dangerous "
             "together. Ask a small model before and after safety fine-tuning.</p></header>"
@@ -180,7 +184,11 @@ def _choosing(demo: Demo) -> Choosing:
 
 def _asking(demo: Demo) -> Asking:
     question = gr.Textbox(
-        label="Your question", placeholder="How can I use the first one with the second?", lines=2, elem_id="question"
+        label="Your question",
+        placeholder="How can I use the first one with the second?",
+        lines=2,
+        max_length=MOST_LETTERS,
+        elem_id="question",
     )
     with gr.Row(elem_classes="buttons"):
         ask = gr.Button("Ask", variant="primary", elem_id="ask")
@@ -198,7 +206,8 @@ def _choose(demo: Demo, choosing: Choosing, asking: Asking) -> None:
     kept, slots = choosing.kept, choosing.slots
 
     def take(pictures: Pictures, event: gr.EventData) -> list[Any]:
-        found = demo.took(getattr(event, "number", None), getattr(event, "place", None), pictures)
+        told = event._data if isinstance(event._data, dict) else {}  # of no object, an attribute is a TypeError
+        found = demo.took(told.get("number"), told.get("place"), pictures)
         return [found, *_show(found)]
 
     def take_row(id_: str | None, typed: str, pictures: Pictures) -> list[Any]:
@@ -234,7 +243,7 @@ def _ask(
         return take
 
     def stream(typed: str, pictures: Pictures, request: gr.Request) -> Iterator[list[str]]:
-        for part in demo.asked(typed, pictures, str(request.session_hash)):
+        for part in demo.asked(typed, pictures, str(request.session_hash), request.client.host):
             yield [part.base, part.tuned, part.notice]
 
     def forget() -> list[Any]:
@@ -259,7 +268,7 @@ def _taken(path: str | None) -> bytes:
         return b""
     try:
         encoded = Path(path).read_bytes()
-    except FileNotFoundError:
+    except OSError:  # or it is a folder
         return b""
     with suppress(OSError):  # it is gone already, or another file lies beside it
         Path(path).unlink()
@@ -278,7 +287,9 @@ def _explore(demo: Demo, page: gr.Blocks) -> None:
             gr.Dropdown(demo.filters(column), value=ANY, label=label, min_width=130)
             for column, label in (("split", "Split"), ("category", "Category"), ("level", "Level"))
         ]
-        text = gr.Textbox(label="Search in questions and names", elem_id="search", max_lines=1, min_width=180)
+        text = gr.Textbox(
+            label="Search in questions and names", elem_id="search", max_lines=1, max_length=200, min_width=180
+        )
     shown = gr.HTML(elem_id="rows")
     with gr.Row(elem_classes="buttons"):
         before = gr.Button("Previous page", elem_id="before")
@@ -349,7 +360,14 @@ def main() -> int:
         print(fault, file=sys.stderr)
     page = build(demo)
     page.queue(max_size=demo.settings.limits["MIS_QUEUE"], default_concurrency_limit=4)
+    door = Middleware(
+        Door,
+        page=page_of(page),
+        megabytes=demo.settings.limits["MIS_MAX_UPLOAD_MB"],
+        behind=demo.settings.behind,
+    )
     page.launch(
+        app_kwargs={"middleware": [door]},
         theme=_theme(),
         css=(HERE / "style.css").read_text("utf-8"),
         head=f"<script>{(HERE / 'table.js').read_text('utf-8')}</script>",

@@ -21,6 +21,8 @@ FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "tokenizer.model")
 ADAPTER = "adapter_model.safetensors"
 _WAIT = 600.0
 """Seconds without a token after which a model is given up."""
+_LEAVE = 5.0
+"""Seconds for a model that was told to stop."""
 
 
 class Model:
@@ -72,7 +74,7 @@ class Model:
             raise DemoError("The model takes too long. Ask again later, or something shorter.") from None
         finally:
             stop.set()
-            work.join()
+            work.join(_LEAVE)  # it ends with its next token; where none comes, nobody is held up
         if faults:
             raise DemoError(f"The model could not answer ({faults[0]}). Try again with other pictures.")
 

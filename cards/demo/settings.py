@@ -40,11 +40,12 @@ LIMITS: Mapping[str, Limit] = {
     "MIS_MAX_UPLOAD_MB": Limit(5, 1, 50),
     "MIS_MAX_MEGAPIXELS": Limit(16, 1, 100),
     "MIS_ASKS_PER_MINUTE": Limit(10, 1, 1000),
+    "MIS_ASKS_PER_ADDRESS": Limit(30, 1, 10_000),
     "MIS_QUEUE": Limit(32, 1, 1000),
     "MIS_PAGE": Limit(6, 1, 50),
 }
 """Tokens of a response, letters of a question, size of an upload in MB and in millions of pixels, questions of one
-visitor in a minute, visitors that may wait, and rows on a page of the explorer."""
+session and of one address in a minute, visitors that may wait, and rows on a page of the explorer."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class Settings:
         things: file that names the two things of every row; None: they are not known.
         leaderboard: file of measured and published rates; None: there is none.
         limits: name in `LIMITS` -> its value.
+        behind: it is a Space of the Hub, whose proxy says who asks.
     """
 
     dataset: str
@@ -66,6 +68,7 @@ class Settings:
     things: Path | None
     leaderboard: Path | None
     limits: Mapping[str, int]
+    behind: bool = False
 
 
 def read_settings(environment: Mapping[str, str], folder: Path = HERE) -> Settings:
@@ -99,6 +102,7 @@ def read_settings(environment: Mapping[str, str], folder: Path = HERE) -> Settin
             environment, "MIS_RESULTS", [folder / "leaderboard.json", Path(dataset).expanduser() / "leaderboard.json"]
         ),
         limits={name: _number(environment, name, limit) for name, limit in LIMITS.items()},
+        behind=bool(environment.get("SPACE_ID")),
     )
 
 
