@@ -80,7 +80,7 @@ def test_what_can_pass_is_tried_again_and_a_failure_when_it_does_not(
     api: LoopbackApi, tmp_path: Path, name: str
 ) -> None:
     step, reason = PASSING[name]
-    timeout = 0.3 if reason.startswith("no reply") else 10.0
+    timeout = 0.6 if reason.startswith("no reply") else 10.0
     assert told(api, tmp_path, *[step] * 3, timeout=timeout) == Failure(reason, 3)
     assert api.count == 3
     assert told(api, tmp_path, step, step, timeout=timeout) == GOOD
