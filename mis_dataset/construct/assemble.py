@@ -8,8 +8,8 @@
     objects.json                id in the release -> names of the things, for `leaks --things`
 
 Rows of tests are sorted by category, train rows as their labels come, both halves of a block side by side; a twin
-shares the pictures that were not exchanged, byte for byte. Files are read again for every part, so that memory does
-not grow with the rows.
+shares the pictures that were not exchanged, byte for byte. Files are read again for every part; held of a row are
+its place and the counts of its balance, a few hundred bytes.
 """
 
 from __future__ import annotations
