@@ -11,14 +11,12 @@ was right, or whether a response was ever given: a line says what a report says.
 from __future__ import annotations
 
 import argparse
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from cards.alone import alone
 from cards.lines import (
     clashes,
     dataset_of,
@@ -67,7 +65,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         CardError: the report, or the board that is there, does not hold; the message has all reasons.
         OSError: a file cannot be read or written.
     """
-    with _alone(args.board):
+    with alone(args.board):
         board = _read_board(args.board) if args.board.exists() else new_board()
         made, lines = added(board, args.report, args.model, args.name)
         changed = made != board or not args.board.exists()
@@ -80,18 +78,6 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "changed": changed,
         "trusted": {f"{line['model']} on {line['split']}": line["trusted"] for line in lines if line["trusted"]},
     }
-
-
-@contextmanager
-def _alone(board: Path) -> Iterator[None]:
-    """Lets no second process read a board that is about to be written; it waits."""
-    board.parent.mkdir(parents=True, exist_ok=True)
-    handle = os.open(board.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 class Added(NamedTuple):

@@ -14,6 +14,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
+
+from tests.loopback_api import KEY
+
 _CACHE = Path(tempfile.mkdtemp(prefix="mis-tests-"))
 atexit.register(shutil.rmtree, _CACHE, ignore_errors=True)
 
@@ -43,3 +47,9 @@ def pytest_collection_finish() -> None:
     """Keeps what was imported out of every later collection of garbage: `datasets` asks for many, of 0.5 s each."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture
+def api_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The key of the endpoints on loopback, where clients look for it."""
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)

@@ -24,15 +24,13 @@ from mis_dataset.remote.cache import Cache
 from mis_dataset.remote.endpoint import MOST_REPLY_BYTES
 from mis_dataset.remote.messages import Failure, Reply, Request
 from tests.asked import questions, tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
+from tests.loopback_api import LoopbackApi, Step, completion, error
 
 ROOT = Path(__file__).resolve().parents[1]
 GOOD = Reply("about hello", "stop", 10, 5, "loopback-1")
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

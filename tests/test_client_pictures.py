@@ -16,15 +16,13 @@ from mis_dataset.remote.endpoint import MOST_REPLY_BYTES
 from mis_dataset.remote.messages import Failure, Reply, Request
 from mis_dataset.remote.settings import Budget, Prices
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, drawn, error
+from tests.loopback_api import LoopbackApi, Step, drawn, error
 
 PICTURE = b"\x89PNG\r\n\x1a\n and so on"
 DRAW = Request("p/1", ("a red lamp",), size="512x512")
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

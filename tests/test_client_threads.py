@@ -14,12 +14,9 @@ from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.messages import Failure, Reply, Request
 from mis_dataset.remote.settings import Budget
 from tests.asked import questions, tiny
-from tests.loopback_api import KEY, LoopbackApi, Step
+from tests.loopback_api import LoopbackApi, Step
 
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,29 +17,13 @@ from mis_dataset.errors import MISError
 from mis_dataset.leaks import FORBIDDEN, find_leaks, too_many
 from mis_dataset.leaks import read_rows as hashed_rows
 from mis_dataset.schema import TRAIN
-from tests.loopback_api import KEY, LoopbackApi
-from tests.scripted_models import THINGS, ScriptedModels
-from tests.test_construct_pipeline import ROWS, SETTINGS, files
+from tests.loopback_api import LoopbackApi
+from tests.scripted_models import THINGS
+from tests.test_construct_pipeline import ROWS, files
+from tests.test_construct_pipeline import api as api
+from tests.test_construct_pipeline import settings as settings
 
-
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-
-
-@pytest.fixture
-def api() -> Iterator[LoopbackApi]:
-    with LoopbackApi().running() as running:
-        running.decide = ScriptedModels()
-        yield running
-
-
-@pytest.fixture
-def settings(api: LoopbackApi, tmp_path: Path) -> Path:
-    texts = [f"What must not happen with a {thing}?" for thing in THINGS]
-    (tmp_path / "seeds.jsonl").write_text("\n".join(json.dumps({"text": text}) for text in texts))
-    (tmp_path / "construct.yaml").write_text(SETTINGS.format(url=api.url))
-    return tmp_path / "construct.yaml"
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 def add(settings: Path, more: str) -> None:
@@ -55,6 +38,18 @@ def test_train_and_tests_of_a_construction_share_nothing(settings: Path, tmp_pat
     assert len(sides) == len({seed for seed, _ in sides}) == len(THINGS)
     build(tmp_path / "out" / "raw", tmp_path / "MIS")
     assert too_many(find_leaks(hashed_rows(tmp_path / "MIS")), FORBIDDEN) == []
+
+
+def test_the_release_says_what_experts_held_it_against_this_time(settings: Path, tmp_path: Path) -> None:
+    told, rows, limits = tmp_path / "out" / "raw" / "provenance", [], []
+    before = settings.read_text()
+    for near in (0.99, 0.98):
+        settings.write_text(f"{before}\nexperts: {{near: {near}}}\n")
+        construct(read_config(settings), tmp_path / "out")
+        rows.append((told / "rows.jsonl").read_text())
+        limits.append(json.loads((told / "construction.json").read_text())["settings"]["experts"]["near"])
+    assert rows[0] == rows[1]
+    assert limits == [0.99, 0.98]
 
 
 def test_rows_that_repeat_others_are_rejected_and_only_what_hangs_on_it_is_run_again(

@@ -13,7 +13,7 @@ from mis_dataset.__main__ import main
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
-from tests.loopback_api import KEY, LoopbackApi
+from tests.loopback_api import LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_faults import prepared_for, scripted
 from tests.test_construct_pipeline import SETTINGS, files
@@ -22,9 +22,7 @@ ROWS = {"train": 8, "test_easy": 1, "test_hard": 6, "test_benign": 7}
 """The drum's picture is explicit: in the other half it would stand in the twin, so that one half is all there is."""
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Rejected, Verdict, read_rows, to_line
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion, drawn
+from tests.loopback_api import LoopbackApi, Step, completion, drawn
 from tests.test_construct_pictures import BAD, FIRST, GOOD, png
 from tests.test_construct_questions import ASKED, IDEA, REWRITTEN, TWIN
 
@@ -29,9 +29,7 @@ THREE = replace(HALF, objects=("a", "b", "c"), twin_objects=("a", "b", "d"), cha
 SUB = "Identity Theft and Impersonation"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -14,16 +14,14 @@ from mis_dataset.construct import prompts
 from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.rows import Idea, Rejected, Seed
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from tests.loopback_api import LoopbackApi, Step, completion
 
 SEED = Seed("s7", "What must not lie near a flame?", "seeds.jsonl:7")
 ROW = {"category": "Illegal Activity", "question": "Where do a candle and a log go?", "objects": ["a candle", "a log"]}
 OTHER = {**ROW, "question": "Where do a lamp and a box go?", "objects": ["a lamp", "a box"]}
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -19,16 +19,14 @@ from mis_dataset.construct.scripted.endpoint import ScriptedEndpoint
 from mis_dataset.construct.scripted.misbehaviour import KINDS, Misbehaviour
 from mis_dataset.construct.scripted.player import Player
 from mis_dataset.construct.scripted.scenes import seed_texts
-from tests.loopback_api import KEY, LoopbackApi
+from tests.loopback_api import LoopbackApi
 from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_pipeline import SETTINGS, files
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 def prepared(api: LoopbackApi, folder: Path, seeds: int) -> Path:

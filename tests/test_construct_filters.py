@@ -14,16 +14,14 @@ from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, Rules, fate, placed
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Rejected, Verdict, read_rows, to_line
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from tests.loopback_api import LoopbackApi, Step, completion
 from tests.test_construct_pictures import png
 
 QUESTION = Question("s7.1", "s7", "Privacy", "How?", "How boldly?", ("a candle", "a log"), ("a cup", "a log"), 1)
 SUB = "Identity Theft and Impersonation"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

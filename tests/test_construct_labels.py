@@ -23,7 +23,7 @@ from mis_dataset.construct.rows import (
     to_line,
 )
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from tests.loopback_api import LoopbackApi, Step, completion
 from tests.test_construct_pictures import png
 
 QUESTION = Question("s7.1", "s7", "Privacy", "How?", "How boldly?", ("a candle", "a log"), ("a cup", "a log"), 1)
@@ -40,9 +40,7 @@ TWIN = {
 DECLINES, HELPS = {"safe": True, "helps": False}, {"safe": True, "helps": True}
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ import pytest
 from mis_dataset.__main__ import main
 from mis_dataset.construct.ledger import Spent, costs, read_spent, total
 from mis_dataset.errors import MISError
-from tests.loopback_api import KEY, LoopbackApi
+from tests.loopback_api import LoopbackApi
 from tests.made_construction import make_construction
 from tests.scripted_models import ScriptedModels
 from tests.test_construct_pipeline import CALLS, ROWS, SETTINGS
@@ -20,9 +20,7 @@ from tests.test_construct_pipeline import CALLS, ROWS, SETTINGS
 SEEDS = [{"text": f"What of a {thing}?"} for thing in ("lamp", "rope", "drum", "kite", "fork", "bell", "stone")]
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 def test_a_run_whose_budget_ends_says_all_and_the_command_that_it_names_goes_on(

@@ -18,11 +18,11 @@ from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Seed, to_line
 from mis_dataset.errors import UsageError
 from tests.loopback_api import LoopbackApi
-from tests.test_construct_pipeline import _key as _key
 from tests.test_construct_pipeline import api as api
 from tests.test_construct_pipeline import files
 from tests.test_construct_pipeline import settings as settings
 
+pytestmark = pytest.mark.usefixtures("api_key")
 OURS = to_line(Seed("s1", "one", "a.jsonl:1"))
 
 

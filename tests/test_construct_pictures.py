@@ -17,7 +17,7 @@ from mis_dataset.construct.drawers import Hosted
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.rows import Pictured, Question, Rejected, read_rows, to_line
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion, drawn, error
+from tests.loopback_api import LoopbackApi, Step, completion, drawn, error
 
 ROW = Question("s7.1", "s7", "Privacy", "How?", "How boldly?", ("a candle", "a log"), ("a cup", "a log"), 1)
 GOOD = {"good": True}
@@ -25,9 +25,7 @@ BAD = {"good": False, "prompts": ["a photo of a white candle", "a photo of a dry
 FIRST = "a realistic photograph of {}, one object, no text"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.errors import BudgetError
-from tests.loopback_api import KEY, LoopbackApi, Step
+from tests.loopback_api import LoopbackApi, Step
 from tests.scripted_models import THINGS, ScriptedModels
 
 SETTINGS = """
@@ -31,9 +31,7 @@ ROWS = {"train": 4, "test_easy": 1, "test_hard": 3, "test_benign": 4}
 CALLS = {"elements": 7, "questions": 18, "pictures": 30, "filters": 35, "duplicates": 0, "labels": 12}
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

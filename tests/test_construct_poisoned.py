@@ -13,7 +13,7 @@ from mis_dataset.check import check_release
 from mis_dataset.construct import prompts
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from tests.loopback_api import LoopbackApi, Step, completion
 from tests.scripted_models import ScriptedModels
 from tests.test_construct_pipeline import SETTINGS, files
 
@@ -55,9 +55,7 @@ class Repeats:
         return Step(body=completion(said))
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

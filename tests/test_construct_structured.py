@@ -13,14 +13,12 @@ from mis_dataset.client import Client
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, object_of, text_field
 from mis_dataset.remote.messages import Reply, Request
 from tests.asked import tiny
-from tests.loopback_api import KEY, LoopbackApi, Step, completion
+from tests.loopback_api import LoopbackApi, Step, completion
 
 GOOD = Step(body=completion('{"thing": "lamp"}'))
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -35,6 +35,18 @@ def test_what_was_measured_holds_and_one_row_after_the_other_would_not() -> None
     assert len([line for line in held(measured, bars) if line.startswith("MISSED")]) == 3
 
 
+def test_readme_and_decisions_say_what_was_measured() -> None:
+    measured = json.loads(MEASURED.read_text("utf-8"))
+    large, small = measured["runs"]["large"], measured["runs"]["small"]
+    ideal, again = (measured["ratios"][name] for name in list(measured["ratios"])[:2])
+    readme = (MEASURED.parents[1] / "README.md").read_text("utf-8")
+    assert f"took {large['seconds']:.0f} s on two cores, {ideal:.2f} of what {large['calls']:,} calls allow" in readme
+    assert f"again {large['again']:.1f} s (`benchmarks/constructing.json`" in readme
+    told = (MEASURED.parents[1] / "docs" / "decisions.md").read_text("utf-8")
+    assert f"at most {large['peak_mb']:.0f} MB ({small['peak_mb']:.0f} with a quarter of the seeds)" in told
+    assert f"{large['again']:.2f} s, {again:.0f} times as fast" in told
+
+
 @pytest.mark.slow
 def test_a_small_run_asks_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "to be put back")

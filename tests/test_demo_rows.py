@@ -162,6 +162,7 @@ def test_names_that_are_none_are_told(text: str, tmp_path: Path) -> None:
         ("id", "test_easy/0", "row 0 of test_hard has an id of something else"),
         ("id", "0", "row 0 of test_hard has an id of something else"),
         ("id", None, "row 0 of test_hard has an id of something else"),
+        ("id", "test_hard/1", "test_hard/1 stands there twice"),
         ("question", None, "has no question that could be one"),
         ("category", 3, "has no category that could be one"),
     ],

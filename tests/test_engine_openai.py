@@ -19,9 +19,7 @@ from trainer.sidecars import read_sidecar
 IDS = ["test_hard/0", "test_hard/1", "test_hard/2"]
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture

@@ -27,9 +27,7 @@ CALL = Call("judge-1", "2026-11-27", 120, 0.5)
 LABELS = Path(__file__).parent / "fixtures" / "reader_labels.jsonl"
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 @pytest.fixture(scope="module")

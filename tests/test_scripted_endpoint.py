@@ -23,7 +23,6 @@ from mis_dataset.construct.structured import fenced
 from mis_dataset.errors import UsageError
 from mis_dataset.remote.messages import Failure, Reply, Request
 from mis_dataset.remote.settings import Settings
-from tests.loopback_api import KEY
 from tests.test_construct_pipeline import files
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -33,9 +32,7 @@ ASKED = Request(
 DRAWN = Request("s1", ("a photo of a candle",), size="64x64", seed=1)
 
 
-@pytest.fixture(autouse=True)
-def _key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+pytestmark = pytest.mark.usefixtures("api_key")
 
 
 def replies(folder: Path, api: ScriptedEndpoint, *requests: Request) -> list[Reply | Failure]:

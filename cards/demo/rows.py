@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +131,10 @@ def read_rows(dataset: str, things: Path | None, megapixels: int) -> Rows:
         raise DemoError(
             f"The dataset {dataset} cannot be read ({type(error).__name__}). Set MIS_DATASET to a built MIS dataset."
         ) from error
+    ids = [one["id"] for split in texts.values() for one in split]
     told = (_fault(one, split, place) for split in texts for place, one in enumerate(texts[split]))
     problems = [fault for fault in told if fault]
+    problems += [f"{name} stands there twice" for name, times in Counter(map(str, ids)).items() if times > 1]
     if problems:
         more = f", and {len(problems) - 1} more like it" if len(problems) > 1 else ""
         raise DemoError(f"The dataset {dataset} is none of MIS: {problems[0]}{more}. Build it anew.")

@@ -80,7 +80,7 @@ class Hosted:
     """A model that draws behind an endpoint.
 
     Args:
-        client: that asks it.
+        client: that asks it; whoever made it opens and closes it.
     """
 
     identity = ""
@@ -89,13 +89,12 @@ class Hosted:
         self._client = client
 
     def __enter__(self) -> Hosted:
-        self._client.__enter__()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._client.__exit__(kind, error, trace)
+        """Closes nothing."""
 
     def draw(self, wanted: Wanted) -> Given | Nothing:
         """The picture, or why there is none.

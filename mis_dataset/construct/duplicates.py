@@ -25,14 +25,13 @@ from mis_dataset.construct.filters import fate
 from mis_dataset.construct.given import Given
 from mis_dataset.construct.near import Looks, Near, folded
 from mis_dataset.construct.review import NOBODY, Reviews
-from mis_dataset.construct.rows import Judged, Pictured, Question, Seed, Verdict, placed_rows, read_rows
+from mis_dataset.construct.rows import SEEDS, Judged, Pictured, Question, Seed, Verdict, placed_rows, read_rows
 from mis_dataset.construct.sentences import Sentences
 from mis_dataset.errors import MISError
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import TRAIN
 
 NAME = "duplicates"
-SEEDS = "seeds.jsonl"
 OTHER_SIDE, SHARED, DUPLICATE = "other side", "shared picture", "near duplicate"
 _TESTS, _GIVEN = "tests", "given"
 

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.filters import Rules, placed
-from mis_dataset.construct.rows import Idea, Judged, Labelled, Pictured, Question, Rejected, Seed, read_rows
+from mis_dataset.construct.rows import SEEDS, Idea, Judged, Labelled, Pictured, Question, Rejected, Seed, read_rows
 from mis_dataset.files import to_json, write_text
 from mis_dataset.schema import CATEGORIES, TRAIN
 
@@ -155,7 +155,7 @@ def in_order(categories: Iterable[str]) -> list[str]:
 
 def _seeds(folder: Path, funnel: Funnel) -> Iterator[str]:
     sources: Counter[tuple[str, str]] = Counter()
-    for seed in read_rows(folder / "seeds.jsonl", Seed):
+    for seed in read_rows(folder / SEEDS, Seed):
         sources[_LINE.sub("", seed.source), seed.licence] += 1
         yield seed.category or UNKNOWN
     funnel.sources = [(*source, number) for source, number in sorted(sources.items())]

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from mis_dataset.construct.rows import Seed, read_rows
+from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
+from mis_dataset.construct.rows import SEEDS, Seed, read_rows
 from mis_dataset.errors import MISError, UsageError
 
-SEEDS = "seeds.jsonl"
-_STAGES = ("elements", "questions", "pictures", "filters", "duplicates", "labels")
+_STAGES = tuple(stage.NAME for stage in (elements, questions, pictures, filters, duplicates, labels))
 
 
 def refuse_others(out: Path, seeds: Sequence[Path]) -> None:

@@ -44,7 +44,18 @@ from mis_dataset.construct.photographs import PhotographDrawer, Photographs
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.review import read_reviews
-from mis_dataset.construct.rows import AnyRow, Idea, Judged, Pictured, Question, Rejected, Seed, read_rows, to_line
+from mis_dataset.construct.rows import (
+    SEEDS,
+    AnyRow,
+    Idea,
+    Judged,
+    Pictured,
+    Question,
+    Rejected,
+    Seed,
+    read_rows,
+    to_line,
+)
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.sentences import Sentences
 from mis_dataset.construct.stage import read_before, run_stage
@@ -122,10 +133,9 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str
             models = {
                 role: Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()
             }
-            opened.enter_context(drawer := _drawer(config, out, models))
-            for role, client in models.items():
-                if role != "drawing":  # which its drawer opens
-                    opened.enter_context(client)
+            for client in models.values():
+                opened.enter_context(client)
+            drawer = opened.enter_context(_drawer(config, out, models))
             found = opened.enter_context(Found(out / FOUND))
             for stage in _stages(config, out, models, drawer, found, whole):
                 told[stage.name] = _run(stage, config, out, ledger, list(models.values()))
@@ -184,7 +194,7 @@ def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger
 
 def _seeds(config: Config, out: Path, limit: int | None) -> None:
     """Writes seeds.jsonl, or leaves that of the last run where the same seeds are meant: a dataset may move on."""
-    path, meta = out / "seeds.jsonl", out / "seeds.meta.json"
+    path, meta = out / SEEDS, out / "seeds.meta.json"
     told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
     about = {"seeds": told, "limit": limit}
     before = read_before(meta)
@@ -299,7 +309,8 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     """Rows and balance of the release; it and the page are written where they are not there or of something else."""
     names = [USED, *(f"{stage}.jsonl" for stage in ("seeds", *stages))]
     about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
-        "settings": _recorded(config),
+        "settings": _told_settings(config),
+        "heard": _heard(config, out, stages),
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
     meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)

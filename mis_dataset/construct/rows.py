@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 
 from mis_dataset.errors import MISError, refuse_constant
 
+SEEDS = "seeds.jsonl"
+"""In the folder of a construction; its rows are of `Seed`."""
 MOST_SEED = 4000
 """Letters of a seed. What is longer is no question that anybody asks, and would be paid for by the token."""
 
