@@ -269,6 +269,7 @@ def test_a_target_under_a_file_is_a_clear_error(tmp_path: Path) -> None:
         build(make_release(tmp_path / "raw", twins=False), tmp_path / "file" / "MIS")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_a_stopped_build_leaves_no_target_and_the_next_one_goes_on_to_the_same_bytes(
     tmp_path: Path, stop: signal.Signals, code: int

@@ -268,6 +268,7 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing_and_pays_twice_for_w
     assert len(marks[-1][1]) > 100  # kills fell where there was something to lose
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_ends_at_once_and_keeps_what_it_had(tmp_path: Path) -> None:
     with LoopbackApi(latency=0.05).running() as api:
         process = run(api, tmp_path, stderr=subprocess.PIPE)

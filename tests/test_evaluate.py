@@ -80,6 +80,7 @@ def test_probes_are_shown_and_never_differenced_nor_ranked(made: Path) -> None:
     assert {line["model"] for line in ranked} == {"base", "tuned"}
 
 
+@pytest.mark.slow
 def test_a_second_run_makes_nothing_and_another_model_joins(tiny: Tiny, words: tuple[object, ...], made: Path) -> None:
     before = hashes(made)
     probes = ("--probes", "both_black", "none")

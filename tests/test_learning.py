@@ -94,6 +94,7 @@ def assert_learns(made: Any, family: str, learns: set[str]) -> None:
 # Methods
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_full_fine_tuning_moves_language_model_and_projector_and_nothing_of_the_tower(
     tiny: Tiny, tmp_path: Path, family: str

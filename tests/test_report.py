@@ -123,6 +123,7 @@ def test_a_card_can_read_every_rate(written: tuple[Path, dict[str, Any], dict[st
     assert facts.at("settings")
 
 
+@pytest.mark.slow
 def test_a_second_run_writes_nothing(run: Path) -> None:
     write(run)
     files = [path for path in sorted(run.rglob("*")) if path.is_file()]
@@ -141,6 +142,7 @@ def test_a_second_run_writes_nothing(run: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_sidecar_that_a_kill_left_behind_is_mended(run: Path) -> None:
     write(run)
     path = run / "report.json"

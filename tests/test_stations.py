@@ -122,6 +122,7 @@ def test_a_station_that_fails_ends_the_one_beside_it_and_is_the_one_named(tmp_pa
     assert not (tmp_path / "after" / "verdicts.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_station_runs_in_a_process_of_its_own_and_says_what_it_took(tmp_path: Path) -> None:
     code, peak = reproduce._fork(Station("bars", "trainer", ["bars", str(tmp_path)]), 2, threading.Event())
     assert code == 1
