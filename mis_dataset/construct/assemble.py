@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, tee
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -79,13 +79,16 @@ class _Row(NamedTuple):
         return [f"{self.folder}/object{place}.png" for place in range(1, len(self.pictures) + 1)]
 
 
-def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> dict[str, int]:
+def assemble(
+    made: Made, out: Path, about: Mapping[str, Any] | None = None, balance: Balance | None = None
+) -> dict[str, int]:
     """Writes the release; what was there under its name is replaced when all is written.
 
     Args:
         made: what is written.
         out: folder of the release.
         about: how all of it was made, for `provenance/construction.json`; None: nothing is known of that.
+        balance: where rows are counted.
 
     Returns:
         Rows by split, twins of train rows counted in ``train``.
@@ -114,6 +117,8 @@ def assemble(made: Made, out: Path, about: Mapping[str, Any] | None = None) -> d
                     names.add(f"{json.dumps(row.id)}: {json.dumps(row.objects, ensure_ascii=False)}")
                     _put(row, made.folder, release, shown)
                     rows.write(_line(_provenance(row)))
+                    if balance is not None:
+                        _count(row, balance)
                     counts[row.id.split("/")[0]] += 1
                 listed.end()
         names.end()
@@ -134,24 +139,9 @@ def refuse_other_release(folder: Path) -> None:
         raise UsageError(f"{folder}: is not empty and no release of a construction; name a new folder")
 
 
-def balance_of(made: Made) -> Balance:
-    """How often everything that is asked or shown is dangerous and harmless in the release.
-
-    Raises:
-        MISError: as `assemble`.
-        OSError: a file cannot be read.
-    """
-    balance = Balance()
-    for _, rows in _files(made):
-        for row in rows:
-            pictures = [one.sha256 for one in row.pictures]
-            balance.add(row.id, row.twin_of, row.row.row.row.question, pictures, row.objects)
-    return balance
-
-
 def _files(made: Made) -> Iterator[tuple[str, Iterator[_Row]]]:
     """The files of the release, each with its rows in order."""
-    tests = {split: _sorted(made, split) for split in _TESTS}
+    tests = _sorted(made)
     yield "mis_train.json", _train(made)
     yield "mis_train_benign.json", _train_twins(made)
     for split, (file, _) in _TESTS.items():
@@ -160,16 +150,14 @@ def _files(made: Made) -> Iterator[tuple[str, Iterator[_Row]]]:
     yield "mis_benign.json", _test_twins(rows)
 
 
-def _sorted(made: Made, split: str) -> list[int]:
-    """Where the rows of a test split stand in their file, by category."""
-    fates = placed((row for _, row in placed_rows(made.judged, Judged)), made.rules)
-    places = (place for place, _ in placed_rows(made.judged, Judged))
-    found = [
-        (CATEGORIES.index(row.row.row.category), place)
-        for place, (row, where) in zip(places, fates, strict=True)
-        if where == split
-    ]
-    return [place for _, place in sorted(found)]
+def _sorted(made: Made) -> dict[str, list[int]]:
+    """Where the rows of each test split stand in their file, by category."""
+    ahead, behind = tee(placed_rows(made.judged, Judged))
+    found: dict[str, list[tuple[int, int]]] = {split: [] for split in _TESTS}
+    for (row, split), (place, _) in zip(placed((row for _, row in ahead), made.rules), behind, strict=True):
+        if split in found:
+            found[str(split)].append((CATEGORIES.index(row.row.row.category), place))
+    return {split: [place for _, place in sorted(places)] for split, places in found.items()}
 
 
 def _train(made: Made) -> Iterator[_Row]:
@@ -209,6 +197,10 @@ def _record(row: _Row) -> dict[str, Any]:
         record |= {f"image_path{place}": path for place, path in enumerate(paths, start=1)}
         record["id"] = number
     return record | ({"twin_of": row.twin_of, "changed_image": question.changed_image} if row.twin_of else {})
+
+
+def _count(row: _Row, balance: Balance) -> None:
+    balance.add(row.id, row.twin_of, row.row.row.row.question, [one.sha256 for one in row.pictures], row.objects)
 
 
 def _put(row: _Row, folder: Path, release: Path, shown: IO[str]) -> None:

@@ -18,9 +18,10 @@ from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from mis_dataset.balance import Balance
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
-from mis_dataset.construct.assemble import Made, assemble, balance_of, refuse_other_release
+from mis_dataset.construct.assemble import Made, assemble, refuse_other_release
 from mis_dataset.construct.config import Config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
@@ -319,7 +320,8 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     if same and before["sha256"] == [sha256_of(path) for path in written]:
         return dict(before["told"])
     made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", _rules(config))
-    told = {"rows": assemble(made, out / "raw", _tell(config, out, stages)), "balance": balance_of(made).told()}
+    rows = assemble(made, out / "raw", _tell(config, out, stages), balance := Balance())
+    told = {"rows": rows, "balance": balance.told()}
     write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
     return told
 

@@ -8,7 +8,7 @@ ours: nothing that a seed or a model says is ever part of one, or of the name of
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -243,17 +243,6 @@ class Rejected:
 AnyRow = Seed | Idea | Question | Pictured | Judged | Labelled | Rejected
 Row = TypeVar("Row", bound=AnyRow | Picture | Verdict | Label)
 
-_MARKS: dict[str, type[Any]] = {
-    "sha256": Picture,
-    "expert": Verdict,
-    "spans": Label,
-    "verdicts": Judged,
-    "twin_picture": Pictured,
-    "twin_objects": Question,
-}
-"""A field that only one kind of row has -> that kind, for what stands inside of another."""
-
-
 def to_line(row: AnyRow) -> str:
     """A row as a line of JSONL."""
     return json.dumps(vars(row), default=vars, ensure_ascii=False, allow_nan=False) + "\n"
@@ -291,25 +280,31 @@ def placed_rows(path: Path, kind: type[Row]) -> Iterator[tuple[int, Row]]:
 
 def _parsed(line: bytes, kind: type[Row], where: str) -> Row:
     try:
-        return _row(json.loads(line, parse_constant=refuse_constant), kind)
+        found = _DECODER.decode(line.decode())
+        if type(found) is not kind:
+            raise ValueError("another kind")
     except (ValueError, TypeError, RecursionError) as error:
         raise MISError(
             f"{where} is no {kind.__name__.lower()}; remove the file, and the stage writes it anew"
         ) from error
+    return found
 
 
-def _row(found: Mapping[str, Any], kind: type[Row]) -> Row:
-    if not isinstance(found, dict) or found.keys() != kind.__dataclass_fields__.keys():
+def _row(found: dict[str, Any]) -> Any:
+    """A row, or what stands inside of one, told by the names of its fields."""
+    kind = _KINDS.get(tuple(found))
+    if kind is None:
         raise ValueError("other names")
-    values: dict[str, Any] = {name: _value(value) for name, value in found.items()}
-    return kind(**values)
+    return kind(**{name: _tuple(value) if type(value) is list else value for name, value in found.items()})
 
 
-def _value(value: Any) -> Any:
-    if type(value) is str:
-        return value
-    if isinstance(value, list):
-        return tuple(map(_value, value))
-    if isinstance(value, dict):
-        return _row(value, next(kind for mark, kind in _MARKS.items() if mark in value))
-    return value
+def _tuple(values: list[Any]) -> tuple[Any, ...]:
+    return tuple(_tuple(value) if type(value) is list else value for value in values)
+
+
+_DECODER = json.JSONDecoder(object_hook=_row, parse_constant=refuse_constant)
+_KINDS: dict[tuple[str, ...], type[Any]] = {
+    tuple(kind.__dataclass_fields__): kind
+    for kind in (Seed, Idea, Question, Picture, Pictured, Verdict, Judged, Label, Labelled, Rejected)
+}
+"""Names of fields, in their order -> the kind that has them."""
