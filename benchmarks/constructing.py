@@ -51,10 +51,10 @@ def prepare(folder: Path, url: str, seeds: int) -> None:
     (folder / "construct.yaml").write_text(SETTINGS.format(url=url, at_once=IN_FLIGHT), encoding="utf-8")
 
 
-def construct(folder: Path) -> dict[str, Any]:
-    """Runs the verb in a process of its own; its seconds, those that it computed, and the most memory it had."""
+def construct(folder: Path, *flags: str) -> dict[str, Any]:
+    """Runs the verb with some flags in a process of its own; its seconds, those computed, and its peak of memory."""
     command = [sys.executable, "-m", "mis_dataset", "construct", str(folder / "out")]
-    command += ["--config", str(folder / "construct.yaml")]
+    command += ["--config", str(folder / "construct.yaml"), *flags]
     started = time.perf_counter()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
         assert process.stdout is not None
@@ -73,7 +73,7 @@ def replay(folder: Path) -> dict[str, Any]:
         if path.is_file() and not path.name.startswith("replies"):
             path.unlink()
     shutil.rmtree(folder / "out" / "raw")
-    return construct(folder)
+    return construct(folder, "--replay")
 
 
 def run_twice(folder: Path, seeds: int) -> dict[str, Any]:

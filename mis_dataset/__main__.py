@@ -123,6 +123,9 @@ def _add_construction(verbs: Any) -> None:
         "--config", type=Path, required=True, metavar="FILE", help="YAML: seeds, models, budget; `rehearse` writes one"
     )
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
+    construct.add_argument(
+        "--replay", action="store_true", help="ask no endpoint: read what models said from OUT alone"
+    )
     funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
     funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
     funnel.add_argument("plot", type=Path, metavar="SVG", help="file to write")
@@ -315,7 +318,7 @@ def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.construct.plot import in_words, read_funnel
 
     try:
-        told = construct(read_config(arguments.config), arguments.out, arguments.limit)
+        told = construct(read_config(arguments.config), arguments.out, arguments.limit, arguments.replay)
     except BudgetError as error:
         print(costs(read_spent(arguments.out)), file=sys.stderr)
         limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]

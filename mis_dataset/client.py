@@ -80,24 +80,34 @@ class Client:
         cache: file of the replies so far; made where it is missing.
         meter: as `ask` takes it.
         loop: that its calls run in, of clients that are used at once; one of its own where it is None.
+        replay: whether nothing is asked, and what failed fails for the reason of its last try.
 
     Raises:
-        UsageError: The key is missing, or the extra that this needs.
+        UsageError: The key is missing, or the extra that this needs; a replay needs neither.
         CacheError: The cache cannot be used; when the block begins.
     """
 
-    def __init__(self, settings: Settings, cache: Path, meter: Meter | None = None, loop: Loop | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        cache: Path,
+        meter: Meter | None = None,
+        loop: Loop | None = None,
+        replay: bool = False,
+    ) -> None:
         self.settings = settings
-        self._about = (_ready(settings), cache, meter or Meter())
+        self._about = (None if replay else _ready(settings), cache, meter or Meter())
         self._loop = loop
         self._opened = ExitStack()
+        self._under_way: _UnderWay | None = None
 
     def __enter__(self) -> Client:
         key, path, meter = self._about
         with ExitStack() as opened:
             self._cache = opened.enter_context(Cache(path))
-            loop = self._loop or opened.enter_context(Loop())
-            self._under_way = opened.enter_context(_UnderWay(self.settings, key, self._cache, meter, loop))
+            if key is not None:
+                loop = self._loop or opened.enter_context(Loop())
+                self._under_way = opened.enter_context(_UnderWay(self.settings, key, self._cache, meter, loop))
             self._opened = opened.pop_all()
         return self
 
@@ -113,14 +123,27 @@ class Client:
             request: what to ask; its id is told in errors alone, and may come again.
 
         Raises:
-            RemoteError: Every further request would fail the same.
+            RemoteError: Every further request would fail the same; of a replay, this was never asked.
             BudgetError: The budget is used up.
             CacheError: The reply cannot be read or kept, also where the block had ended before.
             CancelledError: The block ended meanwhile.
         """
         asked = prepare(request, self.settings)
-        told = self._cache.get(asked.key) or self._under_way.reply_to(asked)
+        told = self._cache.get(asked.key) or self._reply_to(asked)
         return told if isinstance(told, Failure) else priced(told, self.settings.prices)
+
+    def _reply_to(self, asked: Asked) -> Reply | Failure:
+        """What comes of a request whose reply is not there."""
+        if self._under_way is not None:
+            told = self._under_way.reply_to(asked)
+            if isinstance(told, Failure):
+                self._cache.put_failure(asked.key, told)
+            return told
+        failure = self._cache.failure(asked.key)
+        if failure is None:
+            text = f"{self.settings.model} was never asked this about {asked.request.id}, or with other settings"
+            raise RemoteError(f"{self._cache.path}: {text}; run it without a replay")
+        return failure
 
 
 def _ready(settings: Settings) -> Key:

@@ -121,3 +121,36 @@ def test_what_is_missing_is_told_before_anything_is_opened(
     with pytest.raises(UsageError, match="OPENAI_API_KEY is not set"):
         Client(tiny(api), tmp_path / "replies.sqlite")
     assert not (tmp_path / "replies.sqlite").exists()
+
+
+def test_a_replay_has_replies_and_failures_of_the_last_run_and_needs_no_key(
+    api: LoopbackApi, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api.every = Step(400)
+    with Client(tiny(api), cache) as client:
+        failed = client.ask(Request("a/1", ("one",)))
+        api.every = Step()
+        replied = client.ask(Request("a/2", ("two",)))
+    assert isinstance(failed, Failure)
+    assert isinstance(replied, Reply)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    count = api.count
+    with Client(tiny(api), cache, replay=True) as client:
+        assert client.ask(Request("b/1", ("one",))) == failed
+        again = client.ask(Request("b/2", ("two",)))
+        assert isinstance(again, Reply)
+        assert again.text == replied.text
+        with pytest.raises(RemoteError, match=r"replies.sqlite: a-model was never asked this about b/3"):
+            client.ask(Request("b/3", ("three",)))
+    assert api.count == count
+
+
+def test_a_request_that_failed_is_asked_again_and_its_reply_counts_from_then_on(api: LoopbackApi, cache: Path) -> None:
+    api.every = Step(400)
+    request = Request("a/1", ("one",))
+    with Client(tiny(api), cache) as client:
+        assert isinstance(client.ask(request), Failure)
+        api.every = Step()
+        assert isinstance(client.ask(request), Reply)
+    with Client(tiny(api), cache, replay=True) as client:
+        assert isinstance(client.ask(request), Reply)

@@ -11,7 +11,7 @@ import pytest
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
-from mis_dataset.errors import BudgetError
+from mis_dataset.errors import BudgetError, RemoteError
 from tests.loopback_api import LoopbackApi, Step
 from tests.scripted_models import THINGS, ScriptedModels
 
@@ -96,7 +96,10 @@ def test_what_got_no_reply_is_asked_again_by_the_next_run_and_what_was_refused_i
     api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
     first = construct(read_config(settings), tmp_path / "out")
     assert first["stages"]["elements"]["rejected"] == {"no reply": 2, "no risk": 1}
-    assert "elements: some requests got no reply; the same command asks them again" in capsys.readouterr().err
+    assert (
+        "elements: some requests got no reply; the next run that is no replay asks them again"
+        in capsys.readouterr().err
+    )
     del fails[seeds[0]]
     second = construct(read_config(settings), tmp_path / "out")
     assert second["stages"]["elements"]["rejected"] == {"no reply": 1, "no risk": 1}
@@ -104,6 +107,38 @@ def test_what_got_no_reply_is_asked_again_by_the_next_run_and_what_was_refused_i
     api.count = 0
     assert construct(read_config(settings), tmp_path / "out") == second  # status 400 passes on no other day
     assert api.count == 0
+
+
+def test_a_replay_asks_nothing_and_fails_where_the_run_failed(
+    api: LoopbackApi, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seeds, models = [f"happen with a {thing}?".encode() for thing in THINGS[:2]], ScriptedModels()
+    fails = dict(zip(seeds, (Step(500), Step(400)), strict=True))
+    api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
+    first = construct(read_config(settings), tmp_path / "out")
+    assert first["stages"]["elements"]["rejected"] == {"no reply": 2, "no risk": 1}
+    (tmp_path / "again").mkdir()
+    (tmp_path / "again" / "replies.sqlite").write_bytes((tmp_path / "out" / "replies.sqlite").read_bytes())
+    monkeypatch.delenv("OPENAI_API_KEY")
+    fails.clear()
+    api.count = 0
+    assert construct(read_config(settings), tmp_path / "again", replay=True)["rows"] == first["rows"]
+    assert api.count == 0
+    assert files(tmp_path / "again") == files(tmp_path / "out")
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    assert construct(read_config(settings), tmp_path / "again")["rows"] == ROWS  # whoever does ask gets them
+    assert api.count > 0
+
+
+def test_a_replay_of_what_was_never_asked_says_so_and_writes_nothing(
+    api: LoopbackApi, settings: Path, tmp_path: Path
+) -> None:
+    construct(read_config(settings), tmp_path / "out", limit=2)
+    before = files(tmp_path / "out") | {"seeds.jsonl": b""}
+    fault = r"replies.sqlite: text was never asked this about s3, or with other settings; run it without a replay"
+    with pytest.raises(RemoteError, match=fault):
+        construct(read_config(settings), tmp_path / "out", replay=True)
+    assert files(tmp_path / "out") | {"seeds.jsonl": b""} == before
 
 
 @pytest.mark.parametrize("calls", [1, 20, 40, 70, 100])

@@ -24,8 +24,10 @@ class Heard(Client):
         failed: whether a request got no reply though it was tried as often as the settings allow.
     """
 
-    def __init__(self, role: str, settings: Settings, cache: Path, meter: Meter, loop: Loop) -> None:
-        super().__init__(settings, cache, meter, loop)
+    def __init__(
+        self, role: str, settings: Settings, cache: Path, meter: Meter, loop: Loop | None, replay: bool = False
+    ) -> None:
+        super().__init__(settings, cache, meter, loop, replay)
         self.role, self.names, self.failed = role, set[str](), False
 
     def forget(self) -> None:

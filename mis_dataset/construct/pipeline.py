@@ -94,13 +94,14 @@ class Stage(NamedTuple):
     alone: bool = False
 
 
-def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, Any]:
+def construct(config: Config, out: Path, limit: int | None = None, replay: bool = False) -> dict[str, Any]:
     """Makes a release.
 
     Args:
         config: how.
         out: folder; what an earlier run of the same settings wrote there is gone on with.
         limit: seeds, at most, for a trial.
+        replay: whether no endpoint is asked: what models said is read from `out`, and where they failed as well.
 
     Returns:
         "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
@@ -119,27 +120,30 @@ def construct(config: Config, out: Path, limit: int | None = None) -> dict[str, 
     ledger = Ledger(out, Meter())
     with strict_pillow():
         _seeds(config, out, limit)
-        told = _run_all(config, out, ledger, limit is None)
+        told = _run_all(config, out, ledger, limit is None, replay)
     summary = _assembled(config, out, ledger.done) | {"stages": told}
     write_json(out / SUMMARY, summary)
     return summary
 
 
-def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool) -> dict[str, Any]:
+def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: bool) -> dict[str, Any]:
     """Runs all stages, of all seeds or not: name -> what it did."""
     told, stage = dict[str, Any](), None
     try:
         with ledger.kept(), ExitStack() as opened:
             loop = opened.enter_context(Loop())
             models = {
-                role: Heard(role, one, out / REPLIES, ledger.meter, loop) for role, one in _models(config).items()
+                role: Heard(role, one, out / REPLIES, ledger.meter, loop, replay)
+                for role, one in _models(config).items()
             }
             for client in models.values():
                 opened.enter_context(client)
             drawer = opened.enter_context(_drawer(config, out, models))
             found = opened.enter_context(Found(out / FOUND))
             for stage in _stages(config, out, models, drawer, found, whole):
-                told[stage.name] = _run(stage, config, out, ledger, list(models.values()))
+                # Where nothing is waited for, threads would only get in each other's way.
+                at_once = 1 if stage.alone or replay else config.at_once
+                told[stage.name] = _run(stage, config, out, ledger, list(models.values()), at_once)
     except BudgetError as error:
         if stage is None:
             raise
@@ -270,7 +274,9 @@ def _to_train(rows: Iterator[Judged], config: Config) -> Iterator[Judged]:
     return (row for row, split in placed(rows, _rules(config)) if split == TRAIN)
 
 
-def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard]) -> dict[str, Any]:
+def _run(
+    stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard], at_once: int
+) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
     read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
@@ -290,7 +296,7 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     meter = ledger.meter
     began, used, spent = time.monotonic(), meter.used, meter.spent
     rows = tqdm(stage.only(read_rows(read, stage.kind)), desc=stage.name, unit=" rows", file=sys.stderr)
-    done = run_stage(rows, ledger.counted(stage.work), out / stage.name, 1 if stage.alone else config.at_once)
+    done = run_stage(rows, ledger.counted(stage.work), out / stage.name, at_once)
     ledger.end(stage.name)
     told = {
         **done._asdict(),
@@ -301,7 +307,9 @@ def _run(stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Seque
     heard = {client.role: sorted(client.names) for client in clients if client.names}
     failed = any(client.failed for client in clients)
     if failed:
-        print(f"{stage.name}: some requests got no reply; the same command asks them again", file=sys.stderr)
+        print(
+            f"{stage.name}: some requests got no reply; the next run that is no replay asks them again", file=sys.stderr
+        )
     write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "failed": failed, "told": told})
     return told
 

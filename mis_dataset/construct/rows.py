@@ -243,6 +243,7 @@ class Rejected:
 AnyRow = Seed | Idea | Question | Pictured | Judged | Labelled | Rejected
 Row = TypeVar("Row", bound=AnyRow | Picture | Verdict | Label)
 
+
 def to_line(row: AnyRow) -> str:
     """A row as a line of JSONL."""
     return json.dumps(vars(row), default=vars, ensure_ascii=False, allow_nan=False) + "\n"

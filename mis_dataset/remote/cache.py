@@ -4,6 +4,8 @@ The file holds what models said, never what they were asked, and no key. A reply
 that a killed run loses none but those under way. Several processes may share it, on one machine: its write-ahead log
 needs shared memory. What one of them is about to ask is claimed, so that no other pays for it as well; claims end with
 their process, or soon after it stopped renewing them.
+
+Beside them stands why a request failed at last, for whoever replays a run: all others ask again.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from types import TracebackType
 
 from mis_dataset.errors import CacheError
 from mis_dataset.processes import has_ended
-from mis_dataset.remote.messages import Reply
+from mis_dataset.remote.messages import Failure, Reply
 
 _MARK = 0x4D495332
 """`application_id` of the file: "MIS" and the version of its table of replies."""
@@ -38,6 +40,11 @@ CREATE TABLE IF NOT EXISTS replies (
 ) STRICT, WITHOUT ROWID
 """,
     """
+CREATE TABLE IF NOT EXISTS failures (
+    key TEXT PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL
+) STRICT, WITHOUT ROWID
+""",
+    """
 CREATE TABLE IF NOT EXISTS claims (
     key TEXT PRIMARY KEY, owner TEXT NOT NULL, pid INTEGER NOT NULL, until REAL NOT NULL
 ) STRICT, WITHOUT ROWID
@@ -48,6 +55,10 @@ SELECT text, finish, tokens_in, tokens_out, model, date, picture
 FROM replies LEFT JOIN pictures USING (key) WHERE key = ?
 """
 _PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+_FAIL = """
+INSERT INTO failures VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET reason = excluded.reason, attempts = excluded.attempts
+"""
 _CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TAKE = """
 UPDATE claims SET owner = ?, pid = ?, until = ? WHERE key = ? AND owner = ? AND (until < ? OR ?)
@@ -120,6 +131,25 @@ class Cache:
             return reply
         kept = self.get(key) or reply
         return replace(reply, picture=kept.picture) if written else kept
+
+    def failure(self, key: str) -> Failure | None:
+        """Why the last try of a request failed, or None where none did.
+
+        Raises:
+            CacheError: as `get`.
+        """
+        with self._told(), self._lock:
+            row = self._file.execute("SELECT reason, attempts FROM failures WHERE key = ?", (key,)).fetchone()
+        return None if row is None else Failure(*row)
+
+    def put_failure(self, key: str, failure: Failure) -> None:
+        """Keeps why a request failed, in place of an earlier reason.
+
+        Raises:
+            CacheError: as `put`.
+        """
+        with self._told(), self._lock:
+            self._file.execute(_FAIL, (key, failure.reason, failure.attempts))
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for a reply: nobody else who is alive is about to.
