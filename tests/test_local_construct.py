@@ -36,7 +36,8 @@ def test_what_a_model_says_amiss_is_counted_by_stage_and_reason() -> None:
     assert nothing["stages"]["elements"] == {"read": 4, "made": 4, "rejected": {}}
     detail = "malformed: it holds no JSON object; then: it holds no JSON object"
     assert words["stages"]["elements"] == {"read": 4, "made": 0, "rejected": {detail: 4}}
-    assert (words["rows"], words["words"]) == ({}, {})
+    assert (words["rows"], words["verdicts"]) == ({}, {})
+    assert {"words", "together", "duplicates"} <= set(nothing["verdicts"])
 
 
 def test_the_page_is_that_of_the_measurement() -> None:

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import cycle
 from math import ceil
 
@@ -29,6 +30,8 @@ _JOINED_BYTES = 2**20
 _PIECE_BYTES = 2**18
 _A_POOL = 8
 """Connections that one pool keeps: for every call it looks at all that it has."""
+_LEAST_KEY = 12
+"""Letters of a key that is worth hiding: endpoints that want none are given any word, which texts may hold."""
 _CONNECTION_ERRORS = (httpx2.TransportError, ssl.SSLError, OSError)
 
 
@@ -64,6 +67,7 @@ class Endpoint:
         told = {name: value for name, value in client.default_headers.items() if isinstance(value, str)}
         self._headers = told | {"Authorization": f"Bearer {key.text}"}
         self._pools, self._turns = pools, cycle(pools)
+        self._key = key.text
 
     async def post(self, body: deque[bytes], drawn: bool = False) -> Reply | Fault:
         """Sends one request.
@@ -93,7 +97,7 @@ class Endpoint:
         if received.status_code >= 300:
             return status_fault(received.status_code, dict(received.headers), received.content, self._settings)
         try:
-            return (read_picture if drawn else read_reply)(received.content)
+            return self._without_key((read_picture if drawn else read_reply)(received.content))
         except ReplyError as error:
             return Fault(str(error), counted=True)
 
@@ -101,6 +105,13 @@ class Endpoint:
         """Closes all connections."""
         for pool in self._pools:
             await pool.aclose()
+
+    def _without_key(self, reply: Reply) -> Reply:
+        """A reply as it is kept and shown: an endpoint that repeats its key writes it into no file of ours."""
+        if len(self._key) < _LEAST_KEY or not (self._key in reply.text or self._key in reply.model):
+            return reply
+        text, model = (told.replace(self._key, "[key]") for told in (reply.text, reply.model))
+        return replace(reply, text=text, model=model)
 
     async def _send(self, body: deque[bytes], path: str) -> httpx2.Response:
         length = sum(map(len, body))
