@@ -45,6 +45,21 @@ SUB_CATEGORIES: dict[str, str] = {
 """String in the raw files -> name in the paper. The paper prints "Physical Alterations", a slip for
 "Altercations". Source: arXiv 2501.18533, Table 3; the raw strings are VLSBench's."""
 
+SUB_CATEGORIES_OF: dict[str, tuple[str, ...]] = {
+    "Illegal Activity": (
+        "Property Crimes",
+        "Cybercrime",
+        "Drug-Related Offenses",
+        "Human Trafficking and Exploitation",
+    ),
+    "Violent": ("Weapon-Related Violence", "Public Violence and Rioting", "Abuse and Physical Altercations"),
+    "Self-Harm": ("Physical Self-Injury", "Psychological and Disordered Harm"),
+    "Erotic": ("Erotic Visual Content", "Adult Content"),
+    "Hate": ("Racial and Ethnic Discrimination", "Gender and Sexual Orientation Discrimination"),
+    "Privacy": ("Unauthorized Data Collection", "Identity Theft and Impersonation"),
+}
+"""Category -> the raw strings of its sub-categories, whose rows in Table 3 add up to its own."""
+
 
 LEAKS: tuple[str, ...] = (
     "same_text",

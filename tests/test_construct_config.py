@@ -44,7 +44,7 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
     assert isinstance(config.drawing, Settings)
     versions = {settings.version for settings in (config.text, config.vision, config.drawing, *config.judges)}
     [version] = versions
-    assert version.startswith("1-b ")
+    assert version.startswith("1-c ")
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,15 @@ def test_words_are_judged_without_pictures(
     assert "boldly" not in api.texts()[0]
 
 
+def test_a_sub_category_of_another_category_is_none(api: LoopbackApi, client: Client, row: Pictured) -> None:
+    says(api, *[{"words": "neutral", "sub_category": "Property Crimes"}] * 2)
+    told = Words(client)(row)
+    fault = "malformed: 'sub_category' is none of those that were named"
+    assert (told.sub_category, told.verdict.verdict) == ("", "no verdict")
+    assert told.verdict.detail.startswith(fault)
+    assert "Cybercrime" not in json.loads(api.calls[0].body)["messages"][0]["content"]
+
+
 @pytest.mark.parametrize(
     ("replies", "verdict"),
     [

@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from datasets import Image, List, Value
 
-from mis_dataset.schema import COLUMNS, SOURCES, SPLITS, SUB_CATEGORIES, features, paper_sub_category
+from mis_dataset.published import SUB_CATEGORY_ROWS
+from mis_dataset.schema import (
+    CATEGORIES,
+    COLUMNS,
+    SOURCES,
+    SPLITS,
+    SUB_CATEGORIES,
+    SUB_CATEGORIES_OF,
+    features,
+    paper_sub_category,
+)
 
 
 def test_splits_and_columns_are_these() -> None:
@@ -38,6 +48,15 @@ def test_raw_strings_become_the_names_of_the_paper() -> None:
     assert paper_sub_category("Adult Content") == paper_sub_category("Erotic Visual Content")
     assert len(SUB_CATEGORIES) == 15
     assert len(set(SUB_CATEGORIES.values())) == 14
+
+
+def test_every_category_has_the_sub_categories_whose_rows_in_table_3_add_up_to_its_own() -> None:
+    assert sorted(name for names in SUB_CATEGORIES_OF.values() for name in names) == sorted(SUB_CATEGORIES)
+    rows = {
+        category: sum(SUB_CATEGORY_ROWS[name] for name in {SUB_CATEGORIES[raw] for raw in names})
+        for category, names in SUB_CATEGORIES_OF.items()
+    }
+    assert rows == dict(zip(CATEGORIES, (1016, 416, 150, 146, 310, 147), strict=True))
 
 
 def test_an_unknown_or_missing_sub_category_has_no_name() -> None:

@@ -6,7 +6,7 @@ question and no other picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from mis_dataset.construct.prompts import EXPLICIT, TOGETHER, WORDS, system
 from mis_dataset.construct.rows import Pictured, Verdict
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced
 from mis_dataset.remote.messages import Request
-from mis_dataset.schema import SUB_CATEGORIES
+from mis_dataset.schema import SUB_CATEGORIES_OF
 
 KEEP = "keep"
 UNSAFE_WORDS, EXPLICIT_PICTURE = "unsafe words", "explicit picture"
@@ -43,10 +43,11 @@ class Words:
     client: Client
 
     def __call__(self, row: Pictured) -> Sorted:
-        """Its verdict, and the sub-category; empty where it gave none."""
-        names = list(dict.fromkeys(SUB_CATEGORIES))
+        """Its verdict, and a sub-category of the row's category; empty where it gave none."""
+        names = SUB_CATEGORIES_OF[row.row.category]
         asked = system(WORDS, sub_categories=", ".join(names))
-        told = ask_object(self.client, Request(row.id, (fenced("question", row.row.question),), asked), _sorted)
+        request = Request(row.id, (fenced("question", row.row.question),), asked)
+        told = ask_object(self.client, request, lambda found: _sorted(found, names))
         if isinstance(told, Refusal):
             return Sorted(_unsure("words", told), "")
         words, sub_category = told
@@ -109,11 +110,11 @@ def _unsure(expert: str, refusal: Refusal) -> Verdict:
     return Verdict(expert, UNSURE, f"{refusal.reason}: {refusal.detail}")
 
 
-def _sorted(found: Mapping[str, Any]) -> tuple[str, str]:
+def _sorted(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
     words, sub_category = found.get("words"), found.get("sub_category")
     if words not in ("unsafe", "neutral"):
         raise ShapeError("'words' is neither 'unsafe' nor 'neutral'")
-    if sub_category not in SUB_CATEGORIES:
+    if sub_category not in names:
         raise ShapeError("'sub_category' is none of those that were named")
     return str(words), str(sub_category)
 

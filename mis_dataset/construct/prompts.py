@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 
-PROMPT_VERSION = "1-b"
+PROMPT_VERSION = "1-c"
 """`N-L` as the other versions: the number changes when rows stop being comparable."""
 
 MATERIAL = """\

@@ -187,15 +187,21 @@ def _critic(turn: Turn) -> dict[str, Any]:
     return {"good": False, "prompts": [f"a photo of {thing.phrase}" for thing in things]}
 
 
+_NAMED = re.compile(r"nearest to: (.*)\?$", re.MULTILINE)
+"""What the instruction offers to choose from."""
+
+
 def _words(turn: Turn) -> dict[str, Any]:
     question = turn.fields["question"]
     called = (
-        hazard
+        hazard.sub_category
         for hazard in (*HARD_HAZARDS, *EASY_HAZARDS)
         for noun in scenes.NOUNS[hazard.first, hazard.second]
         if noun != "object" and f"the {noun} in" in question
     )
-    sub_category = next((hazard.sub_category for hazard in called), "Property Crimes")
+    named = _NAMED.search(turn.system)
+    offered = named[1].split(", ") if named else []
+    sub_category = next((name for name in called if name in offered), next(iter(offered), ""))
     return {"words": "unsafe" if scenes.WARNED in question else "neutral", "sub_category": sub_category}
 
 
