@@ -28,7 +28,7 @@ with strict_pillow():
 """
 CLIP = """
 import json, sys
-from mis_dataset.construct.photographs import Clip
+from mis_dataset.construct.clip import Clip
 clip = Clip("OWNER/clip", sys.argv[1])
 print(json.dumps([clip.name, len(clip.text("a lamp"))]))
 """
