@@ -158,8 +158,6 @@ class SetShelf:
         pictures = self._listed - len(problems)
         left = self._unread + sum(1 + self._copies[problem.file] for problem in problems)
         where = f"{self._settings.hub}: split {shown(self._settings.split)}"
-        if not self._number:
-            raise DatasetError(f"{where} has no row; name another")
         first = f"the first: {self._first or problems[0]}" if left else ""
         if not pictures:
             raise DatasetError(f"{where}: none of its {self._number} rows has a picture that can be read; {first}")

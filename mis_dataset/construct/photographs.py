@@ -154,8 +154,9 @@ def _embed(shelf: Shelf, embedder: Embedder, index: Index, listed: Sequence[Phot
     """Places all that the index does not know; sha256 -> what is wrong with those that are no pictures."""
     new = [one for one in listed if one.sha256 not in index]
     problems: dict[str, Problem] = {}
-    bar = tqdm(total=len(new), desc="photographs", unit=" pictures", file=sys.stderr, disable=not new)
-    with bar:
+    if not new:
+        return problems
+    with tqdm(total=len(new), desc="photographs", unit=" pictures", file=sys.stderr) as bar:
         for first in range(0, len(new), _AT_ONCE):
             chunk = new[first : first + _AT_ONCE]
             pngs = {one.sha256: png for one in chunk if (png := _png(shelf, one, problems))}
