@@ -126,6 +126,11 @@ def read_config(path: Path) -> Config:
     return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
 
 
+def engine_of(drawing: Settings | Diffusion | Photographs | PhotoSet) -> str:
+    """Name of the engine that gives pictures; empty where an endpoint draws."""
+    return next((name for name, kind in _ENGINES.items() if isinstance(drawing, kind)), "")
+
+
 def _has_zero(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_zero, value.values()))

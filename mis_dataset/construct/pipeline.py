@@ -21,7 +21,7 @@ from tqdm import tqdm
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, balance_of, refuse_other_release
-from mis_dataset.construct.config import Config
+from mis_dataset.construct.config import Config, engine_of
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
@@ -330,7 +330,7 @@ def _told_settings(config: Config, out: Path) -> dict[str, Any]:
     """What page and release say: where something lies on this machine is nobody's business."""
     told = _recorded(config)
     if not isinstance(config.drawing, Settings):
-        told["drawing"] |= {"model": _name(config.drawing.model)}
+        told["drawing"] |= {"model": _name(config.drawing.model), "engine": engine_of(config.drawing)}
         told["drawing"].pop("folder", None)
     if isinstance(config.drawing, PhotoSet):
         told["drawing"] |= {"hub": _name(config.drawing.hub), **_photographs(config, out)}
