@@ -53,6 +53,7 @@ class Construction:
         verdicts: expert and verdict -> rows that were judged.
         settings: of the whole, without those of the models.
         finds: whether pictures are photographs that were found, not drawn.
+        found_in: dataset and commit that they are of; empty where it is a folder.
     """
 
     models: Mapping[str, str]
@@ -67,6 +68,7 @@ class Construction:
     verdicts: Mapping[tuple[str, str], int]
     settings: Mapping[str, Any]
     finds: bool = False
+    found_in: str = ""
 
     @property
     def scripted(self) -> list[str]:
@@ -171,7 +173,12 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
         verdicts={(one, two): _count(n) for one, found in told["verdicts"].items() for two, n in found.items()},
         settings={name: one for name, one in settings.items() if name not in (*roles, "judges")},
         finds=engine in _FINDERS,
+        found_in=_found_in(settings["drawing"]) if engine == "dataset" else "",
     )
+
+
+def _found_in(drawing: Mapping[str, Any]) -> str:
+    return f"{_text(drawing['hub'])}@{_text(drawing['photographs']['commit'])}, split {_text(drawing['split'])}"
 
 
 def _check_rows(path: Path, dataset: Dataset) -> None:

@@ -32,7 +32,7 @@ from mis_dataset.decoding import plain_png
 from mis_dataset.errors import MISError, PictureError, Problem
 from mis_dataset.files import replace_file, write_json
 
-INDEX, ABOUT = "photographs.npz", "photographs.json"
+INDEX, ABOUT = "photographs.npz", "photographs.meta.json"
 """Vectors, and what a run says of where they come from."""
 _AT_ONCE, _SAVED_EVERY = 32, 4096
 """Pictures that are embedded at once, and after how many the index is written."""
