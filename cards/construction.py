@@ -32,6 +32,8 @@ _DOES = {
     "judge 2": "judges responses",
 }
 """Role of a model -> what it is asked for."""
+_FINDERS = ("folder", "dataset")
+"""Engines in place of a drawing model that find photographs."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class Construction:
         rejected: stage and reason -> rows.
         verdicts: expert and verdict -> rows that were judged.
         settings: of the whole, without those of the models.
+        finds: whether pictures are photographs that were found, not drawn.
+        found_in: dataset and commit that they are of; empty where it is a folder.
     """
 
     models: Mapping[str, str]
@@ -63,6 +67,8 @@ class Construction:
     rejected: Mapping[tuple[str, str], int]
     verdicts: Mapping[tuple[str, str], int]
     settings: Mapping[str, Any]
+    finds: bool = False
+    found_in: str = ""
 
     @property
     def scripted(self) -> list[str]:
@@ -122,15 +128,18 @@ def refuse_constructed(folder: Path) -> None:
 
 def tables_of(made: Construction) -> dict[str, Any]:
     """What a card shows of a construction, as tables and words."""
+    does = _DOES | ({"drawing": "finds the pictures"} if made.finds else {})
     roles = [
-        [role, _DOES.get(role, ""), f"{name}{_mark(name)}", ", ".join(made.heard[role]) or "not named"]
+        [role, does.get(role, ""), f"{name}{_mark(name)}", ", ".join(made.heard[role]) or "not named"]
         for role, name in made.models.items()
     ]
     pictures = [[f"{name}{_mark(name)}", licence, number] for (name, licence), number in made.pictures.items()]
     return {
         "made": made,
         "models": table(["role", "what it is asked for", "asked for as", "replied as"], roles),
-        "drawn": table(["drawn by, as its endpoint says", "licence", "pictures"], pictures),
+        "drawn": table(
+            ["found by" if made.finds else "drawn by, as its endpoint says", "licence", "pictures"], pictures
+        ),
         "seeds": table(["source", "licence", "seeds"], _flat(made.sources)),
         "funnel": table(["step", "rows"], list(made.funnel.items())),
         "rejected": table(["stage", "reason", "rows"], _flat(made.rejected)),
@@ -144,7 +153,9 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
     settings = told["settings"]
     roles = {name: one for name, one in settings.items() if isinstance(one, dict) and "model" in one}
     roles |= {f"judge {place}": one for place, one in enumerate(settings["judges"], start=1)}
-    versions = {_text(one["version"]) for one in roles.values()}
+    engine = settings["drawing"].get("engine", "")
+    # What draws or finds here is told no instructions.
+    versions = {_text(one["version"]) for role, one in roles.items() if role != "drawing" or not engine}
     if len(versions) != 1:
         raise ValueError("models of several versions of the instructions")
     asked = f"not named, asked for as {roles['drawing']['model']}"
@@ -161,7 +172,13 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
         rejected={(one["stage"], one["reason"]): _count(one["rows"]) for one in told["rejected"]},
         verdicts={(one, two): _count(n) for one, found in told["verdicts"].items() for two, n in found.items()},
         settings={name: one for name, one in settings.items() if name not in (*roles, "judges")},
+        finds=engine in _FINDERS,
+        found_in=_found_in(settings["drawing"]) if engine == "dataset" else "",
     )
+
+
+def _found_in(drawing: Mapping[str, Any]) -> str:
+    return f"{_text(drawing['hub'])}@{_text(drawing['photographs']['commit'])}, split {_text(drawing['split'])}"
 
 
 def _check_rows(path: Path, dataset: Dataset) -> None:

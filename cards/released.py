@@ -154,7 +154,7 @@ def released(
 
 def _notice(title: str, made: Construction) -> str:
     models = dict.fromkeys(name for role, name in made.models.items() if role != "drawing")
-    text = rights.constructed_notice(title, models, made.sources, made.pictures)
+    text = rights.constructed_notice(title, models, made.sources, made.pictures, made.finds)
     return "\n".join(map(plain, text.split("\n")))
 
 

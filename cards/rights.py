@@ -81,7 +81,11 @@ def constructed_licence() -> str:
 
 
 def constructed_notice(
-    name: str, models: Iterable[str], seeds: Iterable[tuple[str, str]], pictures: Iterable[tuple[str, str]]
+    name: str,
+    models: Iterable[str],
+    seeds: Iterable[tuple[str, str]],
+    pictures: Iterable[tuple[str, str]],
+    found: bool = False,
 ) -> str:
     """Text of NOTICE beside a constructed dataset.
 
@@ -90,12 +94,15 @@ def constructed_notice(
         models: that wrote and judged.
         seeds: source and licence of each kind of seed.
         pictures: model and licence of each kind of picture.
+        found: whether they are photographs that were found; whose each is stands in provenance/pictures.jsonl.
     """
+    by = "found" if found else "drawn"
+    whose = "\n  Whose each is: provenance/pictures.jsonl" if found else ""
     parts = [
         f"{name}\nMade by models after the method of MIS (arXiv 2501.18533), and no part of it.",
         "Questions and responses\n" + "\n".join(f"  {model}" for model in models),
         "Texts that they were made from\n" + "\n".join(f"  {source}: {terms}" for source, terms in seeds),
-        "Pictures\n" + "\n".join(f"  drawn by {model}: {terms}" for model, terms in pictures),
+        "Pictures\n" + "\n".join(f"  {by} by {model}: {terms}" for model, terms in pictures) + whose,
     ]
     return "\n\n".join(parts) + "\n"
 

@@ -103,7 +103,7 @@ def read_other(name: str, text: str | None = None, image: str | None = None, con
     with strict_pillow():
         for split, table in _load(name, place, config).items():
             where = f"{name}: split {split}"
-            texts = _columns(where, table.features, text, "strings", _is_text, _TEXT_NAMES)[:1]
+            texts = _columns(where, table.features, text, "strings", is_text, _TEXT_NAMES)[:1]
             pictures = _columns(where, table.features, image, "pictures", _holds_pictures)
             columns[split] = texts + pictures
             if not columns[split]:
@@ -197,7 +197,8 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(shown(name)[1:-1] for name in names)
 
 
-def _is_text(feature: Any) -> bool:
+def is_text(feature: Any) -> bool:
+    """Whether a column is one of strings."""
     return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string", "string_view")
 
 

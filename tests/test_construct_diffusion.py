@@ -12,7 +12,7 @@ import pytest
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer, size_of
 from mis_dataset.construct.hub_seeds import HubSeeds
-from mis_dataset.construct.photographs import Photographs
+from mis_dataset.construct.shelves import Photographs
 from mis_dataset.errors import MISError, UsageError
 from tests.made_environment import environment
 from tests.test_construct_config import WHOLE, written

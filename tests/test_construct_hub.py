@@ -1,4 +1,4 @@
-"""Datasets of seeds and models by their names on a Hub on loopback, each in a process of its own as a user has it."""
+"""Datasets and models by their names on a Hub on loopback, each in a process of its own as a user has it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.hub_room import ROOT, environment
 from tests.loopback_hub_writes import WritableHub
 from tests.loopback_repos import Repo
 from tests.test_construct_hub_seeds import TEXTS, encoded, parquet
+from tests.test_construct_photo_sets import bare
 
 pytestmark = pytest.mark.slow
 SEEDS = """
@@ -28,9 +29,22 @@ with strict_pillow():
 """
 CLIP = """
 import json, sys
-from mis_dataset.construct.photographs import Clip
+from mis_dataset.construct.clip import Clip
 clip = Clip("OWNER/clip", sys.argv[1])
 print(json.dumps([clip.name, len(clip.text("a lamp"))]))
+"""
+PHOTOS = """
+import json, sys
+from pathlib import Path
+from mis_dataset.construct.photo_sets import PhotoSet
+from mis_dataset.construct.photographs import ABOUT, PhotographDrawer
+from mis_dataset.decoding import strict_pillow
+from tests.test_construct_photographs import WANTED, Colours
+told, out = json.loads(sys.argv[1])
+with strict_pillow(), PhotographDrawer(PhotoSet("colours", **told), Path(out), embedder := Colours()) as drawer:
+    given = drawer.draw(WANTED)
+    print(json.dumps([given.source, given.licence, len(given.picture), drawer.identity, embedder.seen]))
+    print((Path(out) / ABOUT).read_text().replace("\\n", ""))
 """
 
 
@@ -93,3 +107,48 @@ def test_a_model_of_texts_and_images_is_fetched_without_weights_in_pickles(hub: 
     assert ran(hub, tmp_path / "home", CLIP, "") == [[f"clip@{repo.head.oid[:12]}", 16]]
     assert not any("pytorch_model.bin" in line for line in hub.asked)
     assert ran(hub, tmp_path / "home", CLIP, repo.head.oid) == [[f"clip@{repo.head.oid[:12]}", 16]]
+
+
+def test_photographs_of_a_branch_are_those_of_its_commit_and_a_picture_is_embedded_once(
+    hub: WritableHub, tmp_path: Path
+) -> None:
+    red, other, blue = (encoded(shade, "PNG") for shade in ("#fa0a0a", "#fa0a0b", "blue"))
+    first = parquet(tmp_path / "a" / "made.parquet", photo=[blue, red], terms=["MIT", "CC0-1.0"])
+    later = parquet(tmp_path / "b" / "made.parquet", photo=[red, other, blue], terms=["CC0-1.0", "MIT", ""])
+    path = "data/train-00000-of-00001.parquet"
+    repo = put(hub, "datasets", "OWNER/photos", {path: (first / "made.parquet").read_bytes()})
+    commit = repo.head.oid
+    told = {"hub": "OWNER/photos", "image": "photo", "licence_column": "terms"}
+
+    def found(**more: str) -> list[Any]:
+        return ran(hub, tmp_path / "home", PHOTOS, json.dumps([told | more, str(tmp_path / "out")]))
+
+    [one, about] = found()
+    assert one[:3] + one[4:] == [f"OWNER/photos@{commit}:train:1", "CC0-1.0", len(red), 2]
+    assert about == {"commit": commit, "rows": 2, "pictures": 2, "left_out": 0}
+    assert found()[0] == [*one[:4], 0]
+    repo.put(path, (later / "made.parquet").read_bytes())
+    [moved, about] = found(hub_revision="main")
+    assert moved[:3] + moved[4:] == [f"OWNER/photos@{repo.head.oid}:train:0", "CC0-1.0", len(red), 1]
+    assert moved[3] != one[3]
+    assert about["commit"] == repo.head.oid
+    assert found(hub_revision=commit)[0] == [*one[:4], 0]
+
+
+def test_files_of_pictures_are_read_from_the_cache_of_their_repository_only(hub: WritableHub, tmp_path: Path) -> None:
+    red = encoded("#fa0a0a", "PNG")
+    lines = json.dumps({"file_name": "red.png", "licence": "CC0-1.0"}).encode()
+    put(hub, "datasets", "OWNER/files", {"red.png": red, "metadata.jsonl": lines})
+    told = {"hub": "OWNER/files", "licence_column": "licence"}
+    [one, _] = ran(hub, tmp_path / "home", PHOTOS, json.dumps([told, str(tmp_path / "out")]))
+    assert one[1:3] == ["CC0-1.0", len(red)]
+    (tmp_path / "home" / "secret.png").write_bytes(red)
+    ways_out = [str(tmp_path / "home" / "secret.png"), "../datasets--OWNER--files/refs/main", "/etc/hostname"]
+    rows = [{"bytes": None, "path": path} for path in ways_out] + [{"bytes": red, "path": None}]
+    put(
+        hub, "datasets", "OWNER/out", {"train.parquet": (bare(tmp_path / "bare", *rows) / "train.parquet").read_bytes()}
+    )
+    told = {"hub": "OWNER/out", "image": "photo"}
+    [one, about] = ran(hub, tmp_path / "home", PHOTOS, json.dumps([told, str(tmp_path / "out")]))
+    assert one[0].endswith(":train:3")
+    assert (about["pictures"], about["left_out"]) == (1, 3)

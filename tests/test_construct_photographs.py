@@ -13,8 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mis_dataset.construct.clip import Clip, Vectors
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
-from mis_dataset.construct.photographs import INDEX, Clip, PhotographDrawer, Photographs, Vectors
+from mis_dataset.construct.photographs import INDEX, PhotographDrawer
+from mis_dataset.construct.shelves import Photographs
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import MISError, ProblemsError, UsageError
 from tests import made_pipelines

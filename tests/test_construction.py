@@ -135,6 +135,24 @@ def test_no_program_is_named_where_all_are_models(own: Path, tmp_path: Path) -> 
     assert "program" not in text
 
 
+def test_a_card_says_whether_pictures_were_drawn_here_or_found_and_where(own: Path, tmp_path: Path) -> None:
+    told = json.loads((own / CONSTRUCTION).read_text("utf-8"))["settings"]
+    here = {"model": "OWNER/draws", "revision": "", "engine": "diffusers"}  # without instructions, so without a version
+    change(own, CONSTRUCTION, settings=told | {"drawing": here})
+    text = released(own, tmp_path / "card")["card"].read_text("utf-8")
+    assert "| drawing | draws the pictures | OWNER/draws |" in text
+    assert "found, not drawn" not in text
+    change(own, CONSTRUCTION, settings=told | {"drawing": here | {"engine": "folder"}})
+    text = released(own, tmp_path / "card")["card"].read_text("utf-8")
+    assert "They are photographs that were found, not drawn; where each comes from" in text
+    change(own, CONSTRUCTION, settings=told | {"drawing": here | {"engine": "dataset", "hub": "OWNER/NAME"}})
+    with pytest.raises(CardError, match="does not say how the release was made"):  # of which commit?
+        released(own, tmp_path / "card")
+    change(own, CONSTRUCTION, settings=told | {"drawing": {"model": "draws"}})
+    with pytest.raises(CardError, match="does not say how the release was made"):  # a remote model has a version
+        released(own, tmp_path / "card")
+
+
 def test_a_build_of_the_authors_release_says_nothing_of_a_construction(tmp_path: Path) -> None:
     folder = make_built(tmp_path)
     refuse_constructed(folder / "MIS")

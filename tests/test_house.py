@@ -38,7 +38,7 @@ HEAVY = {
     "matplotlib",
 }
 WEIGHTS = ("torch", "transformers", "trl", "peft", "accelerate")
-DRAWS_HERE = tuple(f"mis_dataset/construct/{name}.py" for name in ("checkpoints", "diffusion", "photographs"))
+DRAWS_HERE = tuple(f"mis_dataset/construct/{name}.py" for name in ("checkpoints", "diffusion", "clip"))
 FORBIDDEN_WORDS = {"sample", "samples", "item", "items", "data", "output", "outputs", "result", "results"} | {
     "answer",
     "answers",

@@ -14,8 +14,8 @@
     review: review.csv            # what people said of rows, beside this file
 
 Every table of a model takes the fields of `mis_dataset.remote.settings.Settings` but `version` and `budget`; that of
-drawing those of its engine where it names one: `engine: diffusers` (`Diffusion`) or `engine: folder` (`Photographs`). A
-table of seeds takes those of `HubSeeds`.
+drawing those of its engine where it names one: `engine: diffusers` (`Diffusion`), `engine: folder` (`Photographs`) or
+`engine: dataset` (`PhotoSet`). A table of seeds takes those of `HubSeeds`.
 """
 
 from __future__ import annotations
@@ -25,12 +25,13 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.construct import diffusion, photographs
+from mis_dataset.construct import diffusion, photo_sets, shelves
 from mis_dataset.construct.diffusion import Diffusion
 from mis_dataset.construct.hub_seeds import HubSeeds, hub_seeds
 from mis_dataset.construct.local_experts import Local, read_local
-from mis_dataset.construct.photographs import Photographs
+from mis_dataset.construct.photo_sets import PhotoSet
 from mis_dataset.construct.prompts import PROMPT_VERSION, digest
+from mis_dataset.construct.shelves import Photographs
 from mis_dataset.errors import MISError, UsageError
 from mis_dataset.flat_yaml import read_flat_yaml
 from mis_dataset.remote.settings import Budget, Prices, Settings
@@ -40,9 +41,10 @@ _MODELS = ("text", "vision", "drawing")
 _WHOLE = {"objects": (2, MOST_IMAGES), "per_seed": (1, 20), "rounds": (1, 10), "seed": (0, 2**31), "at_once": (1, 512)}
 """Setting -> the least and the most that make sense."""
 _SPLITS = ("train", "test_easy", "test_hard", "test_real")
-_ENGINES: dict[str, type[Diffusion] | type[Photographs]] = {
+_ENGINES: dict[str, type[Diffusion] | type[Photographs] | type[PhotoSet]] = {
     diffusion.ENGINE: Diffusion,
-    photographs.ENGINE: Photographs,
+    shelves.ENGINE: Photographs,
+    photo_sets.ENGINE: PhotoSet,
 }
 """Of drawing here; without one an endpoint draws."""
 
@@ -55,7 +57,7 @@ class Config:
         seeds: files and datasets, see `seeds.read_seeds`.
         text: a language model.
         vision: a model that sees pictures.
-        drawing: a model that draws, there or here, or a folder of photographs.
+        drawing: a model that draws, there or here, or a folder or dataset of photographs.
         judges: two models that see pictures and judge labels.
         objects: pictures of a row.
         blocks: whether hard rows come in balanced blocks of two, see `blocks`.
@@ -74,7 +76,7 @@ class Config:
     seeds: tuple[Path | HubSeeds, ...]
     text: Settings
     vision: Settings
-    drawing: Settings | Diffusion | Photographs
+    drawing: Settings | Diffusion | Photographs | PhotoSet
     judges: tuple[Settings, ...]
     objects: int = 2
     blocks: bool = False
@@ -124,6 +126,11 @@ def read_config(path: Path) -> Config:
     return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
 
 
+def engine_of(drawing: Settings | Diffusion | Photographs | PhotoSet) -> str:
+    """Name of the engine that gives pictures; empty where an endpoint draws."""
+    return next((name for name, kind in _ENGINES.items() if isinstance(drawing, kind)), "")
+
+
 def _has_zero(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_zero, value.values()))
@@ -164,7 +171,7 @@ def _seeds(one: str | Mapping[str, Any], folder: Path) -> Path | HubSeeds:
     return folder / one if isinstance(one, str) else hub_seeds(_beside(one, "hub", folder))
 
 
-def _drawing(table: Mapping[str, Any], budget: Budget, folder: Path) -> Settings | Diffusion | Photographs:
+def _drawing(table: Mapping[str, Any], budget: Budget, folder: Path) -> Settings | Diffusion | Photographs | PhotoSet:
     if "engine" not in table:
         return _settings("drawing", table, budget)
     engine = _ENGINES.get(str(table["engine"]))
@@ -174,8 +181,10 @@ def _drawing(table: Mapping[str, Any], budget: Budget, folder: Path) -> Settings
     unknown = sorted(set(told) - {one.name for one in fields(engine)})
     if unknown:
         raise ValueError(f"drawing: {unknown[0]} is no setting of the engine {table['engine']}")
+    for name in ("model", "folder", "hub"):
+        told = _beside(told, name, folder)
     try:
-        return engine(**_beside(_beside(told, "model", folder), "folder", folder))
+        return engine(**told)
     except (TypeError, MISError) as error:
         raise ValueError(f"drawing: {error}") from error
 

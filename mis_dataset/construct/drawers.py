@@ -1,4 +1,4 @@
-"""What gives a picture of a thing: an endpoint that draws, a pipeline that draws here, or a folder of photographs.
+"""What gives a picture of a thing: an endpoint that draws, a pipeline that draws here, or found photographs.
 
 All stand behind one method, so that the stage `pictures` and its critic do not know which it is.
 """

@@ -13,17 +13,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mis_dataset.construct.hub_sets import HubSet, pinned
 from mis_dataset.decoding import plain_png
 from mis_dataset.errors import DatasetError, PictureError, UsageError
 from mis_dataset.record import shown
 from mis_dataset.schema import CATEGORIES
 
 if TYPE_CHECKING:
-    from mis_dataset.other import Place
+    from datasets import IterableDataset
 
 UNKNOWN = "unknown"
 """Licence of a dataset whose card we have not seen."""
@@ -123,46 +123,20 @@ def rows_of_hub(seeds: HubSeeds) -> Iterator[RawSeed]:
 
     place = place_of(seeds.hub)
     try:
-        commit = _commit(seeds, local=Path(place.path).is_absolute())
-        where = f"{Path(seeds.hub).name if commit == 'local' else seeds.hub}@{commit}:{seeds.split}"
-        for number, row in enumerate(_stream(seeds, place, commit)):
+        builder, name, _ = pinned(HubSet(seeds.hub, seeds.config, seeds.files, seeds.revision), place)
+        for number, row in enumerate(_stream(builder.as_streaming_dataset(split=seeds.split))):
             if not number:
                 _refuse_missing(seeds, row)
-            yield _raw(seeds, row, f"{where}:{number}", place.folder)
+            yield _raw(seeds, row, f"{name}:{seeds.split}:{number}", place.folder)
     except LOAD_ERRORS as error:
         raise DatasetError(
             f"{seeds.hub}: cannot be read: {reason_of(error)}; see what load_dataset says of it"
         ) from error
 
 
-def _commit(seeds: HubSeeds, local: bool) -> str:
-    """What a revision is today."""
-    if local:
-        return "local"
-    from huggingface_hub import HfApi
-
-    return str(HfApi().dataset_info(seeds.hub, revision=seeds.revision or None).sha)
-
-
-def _stream(seeds: HubSeeds, place: Place, commit: str) -> Iterator[dict[str, Any]]:
-    import datasets
-
-    words: dict[str, Any] = {"revision": commit} if commit != "local" else {}
-    if seeds.files:
-        words["data_files"] = seeds.files
-    builder = datasets.load_dataset_builder(place.path, seeds.config or None, **words)
-    for file in chain.from_iterable((builder.config.data_files or {}).values()):
-        _refuse_outside(str(file), seeds, place)
-    table = builder.as_streaming_dataset(split=seeds.split)
+def _stream(table: IterableDataset) -> Iterator[dict[str, Any]]:
     # Files of JSON and CSV know no pictures, and `decode` refuses a table that does not know its columns yet.
     yield from table if table.features is None else table.decode(False)
-
-
-def _refuse_outside(file: str, seeds: HubSeeds, place: Place) -> None:
-    """Refuses a file of rows that lies elsewhere, where a card or a link may point."""
-    inside = file.startswith(f"hf://datasets/{place.path}@")
-    if not inside and ("://" in file or not Path(file).resolve().is_relative_to(place.folder)):
-        raise DatasetError(f"{seeds.hub}: its rows {shown(file)} are in no file of its own folder; put them there")
 
 
 def _refuse_missing(seeds: HubSeeds, row: Mapping[str, Any]) -> None:

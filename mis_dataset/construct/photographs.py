@@ -1,15 +1,10 @@
-"""Photographs of a folder, found by what they show: pictures of the split "real".
+"""Photographs that are found by what they show: pictures of the split "real".
 
-    drawing: {engine: folder, model: google/siglip-base-patch16-224, folder: photographs}
-
-A model of texts and images (CLIP, SigLIP) places every picture and every thing among the same vectors. The first round
-takes the picture nearest to the thing, each later one the next, so that the critic can refuse one. Where a picture
-comes from and under which licence is read from `metadata.jsonl` beside them, one line a file:
-
-    {"file_name": "lamp.jpg", "licence": "CC-BY-4.0", "source": "https://photos.example/7"}
+A model of texts and images places every picture of a shelf and every thing among the same vectors. The first round
+takes the picture nearest to the thing, each later one the next, so that the critic can refuse one.
 
 Vectors are kept in OUT by the sha256 of each file, so that a picture is embedded once. Of files with the same bytes one
-is used.
+is used. Held are the vectors (3 kB a picture with SigLIP base), never the pictures.
 
 Source: arXiv 2501.18533, section 3.2, which found pictures for 100 rows of its tests in LAION-2B-en-research-safe.
 """
@@ -17,80 +12,30 @@ Source: arXiv 2501.18533, section 3.2, which found pictures for 100 rows of its 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
+import sys
 import threading
 import zipfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
+from tqdm import tqdm
 
-from mis_dataset import pictures
-from mis_dataset.construct.checkpoints import device_of_torch, identity_of, local_or_hub, refuse_code
+from mis_dataset.construct.clip import Clip, Embedder, Vectors
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
+from mis_dataset.construct.photo_sets import PhotoSet
+from mis_dataset.construct.shelves import Photograph, Photographs, Shelf
 from mis_dataset.decoding import plain_png
-from mis_dataset.errors import MISError, PictureError, Problem, ProblemsError, UsageError, plain, refuse_constant
-from mis_dataset.files import replace_file
+from mis_dataset.errors import MISError, PictureError, Problem
+from mis_dataset.files import replace_file, write_json
 
-ENGINE = "folder"
-INDEX, METADATA = "photographs.npz", "metadata.jsonl"
-_ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+INDEX, ABOUT = "photographs.npz", "photographs.meta.json"
+"""Vectors, and what a run says of where they come from."""
 _AT_ONCE, _SAVED_EVERY = 32, 4096
 """Pictures that are embedded at once, and after how many the index is written."""
-_MOST_NAME = 300
-Vectors = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Photographs:
-    """Where photographs lie and who finds them.
-
-    Attributes:
-        model: of texts and images: folder, or repository on the Hub.
-        folder: of the pictures, at any depth.
-        revision: of that repository.
-
-    Raises:
-        UsageError: One is no text, or empty.
-    """
-
-    model: str
-    folder: str
-    revision: str = ""
-
-    def __post_init__(self) -> None:
-        texts = (self.model, self.folder, self.revision)
-        if not all(isinstance(text, str) for text in texts) or not (self.model and self.folder):
-            raise UsageError("model, folder and revision are texts, and the first two are not empty")
-
-
-class Embedder(Protocol):
-    """Places texts and pictures among the same vectors."""
-
-    @property
-    def name(self) -> str:
-        """Which model in which version."""
-
-    def text(self, text: str) -> Vectors:
-        """One vector."""
-
-    def pictures(self, pngs: Sequence[bytes]) -> Vectors:
-        """One row a picture."""
-
-
-class _Photograph(NamedTuple):
-    """A file of the folder."""
-
-    name: str
-    sha256: str
-    licence: str
-    source: str
 
 
 class PhotographDrawer:
@@ -102,218 +47,139 @@ class PhotographDrawer:
         embedder: None: the model of the settings.
 
     Raises:
-        UsageError: The folder is none, or the extra is missing; when the block begins.
-        ProblemsError: Files are no pictures, or lead out of the folder; all of them.
-        MISError: The model cannot be fetched or is none, or metadata.jsonl is broken.
+        MISError: as `Clip` and the shelf, when the block begins; or the index is none.
     """
 
-    def __init__(self, settings: Photographs, out: Path, embedder: Embedder | None = None) -> None:
+    def __init__(self, settings: Photographs | PhotoSet, out: Path, embedder: Embedder | None = None) -> None:
         self._settings = settings
-        self._index = out / INDEX
+        self._out = out
         self._embedder = embedder
         self._lock = threading.Lock()
         self.identity = ""
 
     def __enter__(self) -> PhotographDrawer:
-        folder = Path(self._settings.folder)
-        if not folder.is_dir():
-            raise UsageError(f"{folder}: is no folder of photographs")
-        self._release = pictures.Pictures(folder)
-        self._embedder = self._embedder or Clip(self._settings.model, self._settings.revision)
-        self._photographs = self._listed(folder)
-        self._vectors = self._embedded(self._embedder)
-        told = [self._embedder.name, *self._photographs]
-        self.identity = hashlib.sha256(json.dumps(told).encode()).hexdigest()
+        with ExitStack() as opened:
+            self._shelf: Shelf = opened.enter_context(self._settings.shelf())
+            embedder = self._embedder = self._embedder or Clip(self._settings.model, self._settings.revision)
+            listed = self._shelf.listed()
+            index = Index(self._out / INDEX, embedder.name)
+            problems = _embed(self._shelf, embedder, index, listed)
+            told = self._shelf.judged(list(problems.values()))
+            self._photographs = [one for one in listed if one.sha256 not in problems]
+            self._vectors = index.of([one.sha256 for one in self._photographs])
+            if told:
+                write_json(self._out / ABOUT, told)
+            self._opened = opened.pop_all()
+        self.identity = hashlib.sha256(json.dumps([embedder.name, *self._photographs]).encode()).hexdigest()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._release.__exit__(kind, error, trace)
+        self._opened.__exit__(kind, error, trace)
 
     def draw(self, wanted: Wanted) -> Given | Nothing:
-        """The picture that is as near to the thing as the round says, from the nearest on."""
+        """The picture that is as near to the thing as the round says, from the nearest on.
+
+        Raises:
+            PictureError: It was changed since the block began.
+            MISError: as the shelf.
+        """
         if wanted.round > len(self._photographs):
-            return Nothing("no picture", f"the folder has {len(self._photographs)}, round {wanted.round} wants another")
+            text = f"the {self._shelf.what} has {len(self._photographs)}, round {wanted.round} wants another"
+            return Nothing("no picture", text)
         assert self._embedder is not None
         prompt = f"a photo of {wanted.thing}"
         with self._lock:
             scores = self._vectors @ _unit(self._embedder.text(prompt)[None])[0]
         place = int(np.argsort(-scores, kind="stable")[wanted.round - 1])
         found, score = self._photographs[place], round(float(scores[place]), 4)
-        held = self._release.read(found.name)
+        held = self._shelf.read(found.name)
         if hashlib.sha256(held).hexdigest() != found.sha256:
             raise PictureError(f"{found.name}: was changed during the run; run it again")
         source = found.source or found.name
         return Given(held, prompt, self._embedder.name, found.licence, source, score)
 
-    def _listed(self, folder: Path) -> list[_Photograph]:
-        """All pictures of the folder, by name, each once."""
-        about, found, problems = _metadata(folder / METADATA), dict[str, _Photograph](), list[Problem]()
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in _ENDINGS or path.is_dir():
-                continue
-            name = path.relative_to(folder).as_posix()
-            try:
-                sha256 = hashlib.sha256(self._release.read(name)).hexdigest()
-            except PictureError as error:
-                problems.append(Problem(name, None, str(error)))
-                continue
-            found.setdefault(sha256, _Photograph(name, sha256, *about.get(name, ("", ""))))
-        if problems:
-            raise ProblemsError(problems)
-        if not found:
-            raise UsageError(f"{folder}: holds no picture; put photographs there")
-        return list(found.values())
 
-    def _embedded(self, embedder: Embedder) -> Vectors:
-        """One unit vector a photograph, in order; those of the index are not computed again."""
-        known, problems = self._kept(embedder.name), list[Problem]()
-        new = [one for one in self._photographs if one.sha256 not in known]
-        for first in range(0, len(new), _AT_ONCE):
-            chunk, pngs = new[first : first + _AT_ONCE], []
-            for one in chunk:
-                try:
-                    pngs.append(plain_png(self._release.read(one.name)))
-                except PictureError as error:
-                    problems.append(Problem(one.name, None, f"picture {error}"))
-            if not problems:
-                vectors = _unit(embedder.pictures(pngs))
-                known |= {one.sha256: vector for one, vector in zip(chunk, vectors, strict=True)}
-                if first // _SAVED_EVERY < (first + _AT_ONCE) // _SAVED_EVERY or first + _AT_ONCE >= len(new):
-                    self._keep(embedder.name, known)
-        if problems:
-            raise ProblemsError(problems)
-        return np.stack([known[one.sha256] for one in self._photographs])
+class Index:
+    """Unit vectors of pictures by the sha256 of their files, as one model places them; kept in one file.
 
-    def _kept(self, name: str) -> dict[str, Vectors]:
-        """sha256 -> vector of the index, where it is of the same model."""
-        if not self._index.is_file():
-            return {}
+    Args:
+        path: of the file; vectors of another model in it are dropped.
+        model: name and version.
+
+    Raises:
+        MISError: The file is no index.
+    """
+
+    def __init__(self, path: Path, model: str) -> None:
+        self._path, self._model = path, model
+        self._places = dict[str, int]()
+        self._vectors = list[Vectors]()
+        if path.is_file():
+            self._read()
+
+    def __contains__(self, sha256: str) -> bool:
+        return sha256 in self._places
+
+    def add(self, hashes: Sequence[str], vectors: Vectors) -> None:
+        """Takes vectors of any length, one a hash."""
+        self._places |= {sha256: place for place, sha256 in enumerate(hashes, start=len(self._places))}
+        self._vectors.append(_unit(vectors))
+
+    def save(self) -> None:
+        """Writes the file."""
+        self._vectors = [np.concatenate(self._vectors)]
+        with replace_file(self._path) as temporary, temporary.open("wb") as file:
+            np.savez(file, model=np.array(self._model), sha256=np.array(list(self._places)), vectors=self._vectors[0])
+
+    def of(self, hashes: Sequence[str]) -> Vectors:
+        """One row a hash, in order; all must be there."""
+        vectors = self._vectors[0] if len(self._vectors) == 1 else np.concatenate(self._vectors)
+        places = [self._places[sha256] for sha256 in hashes]
+        return vectors if places == list(range(len(vectors))) else vectors[places]
+
+    def _read(self) -> None:
         try:
-            with self._index.open("rb") as file, np.load(file, allow_pickle=False) as held:
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as held:
                 model, hashes, vectors = str(held["model"]), held["sha256"], held["vectors"]
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise MISError(f"{self._index}: is no index of photographs; remove it, and it is made anew") from error
-        if model != name or vectors.ndim != 2 or len(hashes) != len(vectors):
-            return {}
-        return {str(sha256): vector for sha256, vector in zip(hashes, vectors.astype(np.float32), strict=True)}
+            raise MISError(f"{self._path}: is no index of photographs; remove it, and it is made anew") from error
+        if model == self._model and vectors.ndim == 2 and len(hashes) == len(vectors):
+            self._places = {str(sha256): place for place, sha256 in enumerate(hashes)}
+            self._vectors = [vectors.astype(np.float32, copy=False)]
 
-    def _keep(self, name: str, known: Mapping[str, Vectors]) -> None:
-        with replace_file(self._index) as temporary, temporary.open("wb") as file:
-            np.savez(file, model=np.array(name), sha256=np.array(list(known)), vectors=np.stack(list(known.values())))
+
+def _embed(shelf: Shelf, embedder: Embedder, index: Index, listed: Sequence[Photograph]) -> dict[str, Problem]:
+    """Places all that the index does not know; sha256 -> what is wrong with those that are no pictures."""
+    new = [one for one in listed if one.sha256 not in index]
+    problems: dict[str, Problem] = {}
+    if not new:
+        return problems
+    with tqdm(total=len(new), desc="photographs", unit=" pictures", file=sys.stderr) as bar:
+        for first in range(0, len(new), _AT_ONCE):
+            chunk = new[first : first + _AT_ONCE]
+            pngs = {one.sha256: png for one in chunk if (png := _png(shelf, one, problems))}
+            if pngs and (shelf.patient or not problems):
+                index.add(list(pngs), embedder.pictures(list(pngs.values())))
+                if first // _SAVED_EVERY < (first + _AT_ONCE) // _SAVED_EVERY:
+                    index.save()
+            bar.update(len(chunk))
+    if len(new) > len(problems) and (shelf.patient or not problems):
+        index.save()
+    return problems
+
+
+def _png(shelf: Shelf, one: Photograph, problems: dict[str, Problem]) -> bytes | None:
+    """Its pixels alone; where it has none, it is a problem more."""
+    try:
+        return plain_png(shelf.read(one.name))
+    except PictureError as error:
+        problems[one.sha256] = Problem(one.name, None, f"picture {error}")
+        return None
 
 
 def _unit(vectors: Vectors) -> Vectors:
     """Vectors of length 1."""
     lengths: Vectors = np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.float32(1e-12))
     return np.asarray(vectors / lengths, np.float32)
-
-
-def _metadata(path: Path) -> dict[str, tuple[str, str]]:
-    """File name -> its licence and source."""
-    found: dict[str, tuple[str, str]] = {}
-    if not path.is_file():
-        return found
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line, parse_constant=refuse_constant)
-            name = row["file_name"]
-            told = [row.get(one, row.get(other, "")) for one, other in (("licence", "license"), ("source", "url"))]
-        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise MISError(f'{path.name}:{number}: is no object with a "file_name"') from error
-        if not all(isinstance(text, str) for text in (name, *told)):
-            raise MISError(f"{path.name}:{number}: file_name, licence and source are texts")
-        found[name] = (plain(told[0])[:_MOST_NAME], plain(told[1])[:_MOST_NAME])
-    return found
-
-
-class Clip:
-    """A model of texts and images by transformers; its weights are loaded when the first thing is embedded.
-
-    Attributes:
-        name: of the model, and its commit or a digest of its files.
-
-    Raises:
-        UsageError: The extra is missing, or the model is neither a folder nor a repository.
-        MISError: It cannot be fetched, or brings code of its own.
-    """
-
-    def __init__(self, model: str, revision: str = "") -> None:
-        try:
-            import torch
-            import transformers
-        except ModuleNotFoundError as error:
-            raise UsageError(f"finding photographs needs {error.name}; pip install 'mis-dataset[draw]'") from None
-        del torch, transformers
-        self._folder = local_or_hub(model) or _fetched(model, revision)
-        refuse_code(self._folder)
-        self.name = f"{Path(model).name}@{identity_of(self._folder)[:12]}"
-        self._held: tuple[Any, Any, str] | None = None
-
-    def text(self, text: str) -> Vectors:
-        """One vector.
-
-        Raises:
-            MISError: The model is none of texts and images.
-        """
-        model, processor, device = self._loaded()
-        most = model.config.text_config.max_position_embeddings
-        told = processor(text=[text], return_tensors="pt", padding="max_length", truncation=True, max_length=most)
-        vector: Vectors = self._computed(model.get_text_features, told.to(device))[0]
-        return vector
-
-    def pictures(self, pngs: Sequence[bytes]) -> Vectors:
-        """One row a picture.
-
-        Raises:
-            MISError: The model is none of texts and images.
-        """
-        model, processor, device = self._loaded()
-        opened = [Image.open(io.BytesIO(png)).convert("RGB") for png in pngs]
-        return self._computed(model.get_image_features, processor(images=opened, return_tensors="pt").to(device))
-
-    def _computed(self, compute: Any, told: Mapping[str, Any]) -> Vectors:
-        import torch
-
-        with torch.inference_mode():
-            vectors = compute(**told)
-        # From version 5 of transformers on it comes with the states of all layers.
-        made: Vectors = getattr(vectors, "pooler_output", vectors).float().cpu().numpy()
-        return made
-
-    def _loaded(self) -> tuple[Any, Any, str]:
-        if self._held is None:
-            self._held = _loaded(self._folder)
-        return self._held
-
-
-def _loaded(folder: Path) -> tuple[Any, Any, str]:
-    from safetensors import SafetensorError
-    from transformers import AutoModel, AutoProcessor
-
-    faults = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, ImportError, SafetensorError)
-    try:
-        model = AutoModel.from_pretrained(folder, use_safetensors=True, trust_remote_code=False, local_files_only=True)
-        processor = AutoProcessor.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except faults as error:
-        raise MISError(
-            f"{folder.name}: cannot be loaded from safetensors ({type(error).__name__}); fetch it again"
-        ) from error
-    if not (hasattr(model, "get_text_features") and hasattr(model, "get_image_features")):
-        raise MISError(f"{folder.name}: is no model of texts and images, such as CLIP or SigLIP; name another")
-    device = device_of_torch()
-    return model.float().eval().to(device), processor, device
-
-
-def _fetched(model: str, revision: str) -> Path:
-    """The folder of a checkpoint on the Hub, without weights of other frameworks."""
-    from huggingface_hub import snapshot_download
-
-    patterns = ["*.safetensors", "*.json", "*.txt", "*.model", "*.jinja"]
-    try:
-        return Path(snapshot_download(model, revision=revision or None, allow_patterns=patterns))
-    except (OSError, ValueError, RuntimeError) as error:
-        raise MISError(f"{model}: cannot be fetched ({type(error).__name__})") from error

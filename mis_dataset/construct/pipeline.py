@@ -22,7 +22,7 @@ from mis_dataset.balance import Balance
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, refuse_other_release
-from mis_dataset.construct.config import Config
+from mis_dataset.construct.config import Config, engine_of
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
@@ -41,7 +41,8 @@ from mis_dataset.construct.local_experts import gauges
 from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
-from mis_dataset.construct.photographs import PhotographDrawer, Photographs
+from mis_dataset.construct.photo_sets import PhotoSet
+from mis_dataset.construct.photographs import ABOUT, PhotographDrawer
 from mis_dataset.construct.pictures import Pictures
 from mis_dataset.construct.questions import Questions
 from mis_dataset.construct.review import read_reviews
@@ -59,6 +60,7 @@ from mis_dataset.construct.rows import (
 )
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.sentences import Sentences
+from mis_dataset.construct.shelves import Photographs
 from mis_dataset.construct.stage import read_before, run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import BudgetError
@@ -105,7 +107,7 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
 
     Returns:
         "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
-        reason, and what they used.
+        reason, and what they used; "photographs": of which commit of a dataset, and how many, where it is one.
 
     Raises:
         UsageError: `out` holds files of somebody else under names of ours, or is no folder; nothing was touched.
@@ -121,7 +123,7 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
     with strict_pillow():
         _seeds(config, out, limit)
         told = _run_all(config, out, ledger, limit is None, replay)
-    summary = _assembled(config, out, ledger.done) | {"stages": told}
+    summary = _assembled(config, out, ledger.done) | {"stages": told} | _photographs(config, out)
     write_json(out / SUMMARY, summary)
     return summary
 
@@ -153,7 +155,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: boo
 
 def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -> dict[str, Any]:
     """Counts what there is and writes the page; returns what a release says of how it was made."""
-    settings = _told_settings(config)
+    settings = _told_settings(config, out)
     funnel, shown = count(out, stages, _rules(config))
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
@@ -174,7 +176,7 @@ def _heard(config: Config, out: Path, stages: Sequence[str]) -> dict[str, list[s
     """Role -> names under which its model replied in stages that are whole, as they wrote them down."""
     found: dict[str, set[str]] = {role: set() for role in _models(config)}
     if not isinstance(config.drawing, Settings):
-        found["drawing"] = {_name(config.drawing)}
+        found["drawing"] = {_name(config.drawing.model)}
     for stage in stages:
         for role, names in json.loads((out / f"{stage}.meta.json").read_bytes())["heard"].items():
             found.setdefault(role, set()).update(names)
@@ -213,7 +215,7 @@ def _seeds(config: Config, out: Path, limit: int | None) -> None:
 def _drawer(config: Config, out: Path, models: Mapping[str, Client]) -> Drawer:
     if isinstance(config.drawing, Diffusion):
         return DiffusionDrawer(config.drawing, out / REPLIES)
-    if isinstance(config.drawing, Photographs):
+    if isinstance(config.drawing, Photographs | PhotoSet):
         return PhotographDrawer(config.drawing, out)
     return Hosted(models["drawing"])
 
@@ -318,7 +320,7 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     """Rows and balance of the release; it and the page are written where they are not there or of something else."""
     names = [USED, *(f"{stage}.jsonl" for stage in ("seeds", *stages))]
     about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
-        "settings": _told_settings(config),
+        "settings": _told_settings(config, out),
         "heard": _heard(config, out, stages),
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
@@ -334,18 +336,26 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     return told
 
 
-def _told_settings(config: Config) -> dict[str, Any]:
+def _told_settings(config: Config, out: Path) -> dict[str, Any]:
     """What page and release say: where something lies on this machine is nobody's business."""
     told = _recorded(config)
     if not isinstance(config.drawing, Settings):
-        told["drawing"] |= {"model": _name(config.drawing)}
+        told["drawing"] |= {"model": _name(config.drawing.model), "engine": engine_of(config.drawing)}
         told["drawing"].pop("folder", None)
+    if isinstance(config.drawing, PhotoSet):
+        told["drawing"] |= {"hub": _name(config.drawing.hub), **_photographs(config, out)}
     return told | {"experts": config.experts.told()}
 
 
-def _name(drawing: Diffusion | Photographs) -> str:
+def _photographs(config: Config, out: Path) -> dict[str, Any]:
+    """What is known of a dataset of photographs, under one key; nothing where there is none."""
+    about = read_before(out / ABOUT) if isinstance(config.drawing, PhotoSet) else {}
+    return {"photographs": about} if about else {}
+
+
+def _name(model: str) -> str:
     """A repository on the Hub, or the name of a folder without where it lies."""
-    return Path(drawing.model).name if Path(drawing.model).is_dir() else drawing.model
+    return Path(model).name if Path(model).is_dir() else model
 
 
 def _recorded(config: Config) -> dict[str, Any]:

@@ -106,7 +106,7 @@ class Picture:
         seed: that it was drawn with, or was to be.
         round: in which it was accepted, from 1.
         licence: of the picture, as whoever runs the construction says of that model; of one that was found, as its
-            folder says, empty where that does not.
+            folder or dataset says, empty where that does not.
         source: where it was found; empty where it was drawn.
         score: how well it fits the prompt, where it was found.
     """
