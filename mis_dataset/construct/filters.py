@@ -1,8 +1,8 @@
 """Stage `filters`: what all experts say of a row, and what follows for it.
 
 A row's fate hangs on what stands in its line, its verdicts and where its pictures are from, so that it can be computed
-again from the file, with other rules or quotas, without asking anybody. With blocks, hard takes whole ones only, so
-that nothing shown or asked there decides by itself.
+again from the file, with other rules or quotas, without asking anybody; only `duplicates`, whose verdict hangs on other
+rows, then looks anew. With blocks, hard takes whole ones only, so that nothing shown or asked there decides by itself.
 
 Source: the step "multi-expert filter" of arXiv 2501.18533, section 3.2: rows whose words are unsafe go to train, those
 with an explicit picture to easy, those with neither to hard. Test rows whose pictures are all photographs are those of
