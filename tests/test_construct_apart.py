@@ -69,6 +69,14 @@ def test_rows_that_repeat_others_are_rejected_and_only_what_hangs_on_it_is_run_a
     assert (changed, api.count) == ({"duplicates.jsonl", "labels.jsonl", "found.sqlite", "funnel.json"}, count)
 
 
+def test_a_row_that_a_quota_drops_pushes_no_other_out(settings: Path, tmp_path: Path) -> None:
+    add(settings, "experts: {near: 0.3}")
+    assert construct(read_config(settings), tmp_path / "out")["rows"] == {"train": 2}
+    add(settings, "quotas: {train: 0}")
+    told = construct(read_config(settings), tmp_path / "out")
+    assert told["rows"] == {"test_easy": 1, "test_benign": 1}
+
+
 def test_a_release_of_its_own_leaves_nothing_to_make(settings: Path, tmp_path: Path) -> None:
     construct(read_config(settings), tmp_path / "given")
     add(settings, "experts: {near: 0.99, against: [given/raw]}")

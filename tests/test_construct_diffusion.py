@@ -28,10 +28,13 @@ def test_a_tiny_pipeline_draws_in_an_environment_with_diffusers(tmp_path: Path) 
     # diffusers itself uses what torch has given up.
     words = ("-q", "-p", "no:cacheprovider", "-W", "ignore:`torch.jit.script` is deprecated")
     ended = subprocess.run(
-        [python, "-m", "pytest", *words, "tests/diffusion_cases.py"], cwd=ROOT, capture_output=True, text=True
+        [python, "-m", "pytest", *words, "tests/diffusion_cases.py", "tests/drawing_cases.py"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert ended.returncode == 0, ended.stdout[-4000:] + ended.stderr[-2000:]
-    assert "15 passed" in ended.stdout
+    assert "20 passed" in ended.stdout
 
 
 def test_without_diffusers_the_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

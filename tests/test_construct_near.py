@@ -42,19 +42,25 @@ def test_all_texts_of_a_row_must_be_near(tmp_path: Path) -> None:
         assert list(near.find([TEXTS[0], TEXTS[0]])) == []
 
 
-def test_signatures_miss_nothing_that_all_vectors_find(tmp_path: Path) -> None:
+@pytest.mark.parametrize("columns", [1, 2])
+def test_signatures_miss_nothing_that_all_vectors_find(tmp_path: Path, columns: int) -> None:
     things = ["a lamp", "a candle", "a knife", "a kite", "a rope", "a small red lamp", "a burning candle", "a red kite"]
     texts = [f"How do I bring {one} to {two}?" for one in things for two in things]
+    rows = list(zip(texts, texts[7:] + texts[:7], strict=True))
+    count = 0
     with Found(tmp_path / "found.sqlite") as found:
         sentences = Sentences(found)
-        near = Near(1, 0.85, sentences)
-        for text in texts:
-            near.add([text])
-        vectors = [sentences(text.lower()) for text in texts]
-        for text, vector in zip(texts, vectors, strict=True):
-            wanted = [place for place, other in enumerate(vectors) if float(vector @ other) >= 0.85 - 1e-6]
-            assert [place for place, _ in near.find([text])] == wanted
+        near = Near(columns, 0.85, sentences)
+        for row in rows:
+            near.add(row[:columns])
+        vectors = [[sentences(text.lower()) for text in row[:columns]] for row in rows]
+        for row, own in zip(rows, vectors, strict=True):
+            least = [min(float(one @ two) for one, two in zip(own, other, strict=True)) for other in vectors]
+            wanted = [place for place, cosine in enumerate(least) if cosine >= 0.85 - 1e-6]
+            assert [place for place, _ in near.find(row[:columns])] == wanted
             assert 1 <= len(wanted) < len(texts)
+            count += len(wanted)
+    assert count > len(rows)
 
 
 def test_a_vector_that_is_kept_is_made_once(tmp_path: Path) -> None:

@@ -78,6 +78,17 @@ def test_a_claim_ends_where_it_is_not_renewed(path: Path, monkeypatch: pytest.Mo
         assert not one.claim("a")
 
 
+def test_claims_are_renewed_for_as_long_as_it_takes(path: Path) -> None:
+    with Cache(path, lease=1) as one, Cache(path, lease=1) as two, Cache(path) as other:
+        with one.renewing():
+            assert one.claim("a")
+            assert two.claim("b")
+            time.sleep(1.5)
+            assert not other.claim("a")
+            assert other.claim("b")
+        assert "claims" not in [thread.name for thread in threading.enumerate()]
+
+
 def test_claims_end_with_their_process(path: Path) -> None:
     script = (
         "import sys\n"

@@ -55,6 +55,15 @@ def block_of(name: str) -> str:
     return name.removesuffix(_SECOND)
 
 
+def are_halves(first: str, second: str) -> bool:
+    """Whether these are the ids of both halves of a block, in their order.
+
+    >>> are_halves("s1.1", "s1.1b"), are_halves("s1.1b", "s1.1")
+    (True, False)
+    """
+    return second == first + _SECOND
+
+
 def in_blocks(rows: Iterable[Judged]) -> Iterator[tuple[Judged, ...]]:
     """Rows as they stand or fall: both halves of a block, or one without another.
 
@@ -63,7 +72,7 @@ def in_blocks(rows: Iterable[Judged]) -> Iterator[tuple[Judged, ...]]:
     """
     first: Judged | None = None
     for row in rows:
-        if first is not None and row.id == first.id + _SECOND:
+        if first is not None and are_halves(first.id, row.id):
             yield first, row
             first = None
             continue

@@ -4,7 +4,8 @@
 
 Any folder or repository that `AutoPipelineForText2Image` knows, from safetensors alone and without code of its own. One
 picture is drawn at a time, from noise by its own seed, so that a second run on the same machine draws the same; each is
-in the cache of replies before anybody sees it, so that a run which is killed draws none twice.
+in the cache of replies before anybody sees it, so that a run which is killed draws none twice. What a process is about
+to draw it claims there; others draw something else meanwhile, or wait.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import math
 import re
 import threading
+import time
 from concurrent.futures import CancelledError
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
@@ -26,7 +28,7 @@ from typing import Any
 from mis_dataset.construct.checkpoints import device_of_torch, identity_of, local_or_hub, refuse_code
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
 from mis_dataset.errors import CacheError, MISError, UsageError
-from mis_dataset.remote.cache import Cache
+from mis_dataset.remote.cache import LOOK, Cache
 from mis_dataset.remote.messages import Reply
 
 ENGINE = "diffusers"
@@ -98,6 +100,7 @@ class DiffusionDrawer:
         self._device, self._dtype = _placed(self._settings.dtype)
         with ExitStack() as opened:
             self._cache = opened.enter_context(Cache(self._path))
+            opened.enter_context(self._cache.renewing())
             self._opened = opened.pop_all()
         return self
 
@@ -116,15 +119,23 @@ class DiffusionDrawer:
             MISError: The pipeline cannot be loaded, or a picture of that size does not fit into memory.
             CancelledError: The block ended meanwhile.
         """
-        width, height = size_of(wanted.size)
-        key = self._key(wanted)
-        reply = self._kept(key)
-        if reply is None:
-            with self._lock:
-                reply = self._kept(key) or self._cache.put(key, self._drawn(wanted, width, height))
+        key, size = self._key(wanted), size_of(wanted.size)
+        while (reply := self._kept(key) or self._made(key, wanted, size)) is None:
+            time.sleep(LOOK)
         if not reply.picture:
             return Nothing("refused", reply.finish)
         return Given(reply.picture, wanted.prompt, reply.model)
+
+    def _made(self, key: str, wanted: Wanted, size: tuple[int, int]) -> Reply | None:
+        """The picture, drawn here unless it has come meanwhile; None where another process is about to draw it."""
+        with self._lock:
+            kept = self._kept(key)
+            if kept or not self._cache.claim(key):  # claimed by whoever draws it next, not by all who wait to
+                return kept
+            try:
+                return self._kept(key) or self._cache.put(key, self._drawn(wanted, *size))
+            finally:
+                self._cache.give_up(key)
 
     def _kept(self, key: str) -> Reply | None:
         """What the cache has."""

@@ -1,6 +1,8 @@
 """Stage `duplicates`: rows that stay apart from each other and from given releases. Row -> row with two verdicts more.
 
-One row after the other, in their order; the first one stays. Rows that other experts reject take no part.
+One row after the other, in their order; the first one stays. Rows that other experts reject take no part. Only a row
+that has a place in the release pushes others out: none that is over a quota, and with blocks no half of hard without
+its other one, for which it waits. The exception is a train row that gets no label later, as nobody knows that yet.
 
 - `other side`: an earlier row of the same seed, or of one whose text is nearly the same, is in train and this one in a
   test, or the other way round: train and tests share no source;
@@ -19,9 +21,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mis_dataset.construct.blocks import block_of
+from mis_dataset.construct.blocks import are_halves, block_of
 from mis_dataset.construct.experts import KEEP
-from mis_dataset.construct.filters import fate
+from mis_dataset.construct.filters import UNLIMITED, Places, Rules, fate
 from mis_dataset.construct.given import Given
 from mis_dataset.construct.near import Looks, Near, folded
 from mis_dataset.construct.review import NOBODY, Reviews
@@ -48,6 +50,24 @@ class Owner(NamedTuple):
     name: str
 
 
+class _Compared(NamedTuple):
+    """What is compared of a row.
+
+    Attributes:
+        row: of which.
+        owner: as whom others meet it.
+        seed: the text of its seed.
+        texts: its question, and the names of what it shows.
+        shown: its pictures, that of its twin included.
+    """
+
+    row: Pictured
+    owner: Owner
+    seed: str
+    texts: tuple[str, str]
+    shown: tuple[bytes, ...]
+
+
 class Duplicates:
     """The stage; call it with one row at a time, in their order.
 
@@ -57,6 +77,7 @@ class Duplicates:
         sentences: makes vectors of texts; needed for `near`.
         given: rows of releases to keep apart from.
         reviews: what people said.
+        rules: by which rows get their places.
     """
 
     def __init__(
@@ -66,6 +87,7 @@ class Duplicates:
         sentences: Sentences | None = None,
         given: Iterable[Given] = (),
         reviews: Reviews = NOBODY,
+        rules: Rules = UNLIMITED,
     ) -> None:
         self._folder, self._reviews, self._given = folder, reviews, iter(given)
         self._seeds, self._seed_owners = Near(1, near, sentences), list[Owner]()
@@ -73,7 +95,8 @@ class Duplicates:
         self._unnamed, self._looks = Near(1, near, sentences), Looks()
         self._unnamed_names = list[str]()
         self._pictures: dict[bytes, Owner] = {}
-        self._places: Mapping[str, int] | None = None
+        self._seed_places: Mapping[str, int] | None = None
+        self._places, self._waiting = Places(rules), dict[Judged, _Compared]()
 
     def __call__(self, row: Judged) -> list[Judged]:
         """The row with what people and this expert say of it.
@@ -87,31 +110,52 @@ class Duplicates:
         said = self._reviews.verdict(row.row)
         told = Judged(row.row, row.sub_category, (*row.verdicts, *([said] if said else [])))
         split = fate(told)
+        block, self._waiting = self._waiting, {}
         if not isinstance(split, str):
             return [told]
-        verdict = self._verdict(row.row, TRAIN if split == TRAIN else _TESTS)
-        return [Judged(row.row, row.sub_category, (*told.verdicts, verdict))]
+        compared = self._compared(row.row, TRAIN if split == TRAIN else _TESTS)
+        judged = Judged(row.row, row.sub_category, (*told.verdicts, self._verdict(compared)))
+        if not all(are_halves(one.id, row.id) for one in block):
+            block = {}  # its other half did not come
+        self._stay(block | {judged: compared})
+        return [judged]
 
-    def _verdict(self, row: Pictured, side: str) -> Verdict:
-        """Compares a row with those that stayed; it is one of them where nothing is against it."""
-        seed, texts = self._seed_of(row.row), _texts(row.row.question, row.row.objects)
-        for place, _ in self._seeds.find([seed]):
-            if self._seed_owners[place].side != side:
+    def _stay(self, block: dict[Judged, _Compared]) -> None:
+        """Rows that have a place push others out from now on; a half that needs its other one waits for it."""
+        if len(block) == 1 and all(map(self._places.waits, block)):
+            self._waiting = block
+            return
+        for row, split in self._places.give(tuple(block)):
+            if isinstance(split, str):
+                self._add(block[row])
+
+    def _compared(self, row: Pictured, side: str) -> _Compared:
+        shown = tuple(bytes.fromhex(one.sha256)[:16] for one in (*row.pictures, row.twin_picture))
+        return _Compared(
+            row, Owner(side, row.id), self._seed_of(row.row), _texts(row.row.question, row.row.objects), shown
+        )
+
+    def _verdict(self, row: _Compared) -> Verdict:
+        """Compares a row with those that stayed."""
+        for place, _ in self._seeds.find([row.seed]):
+            if self._seed_owners[place].side != row.owner.side:
                 return Verdict(NAME, OTHER_SIDE, "its seed is that of {1} in {0}".format(*self._seed_owners[place]))
-        shown = [bytes.fromhex(one.sha256)[:16] for one in (*row.pictures, row.twin_picture)]
-        for one in shown:
-            if one in self._pictures and self._pictures[one].side != side:
+        for one in row.shown:
+            if one in self._pictures and self._pictures[one].side != row.owner.side:
                 return Verdict(NAME, SHARED, f"with {self._pictures[one].name}")
-        for name, near in self._near(row, texts):
-            if block_of(name) != block_of(row.id):
+        for name, near in self._near(row.row, row.texts):
+            if block_of(name) != block_of(row.owner.name):
                 return Verdict(NAME, DUPLICATE, f"of {name}: {near:.3f}")
-        self._seeds.add([seed])
-        self._seed_owners.append(Owner(side, row.id))
-        self._rows.add(texts)
-        self._row_names.append(row.id)
-        for one in shown:
-            self._pictures.setdefault(one, Owner(side, row.id))
         return Verdict(NAME, KEEP)
+
+    def _add(self, row: _Compared) -> None:
+        """Makes a row one of those that stayed."""
+        self._seeds.add([row.seed])
+        self._seed_owners.append(row.owner)
+        self._rows.add(row.texts)
+        self._row_names.append(row.owner.name)
+        for one in row.shown:
+            self._pictures.setdefault(one, row.owner)
 
     def _near(self, row: Pictured, texts: Sequence[str]) -> Iterator[tuple[str, float]]:
         """Names of rows that it repeats, with how near their texts are."""
@@ -130,9 +174,9 @@ class Duplicates:
 
     def _seed_of(self, question: Question) -> str:
         """The text of a row's seed."""
-        if self._places is None:
-            self._places = {seed.id: place for place, seed in placed_rows(self._folder / SEEDS, Seed)}
-        place = self._places.get(question.seed)
+        if self._seed_places is None:
+            self._seed_places = {seed.id: place for place, seed in placed_rows(self._folder / SEEDS, Seed)}
+        place = self._seed_places.get(question.seed)
         if place is None:
             raise MISError(f"{self._folder / SEEDS}: has no seed {question.seed}, which {question.id} is made from")
         seed = next(read_rows(self._folder / SEEDS, Seed, [place]))

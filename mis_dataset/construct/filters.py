@@ -1,8 +1,8 @@
 """Stage `filters`: what all experts say of a row, and what follows for it.
 
 A row's fate hangs on what stands in its line, its verdicts and where its pictures are from, so that it can be computed
-again from the file, with other rules or quotas, without asking anybody. With blocks, hard takes whole ones only, so
-that nothing shown or asked there decides by itself.
+again from the file, with other rules or quotas, without asking anybody; only `duplicates`, whose verdict hangs on other
+rows, then looks anew. With blocks, hard takes whole ones only, so that nothing shown or asked there decides by itself.
 
 Source: the step "multi-expert filter" of arXiv 2501.18533, section 3.2: rows whose words are unsafe go to train, those
 with an explicit picture to easy, those with neither to hard. Test rows whose pictures are all photographs are those of
@@ -86,23 +86,54 @@ class Rules(NamedTuple):
     blocks: bool = False
 
 
+UNLIMITED = Rules()
+"""No quotas, and every row by itself."""
+
+
+class Places:
+    """Places in a release, given in the order of the rows; of a category that is full the first rows stay.
+
+    Args:
+        rules: by which they are given.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        self._rules = rules
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def give(self, block: tuple[Judged, ...]) -> Iterator[tuple[Judged, str | Rejected]]:
+        """Every row of a block with its split or why it has none; no block of hard is cut.
+
+        A row that does not wait for its other half (`waits`) may be given its place before that comes.
+        """
+        for unit, split in _units(block, self._rules):
+            over = "" if isinstance(split, Rejected) else self._over(split, unit)
+            for row in unit:
+                yield row, Rejected(row.id, NAME, "over quota", over) if over else split
+
+    def _over(self, split: str, unit: tuple[Judged, ...]) -> str:
+        """The quota that these rows would break; empty where they do not, and are counted."""
+        most, category = self._rules.quotas.get(split), unit[0].row.row.category
+        if most is not None and self._counts[split, category] + len(unit) > most:
+            return f"{most} rows of {category} in {split}"
+        self._counts[split, category] += len(unit)
+        return ""
+
+    def waits(self, row: Judged) -> bool:
+        """Whether its place hangs on the other half of its block."""
+        return self._rules.blocks and fate(row) in _IN_BLOCKS
+
+
 def placed(rows: Iterable[Judged], rules: Rules) -> Iterator[tuple[Judged, str | Rejected]]:
-    """Every row with its split or why it has none; of a category that is full the first rows stay, no block is cut.
+    """Every row with its split or why it has none.
 
     Args:
         rows: in their order; one is held, never more.
         rules: see there.
     """
-    counts: Counter[tuple[str, str]] = Counter()
+    places = Places(rules)
     for block in in_blocks(rows):
-        for unit, split in _units(block, rules):
-            place = str(split), block[0].row.row.category
-            most = None if isinstance(split, Rejected) else rules.quotas.get(split)
-            over = most is not None and counts[place] + len(unit) > most
-            counts[place] += 0 if over else len(unit)
-            for row in unit:
-                why = f"{most} rows of {place[1]} in {place[0]}"
-                yield row, Rejected(row.id, NAME, "over quota", why) if over else split
+        yield from places.give(block)
 
 
 def _units(block: tuple[Judged, ...], rules: Rules) -> list[tuple[tuple[Judged, ...], str | Rejected]]:

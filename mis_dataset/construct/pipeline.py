@@ -237,7 +237,7 @@ def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
         "review": sha256_of(config.review) if config.review else None,
         "versions": local.versions("near", "against"),
     }
-    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews)
+    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews, _rules(config))
     return Stage(
         duplicates.NAME,
         filters.NAME,

@@ -16,7 +16,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -31,6 +31,8 @@ _PATIENCE = 60.0
 """Seconds that one process waits for another's write."""
 LEASE = 10.0
 """Seconds for which a claim that is not renewed keeps others from asking."""
+LOOK = 0.1
+"""Seconds between two looks whether another process has the reply that both want."""
 _TABLES = (
     "CREATE TABLE IF NOT EXISTS pictures (key TEXT PRIMARY KEY, picture BLOB NOT NULL) STRICT",
     """
@@ -66,10 +68,17 @@ UPDATE claims SET owner = ?, pid = ?, until = ? WHERE key = ? AND owner = ? AND 
 
 
 class Cache:
-    """Replies by key; a context manager. Safe to use from several threads."""
+    """Replies by key; a context manager. Safe to use from several threads.
 
-    def __init__(self, path: Path, patience: float = _PATIENCE) -> None:
+    Args:
+        path: of the file; made where it is missing.
+        patience: seconds that it waits for another's write.
+        lease: seconds that a claim lasts.
+    """
+
+    def __init__(self, path: Path, patience: float = _PATIENCE, lease: float = LEASE) -> None:
         self.path = path
+        self._lease = lease
         self._owner = secrets.token_hex(8)
         self._lock = threading.Lock()
         with self._told():
@@ -162,22 +171,40 @@ class Cache:
         """
         now, pid = time.time(), os.getpid()
         with self._told(), self._lock:
-            if self._file.execute(_CLAIM, (key, self._owner, pid, now + LEASE)).rowcount:
+            if self._file.execute(_CLAIM, (key, self._owner, pid, now + self._lease)).rowcount:
                 return True
             row = self._file.execute("SELECT owner, pid FROM claims WHERE key = ?", (key,)).fetchone()
             if row is None:
                 return False  # given up this moment
-            ours = (self._owner, pid, now + LEASE, key, row[0], now, has_ended(row[1]))
+            ours = (self._owner, pid, now + self._lease, key, row[0], now, has_ended(row[1]))
             return bool(self._file.execute(_TAKE, ours).rowcount)
 
     def renew(self) -> None:
-        """Keeps all claims of this cache for `LEASE` more seconds.
+        """Keeps all claims of this cache for as long as a new one would last.
 
         Raises:
             CacheError: as `put`.
         """
         with self._told(), self._lock:
-            self._file.execute("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + LEASE, self._owner))
+            self._file.execute("UPDATE claims SET until = ? WHERE owner = ?", (time.time() + self._lease, self._owner))
+
+    @contextmanager
+    def renewing(self) -> Iterator[None]:
+        """Keeps all claims of this cache while the block lasts, by a thread of its own."""
+        ended = threading.Event()
+
+        def renew() -> None:
+            with suppress(CacheError):  # keeping the replies then tells why
+                while not ended.wait(self._lease / 4):
+                    self.renew()
+
+        thread = threading.Thread(target=renew, name="claims", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
 
     def give_up(self, key: str) -> None:
         """Ends a claim; that of another stays.

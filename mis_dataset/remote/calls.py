@@ -5,21 +5,18 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from mis_dataset.errors import CacheError, PictureError, RemoteError
+from mis_dataset.errors import PictureError, RemoteError
 from mis_dataset.remote.bodies import Asked, DataUrls, pieces
 from mis_dataset.remote.budget import Meter, Purse, Used
-from mis_dataset.remote.cache import LEASE, Cache
+from mis_dataset.remote.cache import LOOK, Cache
 from mis_dataset.remote.endpoint import Endpoint
 from mis_dataset.remote.faults import Fault
 from mis_dataset.remote.messages import Failure, Reply
 from mis_dataset.remote.settings import Key, Settings
-
-_LOOK = 0.1
-"""Seconds between two looks whether another process has the reply that both want."""
 
 
 class Calls:
@@ -36,12 +33,12 @@ class Calls:
         self._stop: RemoteError | None = None
         self._not_before = 0.0
         self._reached = False
-        self._renewing = asyncio.create_task(self._renew())
+        self._renewing = ExitStack()
+        self._renewing.enter_context(cache.renewing())
 
     async def close(self) -> None:
         """Ends connections and threads."""
-        self._renewing.cancel()
-        await asyncio.gather(self._renewing, return_exceptions=True)
+        self._renewing.close()
         self._urls.close()
         await self._endpoint.close()
 
@@ -86,20 +83,13 @@ class Calls:
     async def _reply_of_another(self, key: str) -> Reply | None:
         """Waits for a process that asks the same; None where none does and its reply is not there."""
         while not self._cache.claim(key):
-            await self._sleep(_LOOK)
+            await self._sleep(LOOK)
             if self._stop:
                 raise RemoteError(str(self._stop))
         reply = self._cache.get(key)  # it may have come since the caller looked
         if reply is not None:
             self._cache.give_up(key)
         return reply
-
-    async def _renew(self) -> None:
-        """Keeps the claims of calls that take long; where that fails, keeping their replies tells why."""
-        with suppress(CacheError):
-            while True:
-                await asyncio.sleep(LEASE / 4)
-                self._cache.renew()
 
     async def _try(self, asked: Asked, body: deque[bytes]) -> Reply | Fault:
         """One call, once neither another's wait nor the budget stands against it."""
