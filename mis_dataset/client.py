@@ -17,7 +17,7 @@ import asyncio
 import threading
 from collections.abc import Coroutine, Iterable, Iterator, Sized
 from concurrent.futures import CancelledError, Future
-from contextlib import ExitStack
+from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
@@ -236,9 +236,16 @@ class Loop:
     """An event loop in a thread of its own, so that calls go on whatever the caller does between two replies.
 
     A context manager. Clients that are used at once share one: several would wait for each other all the time.
+
+    Args:
+        most: calls of all its clients that are under way at once, beside what each of them allows; None: no more limit.
+
+    Attributes:
+        room: for a call to be under way in.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        self.room: AbstractAsyncContextManager[None] = nullcontext() if most is None else asyncio.Semaphore(most)
         self._loop = asyncio.new_event_loop()
         self._lock, self._ends = threading.Lock(), False
         self._thread = threading.Thread(target=self._loop.run_forever, name="calls", daemon=True)
@@ -279,7 +286,7 @@ class _UnderWay:
     """The calls of one client, in a loop."""
 
     def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter, loop: Loop) -> None:
-        self._about = (settings, key, cache, meter)
+        self._about = (settings, key, cache, meter, loop.room)
         self._loop = loop
         self._calls: Calls | None = None
         self._closed = False

@@ -150,12 +150,12 @@ def test_the_cache_holds_neither_questions_nor_pictures_nor_the_key(api: Loopbac
 
 
 def test_an_endpoint_that_repeats_its_key_brings_it_into_no_reply_and_no_file(api: LoopbackApi, cache: Path) -> None:
-    said = completion(f"The key is {KEY}, any word.").replace(b"loopback-1", KEY.encode())
+    said = completion(f"The key is {KEY}, any word.").replace(b"loopback-1", b"m" * 195 + KEY.encode())
     api.plan = {"hello": [Step(body=said), Step(body=said)]}
     [(_, reply)] = ask([Request("a/1", ("hello",))], tiny(api), cache)
     assert isinstance(reply, Reply)
-    assert (reply.text, reply.model) == ("The key is [key], any word.", "[key]")
-    assert [path.name for path in cache.parent.iterdir() if KEY.encode() in path.read_bytes()] == []
+    assert (reply.text, reply.model) == ("The key is [key], any word.", "m" * 195 + "[key]")
+    assert [path.name for path in cache.parent.iterdir() if KEY[:5].encode() in path.read_bytes()] == []
 
 
 def test_a_word_that_stands_for_no_key_stays_in_replies(

@@ -12,7 +12,7 @@ from mis_dataset.client import Client, Loop
 from mis_dataset.errors import BudgetError, CacheError, RemoteError, UsageError
 from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.messages import Failure, Reply, Request
-from mis_dataset.remote.settings import Budget
+from mis_dataset.remote.settings import Budget, Prices
 from tests.asked import questions, tiny
 from tests.loopback_api import LoopbackApi, Step
 
@@ -99,6 +99,33 @@ def test_nothing_begins_once_the_block_has_ended(api: LoopbackApi, cache: Path) 
             for one in asking:
                 one.result(timeout=10)
     assert len(ended) >= 5 * 16
+
+
+def test_a_call_that_is_given_up_midway_counts_all_that_it_may_have_used(api: LoopbackApi, cache: Path) -> None:
+    api.every, meter = Step(end="hang"), Meter()
+    settings = tiny(api, prices=Prices(1e6, 1e6))
+    with ThreadPoolExecutor(1) as threads:
+        with Client(settings, cache, meter) as client:
+            asking = threads.submit(client.ask, Request("a/1", ("hello",)))
+            while not api.count:
+                assert not asking.done()
+        assert isinstance(asking.exception(), CancelledError)
+    assert (meter.used.calls, meter.used.tokens_out) == (1, settings.max_tokens)
+    assert meter.spent == meter.used.tokens_in + meter.used.tokens_out > settings.max_tokens
+
+
+@pytest.mark.parametrize(("most", "under_way"), [(None, 8), (3, 3)])
+def test_clients_of_one_loop_share_its_room(api: LoopbackApi, cache: Path, most: int | None, under_way: int) -> None:
+    api.latency = 0.1
+    with (
+        Loop(most) as loop,
+        Client(tiny(api, in_flight=4), cache, loop=loop) as one,
+        Client(tiny(api, in_flight=4), cache, loop=loop) as other,
+        ThreadPoolExecutor(24) as threads,
+    ):
+        asked = [threads.submit((one, other)[n % 2].ask, Request(f"a/{n}", (f"question {n}",))) for n in range(24)]
+        assert all(isinstance(call.result(), Reply) for call in asked)
+    assert api.most_in_flight == under_way
 
 
 def test_a_loop_that_has_ended_takes_nothing_more() -> None:

@@ -69,6 +69,15 @@ def test_seeds_become_a_release_and_every_call_is_told(api: LoopbackApi, setting
     assert check_release(tmp_path / "out" / "raw").problems == ()
 
 
+def test_calls_of_all_models_together_are_never_more_than_asked_for(
+    api: LoopbackApi, settings: Path, tmp_path: Path
+) -> None:
+    api.latency = 0.02
+    settings.write_text(settings.read_text().replace("at_once: 8", "at_once: 3"))
+    assert construct(read_config(settings), tmp_path / "out")["rows"] == ROWS
+    assert api.most_in_flight == 3
+
+
 def test_a_second_run_asks_nothing_and_writes_the_same(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
     first = construct(read_config(settings), tmp_path / "out")
     before, count = files(tmp_path / "out"), api.count

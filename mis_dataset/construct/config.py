@@ -70,7 +70,7 @@ class Config:
         budget: of all models together.
         experts: those that run here.
         review: file of what people said of rows, see `review.read_reviews`.
-        at_once: rows that are worked on at once; a model has calls of its own in flight, at most `in_flight`.
+        at_once: calls that are under way at once, of all models together; of one model, at most its `in_flight`.
     """
 
     seeds: tuple[Path | HubSeeds, ...]

@@ -133,7 +133,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: boo
     told, stage = dict[str, Any](), None
     try:
         with ledger.kept(), ExitStack() as opened:
-            loop = opened.enter_context(Loop())
+            loop = opened.enter_context(Loop(config.at_once))
             models = {
                 role: Heard(role, one, out / REPLIES, ledger.meter, loop, replay)
                 for role, one in _models(config).items()
@@ -143,8 +143,8 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: boo
             drawer = opened.enter_context(_drawer(config, out, models))
             found = opened.enter_context(Found(out / FOUND))
             for stage in _stages(config, out, models, drawer, found, whole):
-                # Where nothing is waited for, threads would only get in each other's way.
-                at_once = 1 if stage.alone or replay else config.at_once
+                # Rows that wait for a call beside those that have one; in a replay threads get in each other's way.
+                at_once = 1 if stage.alone or replay else 2 * config.at_once
                 told[stage.name] = _run(stage, config, out, ledger, list(models.values()), at_once)
     except BudgetError as error:
         if stage is None:

@@ -30,7 +30,11 @@ class Used(NamedTuple):
         >>> Used(1, 20, 3).plus(Used(1, 5, 0))
         Used(calls=2, tokens_in=25, tokens_out=3)
         """
-        return Used(*(one + times * other for one, other in zip(self, more, strict=True)))
+        return Used(
+            self.calls + times * more.calls,
+            self.tokens_in + times * more.tokens_in,
+            self.tokens_out + times * more.tokens_out,
+        )
 
 
 class Meter:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from contextlib import ExitStack, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -20,15 +20,25 @@ from mis_dataset.remote.settings import Key, Settings
 
 
 class Calls:
-    """The calls of one run. To be made and used within one event loop."""
+    """The calls of one run. To be made and used within one event loop.
 
-    def __init__(self, settings: Settings, key: Key, cache: Cache, meter: Meter) -> None:
+    Args:
+        settings: how to ask.
+        key: of the endpoint.
+        cache: where replies are kept.
+        meter: of all runs that share a budget.
+        room: that a try takes beside the room of this run, of all runs that share it.
+    """
+
+    def __init__(
+        self, settings: Settings, key: Key, cache: Cache, meter: Meter, room: AbstractAsyncContextManager[None]
+    ) -> None:
         self._settings = settings
         self._cache = cache
         self._endpoint = Endpoint(settings, key)
         self._purse = Purse(settings, meter)
         self._urls = DataUrls(settings.image_max_side)
-        self._room = asyncio.Semaphore(settings.in_flight)
+        self._room, self._shared = asyncio.Semaphore(settings.in_flight), room
         self._stopped = asyncio.Event()
         self._stop: RemoteError | None = None
         self._not_before = 0.0
@@ -100,10 +110,12 @@ class Calls:
         try:
             if self._stop:
                 raise RemoteError(str(self._stop))
-            told = await self._endpoint.post(body, drawn=bool(asked.request.size))
+            async with self._shared:  # for one try, not for the waits between: other models go on meanwhile
+                used = aside  # of one that is given up midway nobody knows how far it came
+                told = await self._endpoint.post(body, drawn=bool(asked.request.size))
             used = _used(told, aside)
         except RemoteError as error:
-            self._stop = error
+            used, self._stop = Used(1), error
             self._stopped.set()
             raise
         finally:
