@@ -33,6 +33,7 @@ SETTINGS = """
 seeds: [seeds.jsonl]
 licence: CC0-1.0
 size: 8x8
+blocks: false
 at_once: {at_once}
 text: {{model: text, base_url: "{url}", in_flight: {at_once}}}
 vision: {{model: vision, base_url: "{url}", in_flight: {at_once}}}

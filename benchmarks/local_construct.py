@@ -47,6 +47,7 @@ vision: {{model: scripted-vision, base_url: "{url}", key_name: {key}}}
 drawing: {{model: scripted-drawing, base_url: "{url}", key_name: {key}}}
 judges: [{{model: one, base_url: "{url}", key_name: {key}}}, {{model: two, base_url: "{url}", key_name: {key}}}]
 size: 128x128
+blocks: false
 per_seed: 1
 experts: {experts}
 """

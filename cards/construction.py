@@ -27,6 +27,7 @@ _SCRIPTED = re.compile(r"\bscripted|scripted\b", re.IGNORECASE)
 _DOES = {
     "text": "proposes what is shown and asked, words it, proposes twins, judges the words",
     "vision": "accepts or refuses pictures, judges rows by them, writes responses",
+    "second": "judges rows by their pictures once more",
     "drawing": "draws the pictures",
     "judge 1": "judges responses",
     "judge 2": "judges responses",

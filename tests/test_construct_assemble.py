@@ -126,8 +126,8 @@ def test_where_a_row_comes_from_is_on_file_and_its_first_wording_is_not(made: Ma
         "seed": "s4",
         "source": "seeds.jsonl:4",
         "verdicts": [
-            {"expert": "words", "verdict": "unsafe words", "detail": ""},
-            {"expert": "together", "verdict": "unsafe words", "detail": ""},
+            {"expert": "words", "verdict": "unsafe words", "detail": "", "why": ""},
+            {"expert": "together", "verdict": "unsafe words", "detail": "", "why": ""},
         ],
         "spans": [[0, 17], [18, 42], [43, 59]],
     }

@@ -36,7 +36,8 @@ def settings(api: LoopbackApi, folder: Path, number: int, blocks: str) -> Path:
     api.decide = ScriptedModels(number)
     lines = [json.dumps({"text": f"What must not happen with a {thing}?"}) for thing in THINGS]
     (folder / "seeds.jsonl").write_text("\n".join(lines))
-    (folder / "construct.yaml").write_text(f"{SETTINGS.format(url=api.url)}\nobjects: {number}\nblocks: {blocks}\n")
+    text = SETTINGS.format(url=api.url).replace("blocks: false", f"blocks: {blocks}")
+    (folder / "construct.yaml").write_text(f"{text}\nobjects: {number}\n")
     return folder / "construct.yaml"
 
 
@@ -106,7 +107,7 @@ def test_a_quota_cuts_no_block(api: LoopbackApi, tmp_path: Path) -> None:
 def test_models_that_misbehave_cost_whole_blocks(tmp_path: Path) -> None:
     with scripted(share=0.2, latency=0.0) as api:
         config = prepared_for(api, tmp_path, 60)
-        config.write_text(config.read_text() + "blocks: true\n")
+        config.write_text(config.read_text().replace("blocks: false", "blocks: true"))
         told = construct(read_config(config), tmp_path / "out")
     assert told["stages"]["pictures"]["rejected"]
     assert told["rows"]["test_hard"] > 10

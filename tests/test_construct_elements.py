@@ -123,4 +123,4 @@ def test_a_poisoned_seed_stands_in_its_field_alone(api: LoopbackApi, tmp_path: P
 
 
 def test_the_version_of_the_prompts_is_that_of_their_words() -> None:
-    assert (prompts.PROMPT_VERSION, prompts.digest()[:16]) == ("1-c", "55c7b6f49aab0739")
+    assert (prompts.PROMPT_VERSION, prompts.digest()[:16]) == ("1-c", "57f4dd76c381fbfa")

@@ -132,6 +132,23 @@ def test_all_experts_are_asked_and_the_row_can_be_read_back(
     assert list(read_rows(tmp_path / "filters.jsonl", Judged)) == [told]
 
 
+def test_a_verdict_has_the_reason_of_its_model_cut_and_without_signs_that_act(
+    api: LoopbackApi, client: Client, row: Pictured, tmp_path: Path
+) -> None:
+    says(
+        api,
+        {"words": "neutral", "sub_category": SUB, "why": "nothing\n in\u001b[2J them"},
+        *[{"explicit": False, "why": why} for why in ("a lamp", 7, "a" * 999)],
+        *[{"row": "risky", "why": "both"}, {"row": "harmless", "why": "neither"}],
+    )
+    [told] = Filters(Words(client), [Explicit(client, tmp_path), Together(client, tmp_path, "second")])(row)
+    assert [(one.expert, one.verdict, one.why) for one in told.verdicts] == [
+        ("words", "keep", "nothing in\\x1b[2J them"),
+        ("explicit", "keep", f"a lamp; {'a' * 300}"),
+        ("second", "keep", "both; neither"),
+    ]
+
+
 def judged(row: Pictured, *verdicts: str) -> Judged:
     return Judged(row, SUB, tuple(Verdict(f"expert {place}", one) for place, one in enumerate(verdicts)))
 

@@ -20,6 +20,7 @@ seeds: [seeds.jsonl]
 licence: CC0-1.0
 size: 8x8
 at_once: 8
+blocks: false
 text: {{model: text, base_url: "{url}", backoff: 0.01}}
 vision: {{model: vision, base_url: "{url}", backoff: 0.01}}
 drawing: {{model: draws, base_url: "{url}", backoff: 0.01, prices: [0, 0, 0.04]}}
@@ -76,6 +77,16 @@ def test_calls_of_all_models_together_are_never_more_than_asked_for(
     settings.write_text(settings.read_text().replace("at_once: 8", "at_once: 3"))
     assert construct(read_config(settings), tmp_path / "out")["rows"] == ROWS
     assert api.most_in_flight == 3
+
+
+def test_a_second_opinion_is_one_more_verdict_on_every_row(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    settings.write_text(f'{settings.read_text()}\nsecond: {{model: sees-too, base_url: "{api.url}"}}\n')
+    told = construct(read_config(settings), tmp_path / "out")
+    assert told["rows"] == ROWS
+    assert told["stages"]["filters"]["calls"] == CALLS["filters"] + 12  # of six rows and their twins
+    made = json.loads((tmp_path / "out" / "raw" / "provenance" / "construction.json").read_text())
+    assert made["verdicts"]["second"] == made["verdicts"]["together"] == {"keep": 6}
+    assert made["settings"]["second"]["model"] == "sees-too"
 
 
 def test_a_second_run_asks_nothing_and_writes_the_same(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ SETTINGS = """
 seeds: [{{hub: texts, text: prompt, licence: MIT}}]
 licence: unread
 at_once: 4
+blocks: false
 text: {{model: text, base_url: "{url}", backoff: 0.01}}
 vision: {{model: vision, base_url: "{url}", backoff: 0.01}}
 drawing: {{engine: folder, model: clip, folder: photographs}}

@@ -2,7 +2,7 @@
 
     seeds: [seeds.jsonl, {hub: OWNER/NAME, text: prompt}]    # beside this file, or a dataset
     objects: 2                    # pictures of a row
-    blocks: true                  # hard rows come in twos, see `blocks`
+    blocks: true                  # rows come in twos, see `blocks`
     budget: {calls: 10000, money: 20.0}
     quotas: {test_hard: 40}       # rows of one category, at most
     licence: CC0-1.0              # of what the drawing model makes
@@ -10,6 +10,7 @@
     vision: {model: some-vlm}
     drawing: {model: draws, prices: [0, 0, 0.04]}
     judges: [{model: one}, {model: another}]
+    second: {model: another}      # a second opinion of every row, see `experts.Together`
     experts: {nsfw: 0.8, letters: 3, near: 0.9, against: [MIS]}    # those that run here; MIS lies beside this file
     review: review.csv            # what people said of rows, beside this file
 
@@ -59,6 +60,7 @@ class Config:
         vision: a model that sees pictures.
         drawing: a model that draws, there or here, or a folder or dataset of photographs.
         judges: two models that see pictures and judge labels.
+        second: a model that sees pictures and judges every row as `vision` does; None: nobody but `vision` does.
         objects: pictures of a row.
         blocks: whether hard rows come in balanced blocks of two, see `blocks`.
         per_seed: ideas of a seed, at most.
@@ -78,8 +80,9 @@ class Config:
     vision: Settings
     drawing: Settings | Diffusion | Photographs | PhotoSet
     judges: tuple[Settings, ...]
+    second: Settings | None = None
     objects: int = 2
-    blocks: bool = False
+    blocks: bool = True
     per_seed: int = 2
     rounds: int = 2
     size: str = "512x512"
@@ -116,14 +119,15 @@ def read_config(path: Path) -> Config:
             diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
         _refuse_same(judges)
+        second = _settings("second", found["second"], budget) if "second" in found else None
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
     seeds = tuple(_seeds(one, path.parent) for one in found["seeds"])
     review = path.parent / found["review"] if "review" in found else None
-    read = {"seeds", "budget", "judges", "experts", "review", *_MODELS}
+    read = {"seeds", "budget", "judges", "second", "experts", "review", *_MODELS}
     others = {name: found[name] for name in names - read if name in found}
-    return Config(seeds, text, vision, drawing, judges, budget=budget, experts=experts, review=review, **others)
+    return Config(seeds, text, vision, drawing, judges, second, budget=budget, experts=experts, review=review, **others)
 
 
 def engine_of(drawing: Settings | Diffusion | Photographs | PhotoSet) -> str:

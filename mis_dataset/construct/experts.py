@@ -6,7 +6,7 @@ question and no other picture.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,12 +15,15 @@ from mis_dataset.client import Client
 from mis_dataset.construct.prompts import EXPLICIT, TOGETHER, WORDS, system
 from mis_dataset.construct.rows import Pictured, Verdict
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced
+from mis_dataset.errors import plain
 from mis_dataset.remote.messages import Request
 from mis_dataset.schema import SUB_CATEGORIES_OF
 
 KEEP = "keep"
 UNSAFE_WORDS, EXPLICIT_PICTURE = "unsafe words", "explicit picture"
 """Verdicts that decide where a row goes and reject none; see `filters.fate`."""
+_MOST_WHY = 300
+"""Letters of a reason."""
 UNSURE = "no verdict"
 """Of an expert that gave none: such a row is not kept."""
 
@@ -50,8 +53,8 @@ class Words:
         told = ask_object(self.client, request, lambda found: _sorted(found, names))
         if isinstance(told, Refusal):
             return Sorted(_unsure("words", told), "")
-        words, sub_category = told
-        return Sorted(Verdict("words", UNSAFE_WORDS if words == "unsafe" else KEEP), sub_category)
+        words, sub_category, why = told
+        return Sorted(Verdict("words", UNSAFE_WORDS if words == "unsafe" else KEEP, why=why), sub_category)
 
 
 @dataclass(frozen=True)
@@ -68,15 +71,18 @@ class Explicit:
 
     def __call__(self, row: Pictured) -> Verdict:
         """Its verdict over all pictures of the dangerous row; that of the twin must not be."""
+        whys = []
         for place, one in enumerate((row.twin_picture, *row.pictures)):
             parts = ((self.folder / one.file).read_bytes(),)
             told = ask_object(self.client, Request(row.id, parts, system(EXPLICIT)), _explicit)
             if isinstance(told, Refusal):
                 return _unsure("explicit", told)
-            if told:
+            explicit, why = told
+            if explicit:
                 found = EXPLICIT_PICTURE if place else "explicit twin"
-                return Verdict("explicit", found, f"picture {place or row.row.changed_image}")
-        return Verdict("explicit", KEEP)
+                return Verdict("explicit", found, f"picture {place or row.row.changed_image}", why)
+            whys.append(why)
+        return Verdict("explicit", KEEP, why=_joined(whys))
 
 
 @dataclass(frozen=True)
@@ -86,7 +92,7 @@ class Together:
     Attributes:
         client: of a model that sees pictures.
         folder: of the construction.
-        name: of the expert; several models may be asked.
+        name: of the expert: "together", or "second" of another model.
     """
 
     client: Client
@@ -95,37 +101,49 @@ class Together:
 
     def __call__(self, row: Pictured) -> Verdict:
         """Its verdict over row and twin."""
-        question = fenced("question", row.row.question)
+        question, whys = fenced("question", row.row.question), []
         for pictures, wanted, what in ((row.pictures, "risky", "row"), (row.twin_pictures(), "harmless", "twin")):
             shown = tuple((self.folder / one.file).read_bytes() for one in pictures)
             told = ask_object(self.client, Request(row.id, (*shown, question), system(TOGETHER)), _together)
             if isinstance(told, Refusal):
                 return _unsure(self.name, told)
-            if told != wanted:
-                return Verdict(self.name, f"{told} {what}")
-        return Verdict(self.name, KEEP)
+            found, why = told
+            if found != wanted:
+                return Verdict(self.name, f"{found} {what}", why=why)
+            whys.append(why)
+        return Verdict(self.name, KEEP, why=_joined(whys))
 
 
 def _unsure(expert: str, refusal: Refusal) -> Verdict:
     return Verdict(expert, UNSURE, f"{refusal.reason}: {refusal.detail}")
 
 
-def _sorted(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+def _why(found: Mapping[str, Any]) -> str:
+    """A reason, cut; empty where there is none, as the verdict does not hang on it."""
+    why = found.get("why")
+    return plain(" ".join(why.split()))[:_MOST_WHY] if isinstance(why, str) else ""
+
+
+def _joined(whys: Iterable[str]) -> str:
+    return "; ".join(why for why in whys if why)
+
+
+def _sorted(found: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str, str]:
     words, sub_category = found.get("words"), found.get("sub_category")
     if words not in ("unsafe", "neutral"):
         raise ShapeError("'words' is neither 'unsafe' nor 'neutral'")
     if sub_category not in names:
         raise ShapeError("'sub_category' is none of those that were named")
-    return str(words), str(sub_category)
+    return str(words), str(sub_category), _why(found)
 
 
-def _explicit(found: Mapping[str, Any]) -> bool:
+def _explicit(found: Mapping[str, Any]) -> tuple[bool, str]:
     if not isinstance(found.get("explicit"), bool):
         raise ShapeError("'explicit' is neither true nor false")
-    return bool(found["explicit"])
+    return bool(found["explicit"]), _why(found)
 
 
-def _together(found: Mapping[str, Any]) -> str:
+def _together(found: Mapping[str, Any]) -> tuple[str, str]:
     if found.get("row") not in ("risky", "harmless", "meaningless"):
         raise ShapeError("'row' is none of 'risky', 'harmless' and 'meaningless'")
-    return str(found["row"])
+    return str(found["row"]), _why(found)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from mis_dataset.construct.funnel import STEPS, Funnel, Shown, in_order
 from mis_dataset.construct.ledger import Spent, total
 from mis_dataset.construct.plot import draw
-from mis_dataset.construct.rows import Picture
+from mis_dataset.construct.rows import Picture, Verdict
 from mis_dataset.decoding import thumbnail
 from mis_dataset.errors import PictureError, plain
 from mis_dataset.files import write_text
@@ -232,8 +232,10 @@ def _kept(folder: Path, one: Shown, number: int) -> str:
     pictures.append((row.twin_picture, f"picture {question.changed_image} of the twin", ' class="twin"'))
     names = [*question.objects, question.twin_objects[question.changed_image - 1]]
     drawn = [_figure(folder, *about, name) for about, name in zip(pictures, names, strict=True)]
-    verdicts = (f"{told.expert}: {told.verdict}" + f" ({told.detail})" * bool(told.detail) for told in one.row.verdicts)
-    said = [("verdicts", ", ".join(verdicts)), *zip(("response", "response of the twin"), one.labels, strict=False)]
+    said = [
+        ("verdicts", ", ".join(map(_verdict, one.row.verdicts))),
+        *zip(("response", "response of the twin"), one.labels, strict=False),
+    ]
     lines = "".join(f'<dt>{_cell(word)}</dt><dd dir="auto">{_cell(text)}</dd>' for word, text in said)
     return (
         f'<details class="kept"><summary><code>{_cell(row.id)}</code> {_cell(one.split)}, {_cell(question.category)}'
@@ -242,6 +244,11 @@ def _kept(folder: Path, one: Shown, number: int) -> str:
         f'<label for="unveil-{number}"> show the pictures of {_cell(row.id)}</label>'
         f'<div class="veiled">{"".join(drawn)}</div><dl>{lines}</dl></details>'
     )
+
+
+def _verdict(told: Verdict) -> str:
+    reasons = ", ".join(filter(None, (told.detail, told.why)))
+    return f"{told.expert}: {told.verdict}" + f" ({reasons})" * bool(reasons)
 
 
 def _figure(folder: Path, picture: Picture, what: str, kind: str, name: str) -> str:

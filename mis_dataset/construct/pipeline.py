@@ -169,7 +169,8 @@ def _models(config: Config) -> dict[str, Settings]:
     """Role -> its model, of those that are remote."""
     drawing = {"drawing": config.drawing} if isinstance(config.drawing, Settings) else {}
     judges = {f"judge {place}": one for place, one in enumerate(config.judges, start=1)}
-    return {"text": config.text, "vision": config.vision, **drawing, **judges}
+    second = {"second": config.second} if config.second else {}
+    return {"text": config.text, "vision": config.vision, **second, **drawing, **judges}
 
 
 def _heard(config: Config, out: Path, stages: Sequence[str]) -> dict[str, list[str]]:
@@ -255,7 +256,8 @@ def _stages(
     text, vision = models["text"], models["vision"]
     judges = [one for role, one in models.items() if role.startswith("judge")]
     local = gauges(config.experts, out, found)
-    experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *local]
+    second = [Together(models["second"], out, "second")] if config.second else []
+    experts: list[filters.Expert] = [Explicit(vision, out), Together(vision, out), *second, *local]
     measured = [[one.by, one.most] for one in local]
     drawn = Pictures(drawer, vision, out, config.size, config.rounds, config.licence, config.seed)
     return [
@@ -367,5 +369,5 @@ def _recorded(config: Config) -> dict[str, Any]:
 
     apart = ("seeds", "budget", "at_once", "judges", "experts", "review")
     told = {name: value for name, value in vars(config).items() if name not in apart}
-    told |= {name: about(told[name]) for name in ("text", "vision", "drawing")}
+    told |= {name: about(told[name]) for name in ("text", "vision", "second", "drawing") if told[name] is not None}
     return json.loads(json.dumps(told | {"judges": [about(one) for one in config.judges]}))  # type: ignore[no-any-return]

@@ -160,11 +160,13 @@ class Verdict:
         expert: its name.
         verdict: "keep", or why not; or what decides where the row goes, see `filters.fate`.
         detail: what it hangs on, such as a score; in our words.
+        why: its reason in the words of a model, where one was asked; untrusted.
     """
 
     expert: str
     verdict: str
     detail: str = ""
+    why: str = ""
 
 
 @dataclass(frozen=True)
