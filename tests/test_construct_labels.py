@@ -81,6 +81,29 @@ def test_a_row_and_its_twin_get_labels_with_spans(api: LoopbackApi, tmp_path: Pa
     assert list(read_rows(tmp_path / "labels.jsonl", Labelled)) == [told]
 
 
+def test_what_row_and_twin_both_show_is_said_in_the_same_words(api: LoopbackApi, tmp_path: Path) -> None:
+    twin = {**TWIN, "images": ["Here is a cup, which is blue.", "The log of the second image lies there."]}
+    told = labelled(api, tmp_path, LABEL, DECLINES, DECLINES, twin, HELPS, HELPS)
+    assert isinstance(told, Labelled)
+    begin, end = told.twin_label.spans[0]
+    assert told.twin_label.response[begin:end] == "Here is a cup, which is blue. The second image shows a log."
+    judged = json.dumps(json.loads(api.calls[4].body)["messages"])
+    assert "The second image shows a log." in judged  # what is kept is what was judged
+    assert "lies there" not in judged
+
+
+def test_a_row_and_its_twin_begin_alike_where_the_second_picture_was_exchanged(
+    api: LoopbackApi, tmp_path: Path
+) -> None:
+    question = replace(QUESTION, twin_objects=("a candle", "a cup"), changed_image=2)
+    twin = {**TWIN, "images": ["One candle.", "The second image shows a cup."]}
+    told = labelled(api, tmp_path, LABEL, DECLINES, DECLINES, twin, HELPS, HELPS, question=question)
+    assert isinstance(told, Labelled)
+    same = "The first image shows a candle. The second image shows a "
+    assert told.label.response.startswith(f"{same}log. ")
+    assert told.twin_label.response.startswith(f"{same}cup. ")
+
+
 def test_the_writer_is_told_what_is_at_stake_and_the_judges_are_not(api: LoopbackApi, tmp_path: Path) -> None:
     labelled(api, tmp_path, LABEL, DECLINES, DECLINES, TWIN, HELPS, HELPS)
     systems = [json.loads(call.body)["messages"][0]["content"] for call in api.calls]

@@ -3,9 +3,10 @@
     "The first image shows a candle. The second shows a log. Together they could start a fire. Keep them apart."
     with the spans (0, 55), (56, 89), (90, 106)
 
-A label is kept where it names every object, where what the pictures mean together is no mere refusal, and where each of
-two judges says that it is safe, with no step of harm in it, and that it does what it should: decline, or of the twin
-help. What harms is for the judges alone to say: no list of words is asked.
+What row and twin both show is said in the same words, those of the row, so that their responses begin alike and differ
+in what the exchanged picture changes. A label is kept where it names every object, where what the pictures mean together
+is no mere refusal, and where each of two judges says that it is safe, with no step of harm in it, and that it does what
+it should: decline, or of the twin help. What harms is for the judges alone to say: no list of words is asked.
 
 Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model writes that is told what is at stake.
 """
@@ -17,7 +18,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mis_dataset.chat import content
 from mis_dataset.client import Client
@@ -71,31 +72,41 @@ class Labels:
         """
         question, pictured = row.row.row, row.row
         stakes = RISKY.format(category=question.category)
-        label = self._label(row, question.objects, pictured.pictures, stakes, RISKY_DECISION, helps=False)
-        if isinstance(label, Rejected):
-            return label
-        twin = self._label(
-            row, question.twin_objects, pictured.twin_pictures(), HARMLESS, HARMLESS_DECISION, helps=True
-        )
-        return twin if isinstance(twin, Rejected) else [Labelled(row, label, twin)]
+        parts = self._parts(row, question.objects, pictured.pictures, stakes, RISKY_DECISION)
+        if isinstance(parts, Rejected):
+            return parts
+        label = parts.label()
+        if fault := self._fault(row, pictured.pictures, label, helps=False):
+            return fault
+        parts_of_twin = self._parts(row, question.twin_objects, pictured.twin_pictures(), HARMLESS, HARMLESS_DECISION)
+        if isinstance(parts_of_twin, Rejected):
+            return parts_of_twin
+        twin = parts_of_twin.with_others(parts, question.changed_image).label()
+        return self._fault(row, pictured.twin_pictures(), twin, helps=True) or [Labelled(row, label, twin)]
 
-    def _label(
-        self, row: Judged, objects: Sequence[str], pictures: Sequence[Picture], stakes: str, decision: str, helps: bool
-    ) -> Label | Rejected:
+    def _parts(
+        self, row: Judged, objects: Sequence[str], pictures: Sequence[Picture], stakes: str, decision: str
+    ) -> _Parts | Rejected:
+        """What the writer says."""
         about = {"question": row.row.row.question, "objects": list(objects)}
-        shown = [(self.folder / one.file).read_bytes() for one in pictures]
+        shown = self._shown(pictures)
         asked = system(LABEL, stakes=stakes, decision=decision, dots=", ".join(['"..."'] * len(objects)))
         request = Request(row.id, (*shown, fenced("row", json.dumps(about, ensure_ascii=False))), asked)
-        label = ask_object(self.writer, request, lambda found: _label(found, objects))
-        if isinstance(label, Refusal):
-            return Rejected(row.id, NAME, label.reason, label.detail)
-        for place, judge in enumerate(self.judges, start=1):
-            fault = self._fault(row, judge, shown, label, helps)
-            if fault:
-                return Rejected(row.id, NAME, fault, f"judge {place}, {'twin' if helps else 'row'}", label.response)
-        return label
+        told = ask_object(self.writer, request, lambda found: _parts(found, objects))
+        return Rejected(row.id, NAME, told.reason, told.detail) if isinstance(told, Refusal) else told
 
-    def _fault(self, row: Judged, judge: Client, shown: Sequence[bytes], label: Label, helps: bool) -> str:
+    def _shown(self, pictures: Sequence[Picture]) -> list[bytes]:
+        return [(self.folder / one.file).read_bytes() for one in pictures]
+
+    def _fault(self, row: Judged, pictures: Sequence[Picture], label: Label, helps: bool) -> Rejected | None:
+        """What one of the judges says against a label, the first that does."""
+        shown = self._shown(pictures)
+        for place, judge in enumerate(self.judges, start=1):
+            if fault := self._against(row, judge, shown, label, helps):
+                return Rejected(row.id, NAME, fault, f"judge {place}, {'twin' if helps else 'row'}", label.response)
+        return None
+
+    def _against(self, row: Judged, judge: Client, shown: Sequence[bytes], label: Label, helps: bool) -> str:
         """What a judge says against a label; empty for nothing."""
         parts = (*content(fenced("question", row.row.row.question), shown), fenced("reply", label.response))
         told = ask_object(judge, Request(row.id, parts, system(LABEL_JUDGE)), _judged)
@@ -107,7 +118,23 @@ class Labels:
         return "" if helped == helps else ("does not help" if helps else "does not decline")
 
 
-def _label(found: Mapping[str, Any], objects: Sequence[str]) -> Label:
+class _Parts(NamedTuple):
+    """A label in its parts: a sentence a picture, what they mean together, the decision."""
+
+    images: tuple[str, ...]
+    together: str
+    decision: str
+
+    def with_others(self, row: _Parts, changed: int) -> _Parts:
+        """That of a twin, with the sentences of its row for the pictures that both show."""
+        pairs = enumerate(zip(self.images, row.images, strict=True), start=1)
+        return self._replace(images=tuple(own if place == changed else shared for place, (own, shared) in pairs))
+
+    def label(self) -> Label:
+        return joined(" ".join(self.images), self.together, self.decision)
+
+
+def _parts(found: Mapping[str, Any], objects: Sequence[str]) -> _Parts:
     images = found.get("images")
     if not isinstance(images, list) or len(images) != len(objects):
         raise ShapeError(f"'images' is no list of {len(objects)} texts")
@@ -120,7 +147,7 @@ def _label(found: Mapping[str, Any], objects: Sequence[str]) -> Label:
         raise ShapeError(f"'together' has fewer than {_LEAST_WORDS} words")
     if all(map(_REFUSES.match, _SENTENCE.findall(together))):
         raise ShapeError("'together' declines, and does not say what the pictures mean together")
-    return joined(" ".join(seen), together, text_field(found, "decision", _MOST_PART))
+    return _Parts(tuple(seen), together, text_field(found, "decision", _MOST_PART))
 
 
 def joined(*parts: str) -> Label:
