@@ -3,10 +3,11 @@
     "The first image shows a candle. The second shows a log. Together they could start a fire. Keep them apart."
     with the spans (0, 55), (56, 89), (90, 106)
 
-What row and twin both show is said in the same words, those of the row, so that their responses begin alike and differ
-in what the exchanged picture changes. A label is kept where it names every object, where what the pictures mean
-together is no mere refusal, and where each of two judges says that it is safe, with no step of harm in it, and that it does what
-it should: decline, or of the twin help. What harms is for the judges alone to say: no list of words is asked.
+What row and twin both show is said in the same words, those of the row, so that their responses begin alike and
+differ in what the exchanged picture changes. A label is kept where it names every object, where what the pictures
+mean together is no mere refusal, and where each of two judges says that it is safe, with no step of harm in it, and
+that it does what it should: decline, or of the twin help. What harms is for the judges alone to say: no list of words
+is asked.
 
 Source: section 3.2 of arXiv 2501.18533, whose labels a vision-language model writes that is told what is at stake.
 """
