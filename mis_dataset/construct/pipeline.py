@@ -61,6 +61,7 @@ from mis_dataset.construct.rows import (
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.sentences import Sentences
 from mis_dataset.construct.shelves import Photographs
+from mis_dataset.construct.sights import Sights
 from mis_dataset.construct.stage import read_before, run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import BudgetError
@@ -237,7 +238,9 @@ def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
         "review": sha256_of(config.review) if config.review else None,
         "versions": local.versions("near", "against"),
     }
-    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews, _rules(config))
+    sights = Sights(found)
+    given = read_given(local.against, sights)
+    work = Duplicates(out, local.near, Sentences(found), given, reviews, _rules(config), sights)
     return Stage(
         duplicates.NAME,
         filters.NAME,
