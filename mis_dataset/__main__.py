@@ -134,12 +134,8 @@ def _add_construction(verbs: Any) -> None:
     forecast.add_argument(
         "--rows", type=positive, required=True, metavar="N", help="dangerous rows wanted, beside twins"
     )
-    told = (
-        "that a model takes for a reply: hours are then those of the calls, and no less than OUT took, times as many "
-    )
-    told += (
-        "rows, as drawing and experts here take time without calls; without it, they are those of OUT, times as many"
-    )
+    told = "that a model takes for a reply: hours are then those of the calls, and no less than OUT took, times as "
+    told += "many rows, as drawing and experts here take time without calls; without it, all are those of OUT"
     forecast.add_argument("--call-seconds", type=above_zero, metavar="S", help=told)
     forecast.add_argument("--at-once", type=positive, default=64, metavar="N", help="calls under way then (default 64)")
     review = verbs.add_parser("review", help="write the sheet on which people review the rows of a construction")

@@ -34,6 +34,7 @@ from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
 from mis_dataset.construct.hub_seeds import HubSeeds
+from mis_dataset.construct.hub_sets import digest_of_folder
 from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
@@ -203,14 +204,21 @@ def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger
 def _seeds(config: Config, out: Path, limit: int | None) -> None:
     """Writes seeds.jsonl, or leaves that of the last run where the same seeds are meant: a dataset may move on."""
     path, meta = out / SEEDS, out / "seeds.meta.json"
-    told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
-    about = {"seeds": told, "limit": limit}
+    about = {"seeds": [_about_seeds(one, out) for one in config.seeds], "limit": limit}
     before = read_before(meta)
     if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
         return
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit, out)))
     write_json(meta, {"about": about, "sha256": sha256_of(path)})
+
+
+def _about_seeds(one: Path | HubSeeds, out: Path) -> object:
+    """Which seeds are meant: those of a file or a folder as it is, those of a dataset on the Hub as they were."""
+    if isinstance(one, Path):
+        return [one.name, sha256_of(one)]
+    here = Path(one.hub)
+    return asdict(one) | ({"folder": digest_of_folder(here, out)} if here.is_dir() else {})
 
 
 def _drawer(config: Config, out: Path, models: Mapping[str, Client]) -> Drawer:
