@@ -124,7 +124,7 @@ def _add_construction(verbs: Any) -> None:
     )
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
     construct.add_argument(
-        "--replay", action="store_true", help="ask no endpoint: read what models said from OUT alone"
+        "--replay", action="store_true", help="ask no endpoint, draw nothing: read what models said from OUT alone"
     )
     funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
     funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")

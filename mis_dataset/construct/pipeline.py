@@ -142,7 +142,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: boo
             }
             for client in models.values():
                 opened.enter_context(client)
-            drawer = opened.enter_context(_drawer(config, out, models))
+            drawer = opened.enter_context(_drawer(config, out, models, replay))
             found = opened.enter_context(Found(out / FOUND))
             for stage in _stages(config, out, models, drawer, found, whole):
                 # Rows that wait for a call beside those that have one; in a replay threads get in each other's way.
@@ -221,9 +221,9 @@ def _about_seeds(one: Path | HubSeeds, out: Path) -> object:
     return asdict(one) | ({"folder": digest_of_folder(here, out)} if here.is_dir() else {})
 
 
-def _drawer(config: Config, out: Path, models: Mapping[str, Client]) -> Drawer:
+def _drawer(config: Config, out: Path, models: Mapping[str, Client], replay: bool) -> Drawer:
     if isinstance(config.drawing, Diffusion):
-        return DiffusionDrawer(config.drawing, out / REPLIES)
+        return DiffusionDrawer(config.drawing, out / REPLIES, replay)
     if isinstance(config.drawing, Photographs | PhotoSet):
         return PhotographDrawer(config.drawing, out)
     return Hosted(models["drawing"])
