@@ -22,7 +22,7 @@ from mis_dataset.balance import Balance
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, refuse_other_release
-from mis_dataset.construct.config import Config, engine_of
+from mis_dataset.construct.config import Config, engine_of, own_judges
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
@@ -120,6 +120,9 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
     refuse_others(out, [one for one in config.seeds if isinstance(one, Path)])
     refuse_other_release(out / "raw")
     out.mkdir(parents=True, exist_ok=True)
+    for place in own_judges(config):
+        text = f"judge {place} is the model that writes the labels, and judges its own words; name another if you can"
+        print(f"judges: {text}", file=sys.stderr)
     _sweep(out)
     ledger = Ledger(out, Meter())
     with strict_pillow():
@@ -355,6 +358,8 @@ def _told_settings(config: Config, out: Path) -> dict[str, Any]:
         told["drawing"].pop("folder", None)
     if isinstance(config.drawing, PhotoSet):
         told["drawing"] |= {"hub": _name(config.drawing.hub), **_photographs(config, out)}
+    for place in own_judges(config):
+        told["judges"][place - 1] |= {"wrote_labels": True}
     return told | {"experts": config.experts.told()}
 
 
