@@ -240,13 +240,13 @@ def _fetched(settings: Diffusion) -> Path:
 
 def _kept_of(settings: Diffusion) -> Path:
     """What was fetched before."""
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import try_to_load_from_cache
 
-    try:
-        return Path(snapshot_download(settings.model, revision=settings.revision or None, local_files_only=True))
-    except (OSError, ValueError) as error:
+    index = try_to_load_from_cache(settings.model, "model_index.json", revision=settings.revision or None)
+    if not isinstance(index, str):
         text = "was not fetched before, and a replay does not ask the Hub; run it without a replay"
-        raise MISError(f"{settings.model}: {text}") from error
+        raise MISError(f"{settings.model}: {text}")
+    return Path(index).parent
 
 
 def _placed(dtype: str) -> tuple[str, str]:
