@@ -55,6 +55,7 @@ class Construction:
         settings: of the whole, without those of the models.
         finds: whether pictures are photographs that were found, not drawn.
         found_in: dataset and commit that they are of; empty where it is a folder.
+        own_judges: roles of judges that are the model which wrote the labels.
     """
 
     models: Mapping[str, str]
@@ -70,6 +71,7 @@ class Construction:
     settings: Mapping[str, Any]
     finds: bool = False
     found_in: str = ""
+    own_judges: tuple[str, ...] = ()
 
     @property
     def scripted(self) -> list[str]:
@@ -130,6 +132,7 @@ def refuse_constructed(folder: Path) -> None:
 def tables_of(made: Construction) -> dict[str, Any]:
     """What a card shows of a construction, as tables and words."""
     does = _DOES | ({"drawing": "finds the pictures"} if made.finds else {})
+    does |= {role: f"{does.get(role, '')}, and is the model that wrote the labels" for role in made.own_judges}
     roles = [
         [role, does.get(role, ""), f"{name}{_mark(name)}", ", ".join(made.heard[role]) or "not named"]
         for role, name in made.models.items()
@@ -175,6 +178,7 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
         settings={name: one for name, one in settings.items() if name not in (*roles, "judges")},
         finds=engine in _FINDERS,
         found_in=_found_in(settings["drawing"]) if engine == "dataset" else "",
+        own_judges=tuple(role for role, one in roles.items() if one.get("wrote_labels")),
     )
 
 

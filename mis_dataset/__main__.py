@@ -124,7 +124,7 @@ def _add_construction(verbs: Any) -> None:
     )
     construct.add_argument("--limit", type=positive, metavar="N", help="the first N seeds only, for a trial")
     construct.add_argument(
-        "--replay", action="store_true", help="ask no endpoint: read what models said from OUT alone"
+        "--replay", action="store_true", help="ask no endpoint, draw nothing: read what models said from OUT alone"
     )
     funnel = verbs.add_parser("funnel", help="draw the counts of a construction, from seeds to splits, as an SVG")
     funnel.add_argument("out", type=Path, metavar="OUT", help="folder of the construction")
@@ -134,7 +134,8 @@ def _add_construction(verbs: Any) -> None:
     forecast.add_argument(
         "--rows", type=positive, required=True, metavar="N", help="dangerous rows wanted, beside twins"
     )
-    told = "that a model takes for a reply; without it, hours are those of OUT, times as many rows"
+    told = "that a model takes for a reply: hours are then those of the calls, and no less than OUT took, times as "
+    told += "many rows, as drawing and experts here take time without calls; without it, all are those of OUT"
     forecast.add_argument("--call-seconds", type=above_zero, metavar="S", help=told)
     forecast.add_argument("--at-once", type=positive, default=64, metavar="N", help="calls under way then (default 64)")
     review = verbs.add_parser("review", help="write the sheet on which people review the rows of a construction")

@@ -188,11 +188,27 @@ def plain_png(encoded: bytes) -> bytes:
     fault = decode(encoded, "").fault
     if fault:
         raise PictureError(fault)
-    with open_picture(encoded) as picture:
-        plain = _on_white(ImageOps.exif_transpose(picture))
     stream = io.BytesIO()
-    plain.save(stream, "PNG")
+    plain_picture(encoded).save(stream, "PNG")
     return stream.getvalue()
+
+
+def plain_picture(encoded: bytes) -> Image.Image:
+    """What `plain_png` writes, decoded; of an animated picture, its first one.
+
+    Call it inside `strict_pillow`.
+
+    Args:
+        encoded: a picture file.
+
+    Raises:
+        PictureError: it cannot be decoded.
+    """
+    try:
+        with open_picture(encoded) as picture:
+            return _on_white(ImageOps.exif_transpose(picture))
+    except UNREADABLE as error:
+        raise PictureError(_broken(error)) from error
 
 
 def _on_white(picture: Image.Image) -> Image.Image:

@@ -20,7 +20,7 @@ from mis_dataset.construct.config import read_config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
 from mis_dataset.construct.pipeline import construct
-from mis_dataset.errors import MISError
+from mis_dataset.errors import MISError, RemoteError
 from tests import made_pipelines
 from tests.hub_room import ROOT, environment
 from tests.loopback_api import KEY, LoopbackApi
@@ -231,6 +231,12 @@ def test_a_repository_is_fetched_by_commit_without_what_the_pipeline_does_not_re
             words = [sys.executable, "-c", code, str(tmp_path / "replies.sqlite"), revision]
             ended = subprocess.run(words, env=home, cwd=ROOT, capture_output=True, text=True)
             assert ended.stdout == f"{repo.head.oid} draws@{repo.head.oid[:12]}\n", ended.stderr[-2000:]
+        count = len(hub.asked)
+        replay = code.replace("sys.argv[1])", "sys.argv[1]), True")
+        words = [sys.executable, "-c", replay, str(tmp_path / "replies.sqlite"), ""]
+        ended = subprocess.run(words, env=home, cwd=ROOT, capture_output=True, text=True)
+        assert ended.stdout == f"{repo.head.oid} draws@{repo.head.oid[:12]}\n", ended.stderr[-2000:]
+        assert len(hub.asked) == count
         assert not any("pytorch_model.bin" in line or "whole" in line for line in hub.asked if "resolve" in line)
 
 
@@ -279,7 +285,12 @@ def test_a_construction_draws_here_and_after_a_kill_draws_nothing_twice(
         construct(config, out)
         assert (out / "pictures.jsonl").read_bytes() == before
         assert api.count == count
+        (out / "pictures.jsonl").unlink()
+        construct(config, out, replay=True)
+        assert (out / "pictures.jsonl").read_bytes() == before
         # Other weights are another model, which would have to be loaded.
         next((copy / "transformer").glob("*.safetensors")).write_bytes(b"other")
+        with pytest.raises(RemoteError, match="never drew this"):
+            construct(config, out, replay=True)
         with pytest.raises(ImportError):
             construct(config, out)

@@ -5,21 +5,29 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer, size_of
+from mis_dataset.construct.drawers import Given, Wanted
 from mis_dataset.construct.hub_seeds import HubSeeds
+from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.shelves import Photographs
-from mis_dataset.errors import MISError, UsageError
+from mis_dataset.errors import MISError, RemoteError, UsageError
+from mis_dataset.remote.messages import Reply
+from tests.loopback_api import LoopbackApi
 from tests.made_environment import environment
 from tests.test_construct_config import WHOLE, written
+from tests.test_construct_pipeline import api as api
+from tests.test_construct_pipeline import settings as settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWING = "{model: draws, prices: [0, 0, 0.04], picture_format: null}"
 SEEDS = "[a.jsonl, more/b.jsonl]"
+WANTED = Wanted("s1.1", "a lamp", "a photo of a lamp", 1, "16x16", 7)
 
 
 @pytest.mark.slow
@@ -44,6 +52,55 @@ def test_without_diffusers_the_extra_is_named(tmp_path: Path, monkeypatch: pytes
         DiffusionDrawer(Diffusion("OWNER/NAME"), tmp_path / "replies.sqlite"),
     ):
         pass
+
+
+def test_a_replay_draws_what_is_kept_and_stops_at_what_is_not_without_weights_or_diffusers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "diffusers", None)
+    (tmp_path / "draws").mkdir()
+    (tmp_path / "draws" / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
+    cache, settings = tmp_path / "replies.sqlite", Diffusion(str(tmp_path / "draws"), dtype="float32")
+    with DiffusionDrawer(settings, cache, replay=True) as drawer:
+        drawer._cache.put(drawer._key(WANTED), Reply("", "stop", model="draws@1", picture=b"kept"))
+        assert drawer.draw(WANTED) == Given(b"kept", "a photo of a lamp", "draws@1")
+        never = (
+            rf"replies\.sqlite: draws@{drawer.identity[:12]} never drew this for s2\.1, or with other settings; run it"
+        )
+        with pytest.raises(RemoteError, match=never):
+            drawer.draw(WANTED._replace(id="s2.1", seed=8))
+        assert not drawer._pipeline
+    with DiffusionDrawer(replace(settings, steps=3), cache, replay=True) as other, pytest.raises(RemoteError):
+        other.draw(WANTED)
+
+
+def test_a_replay_asks_the_hub_for_no_pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    drawer = DiffusionDrawer(Diffusion("OWNER/draws"), tmp_path / "replies.sqlite", replay=True)
+    with (
+        pytest.raises(MISError, match="OWNER/draws: was not fetched before, and a replay does not ask the Hub"),
+        drawer,
+    ):
+        pass
+    snapshot = tmp_path / "hub" / "models--OWNER--draws" / "snapshots" / ("a" * 40)
+    snapshot.mkdir(parents=True)
+    (snapshot / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs" / "main").write_text("a" * 40)
+    with drawer:
+        assert drawer.identity == "a" * 40
+
+
+@pytest.mark.usefixtures("api_key")
+def test_a_replay_of_a_construction_draws_nothing(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:
+    settings.write_text(settings.read_text().replace("size: 8x8", "size: 16x16"))
+    construct(read_config(settings), tmp_path / "out")
+    (tmp_path / "draws").mkdir()
+    (tmp_path / "draws" / "model_index.json").write_text('{"_class_name": "AnyPipeline"}')
+    hosted = next(line for line in settings.read_text().splitlines() if line.startswith("drawing"))
+    settings.write_text(settings.read_text().replace(hosted, "drawing: {engine: diffusers, model: draws}"))
+    with pytest.raises(RemoteError, match=r"draws@[0-9a-f]{12} never drew this for s1\.1"):
+        construct(read_config(settings), tmp_path / "out", replay=True)
 
 
 def test_a_construction_by_endpoints_loads_neither_torch_nor_datasets() -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mis_dataset.build import build
 from mis_dataset.construct.duplicates import Duplicates
@@ -16,9 +22,10 @@ from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.review import Line, Reviews, seen
 from mis_dataset.construct.rows import Judged, Pictured, Rejected
 from mis_dataset.construct.sentences import Sentences
-from mis_dataset.decoding import strict_pillow
-from mis_dataset.errors import MISError
-from tests.made_pictured import ASKED, judged, make_picture, make_pictured, write_seeds
+from mis_dataset.construct.sights import Sights
+from mis_dataset.decoding import plain_png, strict_pillow
+from mis_dataset.errors import DatasetError, MISError, PictureError
+from tests.made_pictured import ASKED, judged, make_picture, make_pictured, patterned, write_seeds
 from tests.made_release import make_release
 
 TRAIN = "unsafe words"
@@ -128,12 +135,96 @@ def test_a_row_keeps_apart_from_a_release(folder: Path, sentences: Sentences, bu
     assert said[1:] == ["keep", "keep"]
 
 
+def jpeg(encoded: bytes, quality: int = 60) -> bytes:
+    """The picture compressed with losses: other pixels, nearly the same look."""
+    Image.open(io.BytesIO(encoded)).save(stream := io.BytesIO(), "JPEG", quality=quality)
+    return stream.getvalue()
+
+
+def with_metadata(encoded: bytes) -> bytes:
+    """The same pixels in a PNG of other bytes, which says who made it."""
+    about = PngInfo()
+    about.add_text("Author", "A. N. Other")
+    Image.open(io.BytesIO(encoded)).save(stream := io.BytesIO(), "PNG", pnginfo=about, compress_level=1)
+    return stream.getvalue()
+
+
+def shows(folder: Path, row: Pictured, name: str, encoded: bytes, source: str = "") -> Judged:
+    """The row with another first picture, kept as constructions keep theirs; found where it has a source."""
+    with strict_pillow():
+        picture = replace(make_picture(folder, name, plain_png(encoded)), source=source)
+    return judged(replace(row, pictures=(picture, row.pictures[1])))
+
+
+@pytest.mark.parametrize("built", [False, True])
+@pytest.mark.parametrize("again", [jpeg, with_metadata])
+def test_a_picture_of_a_release_is_known_in_whatever_file_it_stands(
+    folder: Path, again: Callable[[bytes], bytes], built: bool
+) -> None:
+    raw = make_release(folder / "given")
+    record = json.loads((raw / "mis_hard.json").read_text())[0]
+    path = raw / record["image_path1"]
+    path.write_bytes(again(patterned("theirs")))
+    if built:
+        build(raw, folder / "MIS")
+    given = folder / "MIS" if built else raw
+    one, two, three_ = three(folder)
+    taken = shows(folder, one, "taken", path.read_bytes())
+    assert taken.row.pictures[0].sha256 != hashlib.sha256(path.read_bytes()).hexdigest()
+    twin = replace(two, pictures=(one.pictures[1], two.pictures[1]), twin_picture=taken.row.pictures[0])
+    own = shows(folder, three_, "own", patterned("ours"))
+    with strict_pillow():
+        said = told(Duplicates(folder, given=read_given([given])), taken, judged(twin), own)
+    name = f"shared picture with {given.name}: test_"
+    assert [one.startswith(name) for one in said[:2]] == [True, True]
+    assert said[2] == "keep"
+
+
+def test_a_photograph_that_looks_like_one_of_a_release_is_rejected_and_a_drawing_is_not(folder: Path) -> None:
+    raw = make_release(folder / "given")
+    record = json.loads((raw / "mis_hard.json").read_text())[0]
+    blocks = Image.open(io.BytesIO(patterned("theirs"))).resize((8, 8), Image.Resampling.NEAREST)
+    theirs = blocks.resize((200, 200), Image.Resampling.BICUBIC)
+    theirs.save(raw / record["image_path2"])
+    theirs.resize((128, 128), Image.Resampling.LANCZOS).save(stream := io.BytesIO(), "JPEG")
+    one, two, three_ = three(folder)
+    rows = [
+        shows(folder, one, "drawn", stream.getvalue()),
+        shows(folder, two, "found", stream.getvalue(), "https://photos.example/7"),
+        shows(folder, three_, "other", patterned("ours"), "https://photos.example/8"),
+    ]
+    with strict_pillow():
+        said = told(Duplicates(folder, given=read_given([raw])), *rows)
+    assert said == ["keep", "shared picture that looks like one of given: test_hard/0", "keep"]
+
+
+def test_a_picture_is_decoded_once_and_then_known_by_its_file(tmp_path: Path) -> None:
+    png, other = patterned("one"), patterned("other")
+    with strict_pillow(), Found(tmp_path / "found.sqlite") as found:
+        first = Sights(found)(png)
+        assert first == Sights()(png) == Sights()(with_metadata(png))
+        assert first.pixels != Sights()(other).pixels
+        with sqlite3.connect(tmp_path / "found.sqlite") as file:
+            assert file.execute("SELECT length(what) FROM found").fetchall() == [(24,)]
+            file.execute("UPDATE found SET what = ?", (b"x" * 24,))
+        assert Sights(found)(png).pixels == b"x" * 16
+        with pytest.raises(PictureError, match="is not an intact picture"):
+            Sights(found)(png[:60])
+
+
+def test_a_broken_picture_of_a_release_is_named(folder: Path) -> None:
+    raw = make_release(folder / "given")
+    (raw / "hard_image/1/object2.png").write_bytes(patterned("theirs")[:200])
+    with strict_pillow(), pytest.raises(DatasetError, match="given: test_hard/0: a picture is not an intact picture"):
+        list(read_given([raw]))
+
+
 def test_a_row_that_asks_and_looks_like_one_of_a_release_is_a_duplicate(folder: Path, sentences: Sentences) -> None:
     raw = make_release(folder / "given")
     one, two, _ = three(folder)
     record = json.loads((raw / "mis_hard.json").read_text())[0]
     for place, picture in enumerate(one.pictures, start=1):
-        (raw / record[f"image_path{place}"]).write_bytes((folder / picture.file).read_bytes() + b"\0")
+        (raw / record[f"image_path{place}"]).write_bytes(jpeg((folder / picture.file).read_bytes()))
     same = make_pictured(folder, "s1.1", THINGS[0], record["question"])
     other = make_pictured(folder, "s1.1", THINGS[0], "Which of the two is older?")
     with strict_pillow():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,21 @@ def test_hours_are_those_of_calls_where_their_seconds_are_given(out: Path) -> No
     told = forecast(out, KEPT, call_seconds=36.0, at_once=3)["wanted"]["stages"]
     assert (told["pictures"]["hours"], told["all"]["hours"]) == (0.1, 0.34)
     assert forecast(out, KEPT)["wanted"]["stages"]["all"]["hours"] < 0.1
+
+
+def test_work_without_calls_takes_as_long_as_was_measured_whatever_a_call_takes(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "drawn")
+    lines = [json.loads(line) for line in (out / "used.jsonl").read_text("utf-8").splitlines()]
+    took = {"pictures": 7200.0, "duplicates": 3600.0}  # by a pipeline here, and by near
+    lines = [line | {"seconds": took.get(line["stage"], 0.0)} for line in lines]
+    (tmp_path / "drawn" / "used.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    told = forecast(tmp_path / "drawn", 10 * KEPT, call_seconds=36.0, at_once=3)["wanted"]["stages"]
+    hours = {name: one["hours"] for name, one in told.items()}
+    assert (hours["pictures"], hours["duplicates"]) == (20, 10)
+    calls = sum(number for name, number in CALLS.items() if name not in took)
+    assert hours["all"] == pytest.approx(30 + 10 * calls * 12 / 3600, abs=0.01)
+    slower = forecast(tmp_path / "drawn", 10 * KEPT, call_seconds=3600.0, at_once=1)["wanted"]["stages"]
+    assert slower["pictures"]["hours"] == 10 * CALLS["pictures"]
 
 
 def test_a_part_of_a_seed_is_a_seed(out: Path) -> None:

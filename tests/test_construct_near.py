@@ -87,6 +87,15 @@ def test_pictures_are_alike_in_any_order_and_all_of_them() -> None:
     assert looks.alike([0]) == [1]
 
 
+def test_a_picture_looks_like_one_of_a_row() -> None:
+    looks = Looks()
+    assert looks.with_one_like(0) is None
+    looks.add([2**64 - 1])
+    looks.add([2**40, 2**32 - 1])
+    looks.add([0])
+    assert [looks.with_one_like(look) for look in (0, 2**32 - 2**6, 2**32 - 2**7, 2**64 - 2)] == [1, 1, None, 0]
+
+
 @pytest.mark.slow
 def test_vectors_are_those_of_transformers(tmp_path: Path) -> None:
     import torch

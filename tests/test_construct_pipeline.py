@@ -14,6 +14,7 @@ from mis_dataset.construct.pipeline import construct
 from mis_dataset.errors import BudgetError, RemoteError
 from tests.loopback_api import LoopbackApi, Step
 from tests.scripted_models import THINGS, ScriptedModels
+from tests.test_construct_hub_seeds import parquet
 
 SETTINGS = """
 seeds: [seeds.jsonl]
@@ -182,6 +183,23 @@ def test_a_trial_of_a_few_seeds_is_paid_for_once(api: LoopbackApi, settings: Pat
     assert construct(read_config(settings), tmp_path / "out", limit=2)["rows"] == {"train": 4}
     assert construct(read_config(settings), tmp_path / "out")["rows"] == ROWS
     assert api.count == sum(CALLS.values())
+
+
+def test_rows_that_were_replaced_in_a_folder_of_seeds_are_read_and_nothing_else_of_it_is_noticed(
+    api: LoopbackApi, settings: Path, tmp_path: Path
+) -> None:
+    folder, out = tmp_path / "texts", tmp_path / "texts" / "out"  # which lies in that folder, of all places
+    parquet(folder / "train-0.parquet", prompt=[f"What must not happen with a {thing}?" for thing in THINGS[:2]])
+    own = 'seeds: [{hub: texts, text: prompt, files: "*.parquet"}]'
+    settings.write_text(settings.read_text().replace("seeds: [seeds.jsonl]", own))
+    assert construct(read_config(settings), out)["rows"] == {"train": 4}
+    written, count = (out / "seeds.jsonl").stat().st_mtime_ns, api.count
+    (folder / ".cache").write_text("hidden")
+    assert construct(read_config(settings), out)["rows"] == {"train": 4}
+    assert ((out / "seeds.jsonl").stat().st_mtime_ns, api.count) == (written, count)
+    parquet(folder / "train-0.parquet", prompt=[f"What must not happen with a {thing}?" for thing in THINGS[2:4]])
+    assert "train" not in construct(read_config(settings), out)["rows"]
+    assert THINGS[2] in (out / "seeds.jsonl").read_text()
 
 
 def test_other_settings_of_a_stage_run_what_hangs_on_it(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:

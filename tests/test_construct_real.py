@@ -156,6 +156,9 @@ def test_photographs_of_a_dataset_become_a_split_whose_provenance_and_card_name_
     assert f"| {clip} | CC-BY-4.0 | 16 |" in card
     assert "found, not drawn, in the dataset photos@local, split train; where each" in card
     assert "| found by | licence | pictures |" in card
+    assert (
+        "\n- `test_real`: the words are neutral, and all pictures, that of the twin included, are photographs" in card
+    )
     assert f"found by {clip}: CC-BY-4.0" in (tmp_path / "card" / "NOTICE").read_text("utf-8")
 
 

@@ -111,6 +111,7 @@ def test_the_card_names_models_instructions_seeds_licences_and_what_experts_said
         "license: other\n",
     ):
         assert told in text
+    assert "`test_real`" not in text  # no row of it is there
     for foreign in ("GPT-4o", "Stable Diffusion", "InternVL", "LAION", "By the authors", "experts took"):
         assert foreign not in text
     notice = (tmp_path / "NOTICE").read_text("utf-8")

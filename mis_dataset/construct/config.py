@@ -59,7 +59,7 @@ class Config:
         text: a language model.
         vision: a model that sees pictures.
         drawing: a model that draws, there or here, or a folder or dataset of photographs.
-        judges: two models that see pictures and judge labels.
+        judges: two models that see pictures and judge labels; one may be `vision`, see `own_judges`.
         second: a model that sees pictures and judges every row as `vision` does; None: nobody but `vision` does.
         objects: pictures of a row.
         blocks: whether hard rows come in balanced blocks of two, see `blocks`.
@@ -135,6 +135,15 @@ def engine_of(drawing: Settings | Diffusion | Photographs | PhotoSet) -> str:
     return next((name for name, kind in _ENGINES.items() if isinstance(drawing, kind)), "")
 
 
+def own_judges(config: Config) -> list[int]:
+    """Places of the judges, from 1, that are the model which writes the labels, and so judge words of their own."""
+    return [place for place, one in enumerate(config.judges, start=1) if _which(one) == _which(config.vision)]
+
+
+def _which(model: Settings) -> tuple[str, str]:
+    return model.base_url.rstrip("/"), model.model
+
+
 def _has_zero(value: Any) -> bool:
     if isinstance(value, dict):
         return any(map(_has_zero, value.values()))
@@ -143,7 +152,7 @@ def _has_zero(value: Any) -> bool:
 
 def _refuse_same(judges: tuple[Settings, ...]) -> None:
     """Refuses one model as both judges: the second reply would be that of the first, or hardly another."""
-    if len({(one.base_url.rstrip("/"), one.model) for one in judges}) < len(judges):
+    if len(set(map(_which, judges))) < len(judges):
         raise ValueError(f"judges: both are {judges[0].model} at one address; name two models")
 
 

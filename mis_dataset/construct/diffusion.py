@@ -27,7 +27,7 @@ from typing import Any
 
 from mis_dataset.construct.checkpoints import device_of_torch, identity_of, local_or_hub, refuse_code
 from mis_dataset.construct.drawers import Given, Nothing, Wanted
-from mis_dataset.errors import CacheError, MISError, UsageError
+from mis_dataset.errors import CacheError, MISError, RemoteError, UsageError
 from mis_dataset.remote.cache import LOOK, Cache
 from mis_dataset.remote.messages import Reply
 
@@ -79,22 +79,24 @@ class DiffusionDrawer:
     Args:
         settings: how it draws.
         cache: file of replies; made where it is missing.
+        replay: whether nothing is drawn and the Hub not asked: what is not in the cache is an error. The model must be
+            there, as its files, or its commit, say which it is; it is not loaded.
 
     Raises:
         UsageError: The extra is missing, or the model is neither a folder nor a repository; when the block begins.
         MISError: The model cannot be fetched, brings code, or is none; when the block begins or the first is drawn.
     """
 
-    def __init__(self, settings: Diffusion, cache: Path) -> None:
+    def __init__(self, settings: Diffusion, cache: Path, replay: bool = False) -> None:
         self._settings = settings
-        self._path = cache
+        self._path, self._replay = cache, replay
         self._lock = threading.Lock()  # a GPU draws one after the other
         self._closed = False
         self._pipeline: Any = None
         self.identity = ""
 
     def __enter__(self) -> DiffusionDrawer:
-        self._folder = _fetched(self._settings)
+        self._folder = _folder_of(self._settings, self._replay)
         refuse_code(self._folder)
         self.identity = identity_of(self._folder)
         self._device, self._dtype = _placed(self._settings.dtype)
@@ -116,15 +118,23 @@ class DiffusionDrawer:
         """The picture, or why there is none.
 
         Raises:
+            RemoteError: It is a replay, and nobody drew it.
             MISError: The pipeline cannot be loaded, or a picture of that size does not fit into memory.
             CancelledError: The block ended meanwhile.
         """
         key, size = self._key(wanted), size_of(wanted.size)
+        if self._replay and not self._kept(key):
+            text = f"{self._name} never drew this for {wanted.id}, or with other settings"
+            raise RemoteError(f"{self._path}: {text}; run it without a replay")
         while (reply := self._kept(key) or self._made(key, wanted, size)) is None:
             time.sleep(LOOK)
         if not reply.picture:
             return Nothing("refused", reply.finish)
         return Given(reply.picture, wanted.prompt, reply.model)
+
+    @property
+    def _name(self) -> str:
+        return f"{Path(self._settings.model).name}@{self.identity[:12]}"
 
     def _made(self, key: str, wanted: Wanted, size: tuple[int, int]) -> Reply | None:
         """The picture, drawn here unless it has come meanwhile; None where another process is about to draw it."""
@@ -175,12 +185,11 @@ class DiffusionDrawer:
             )
         except torch.OutOfMemoryError as error:
             raise MISError(f"a picture of {wanted.size} does not fit into memory; draw smaller ones") from error
-        name = f"{Path(self._settings.model).name}@{self.identity[:12]}"
         date = datetime.now(UTC).date().isoformat()
         if any(getattr(told, "nsfw_content_detected", None) or ()):
-            return Reply("", "content_filter", model=name, date=date)
+            return Reply("", "content_filter", model=self._name, date=date)
         told.images[0].save(stream := io.BytesIO(), "PNG")
-        return Reply("", "stop", model=name, date=date, picture=stream.getvalue())
+        return Reply("", "stop", model=self._name, date=date, picture=stream.getvalue())
 
 
 def size_of(size: str) -> tuple[int, int]:
@@ -198,23 +207,46 @@ def size_of(size: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _fetched(settings: Diffusion) -> Path:
+def _folder_of(settings: Diffusion, replay: bool) -> Path:
     """The folder of the pipeline, which is fetched where it is on the Hub."""
+    if not replay:
+        _refuse_missing()
+    folder = local_or_hub(settings.model)
+    if folder is None:
+        folder = _kept_of(settings) if replay else _fetched(settings)
+    if not (folder / "model_index.json").is_file():
+        raise MISError(f"{settings.model}: has no model_index.json, so it is no pipeline of diffusers; name another")
+    return folder
+
+
+def _refuse_missing() -> None:
     try:
         from diffusers import DiffusionPipeline
     except ModuleNotFoundError as error:
         raise UsageError(f"drawing here needs {error.name}; pip install 'mis-dataset[draw]'") from None
-    folder = local_or_hub(settings.model)
-    if folder is None:
+    del DiffusionPipeline
+
+
+def _fetched(settings: Diffusion) -> Path:
+    from diffusers import DiffusionPipeline
+
+    try:
+        # Of a repository, only what the pipeline reads.
         revision = settings.revision or None
-        try:
-            # Of a repository, only what the pipeline reads.
-            folder = Path(DiffusionPipeline.download(settings.model, revision=revision, use_safetensors=True))
-        except (OSError, ValueError, RuntimeError) as error:
-            raise MISError(f"{settings.model}: cannot be fetched as a pipeline ({type(error).__name__})") from error
-    if not (folder / "model_index.json").is_file():
-        raise MISError(f"{settings.model}: has no model_index.json, so it is no pipeline of diffusers; name another")
-    return folder
+        return Path(DiffusionPipeline.download(settings.model, revision=revision, use_safetensors=True))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise MISError(f"{settings.model}: cannot be fetched as a pipeline ({type(error).__name__})") from error
+
+
+def _kept_of(settings: Diffusion) -> Path:
+    """What was fetched before."""
+    from huggingface_hub import try_to_load_from_cache
+
+    index = try_to_load_from_cache(settings.model, "model_index.json", revision=settings.revision or None)
+    if not isinstance(index, str):
+        text = "was not fetched before, and a replay does not ask the Hub; run it without a replay"
+        raise MISError(f"{settings.model}: {text}")
+    return Path(index).parent
 
 
 def _placed(dtype: str) -> tuple[str, str]:

@@ -6,10 +6,12 @@ its other one, for which it waits. The exception is a train row that gets no lab
 
 - `other side`: an earlier row of the same seed, or of one whose text is nearly the same, is in train and this one in a
   test, or the other way round: train and tests share no source;
-- `shared picture`: a picture is one of the other side, or of a given release;
-- `near duplicate`: its question is nearly that of another row, and so is what its pictures show: their names where both
-  rows have them, else their looks (perceptual hash). Questions alone tell nothing, as many rows of a release ask the
-  same of other things.
+- `shared picture`: a picture is one of the other side, or of a given release, in whatever file; or a photograph that
+  was found looks like one of a given release (perceptual hash), as it may be that one, made smaller or compressed
+  anew. Drawn pictures may look alike: whoever draws a lamp on white draws many;
+- `near duplicate`: its question is nearly that of another row (without `near`: the same words), and so is what its
+  pictures show: their names where both rows have them, else their looks. Questions alone tell nothing, as many rows
+  of a release ask the same of other things.
 
 What people say of a row (`review`) is put down here too, before a row is compared: what they reject is no row that
 others could repeat.
@@ -27,9 +29,10 @@ from mis_dataset.construct.filters import UNLIMITED, Places, Rules, fate
 from mis_dataset.construct.given import Given
 from mis_dataset.construct.near import Looks, Near, folded
 from mis_dataset.construct.review import NOBODY, Reviews
-from mis_dataset.construct.rows import SEEDS, Judged, Pictured, Question, Seed, Verdict, placed_rows, read_rows
+from mis_dataset.construct.rows import SEEDS, Judged, Picture, Pictured, Question, Seed, Verdict, placed_rows, read_rows
 from mis_dataset.construct.sentences import Sentences
-from mis_dataset.errors import MISError
+from mis_dataset.construct.sights import Sight, Sights
+from mis_dataset.errors import MISError, PictureError
 from mis_dataset.files import sha256_of
 from mis_dataset.schema import TRAIN
 
@@ -78,6 +81,7 @@ class Duplicates:
         given: rows of releases to keep apart from.
         reviews: what people said.
         rules: by which rows get their places.
+        sights: who looks at pictures, where releases are given.
     """
 
     def __init__(
@@ -88,6 +92,7 @@ class Duplicates:
         given: Iterable[Given] = (),
         reviews: Reviews = NOBODY,
         rules: Rules = UNLIMITED,
+        sights: Sights | None = None,
     ) -> None:
         self._folder, self._reviews, self._given = folder, reviews, iter(given)
         self._seeds, self._seed_owners = Near(1, near, sentences), list[Owner]()
@@ -95,6 +100,8 @@ class Duplicates:
         self._unnamed, self._looks = Near(1, near, sentences), Looks()
         self._unnamed_names = list[str]()
         self._pictures: dict[bytes, Owner] = {}
+        self._sights, self._pixels = sights or Sights(), dict[bytes, str]()
+        self._given_looks, self._given_names = Looks(), list[str]()
         self._seed_places: Mapping[str, int] | None = None
         self._places, self._waiting = Places(rules), dict[Judged, _Compared]()
 
@@ -143,10 +150,23 @@ class Duplicates:
         for one in row.shown:
             if one in self._pictures and self._pictures[one].side != row.owner.side:
                 return Verdict(NAME, SHARED, f"with {self._pictures[one].name}")
+        if self._pixels and (told := self._of_given(row.row)):
+            return Verdict(NAME, SHARED, told)
         for name, near in self._near(row.row, row.texts):
             if block_of(name) != block_of(row.owner.name):
                 return Verdict(NAME, DUPLICATE, f"of {name}: {near:.3f}")
         return Verdict(NAME, KEEP)
+
+    def _of_given(self, row: Pictured) -> str:
+        """What it shows of a given release; empty for nothing."""
+        for picture in (*row.pictures, row.twin_picture):
+            seen = self._sight(picture)
+            if seen.pixels in self._pixels:
+                return f"with {self._pixels[seen.pixels]}"
+            place = self._given_looks.with_one_like(seen.look) if picture.found else None
+            if place is not None:
+                return f"that looks like one of {self._given_names[place]}"
+        return ""
 
     def _add(self, row: _Compared) -> None:
         """Makes a row one of those that stayed."""
@@ -162,15 +182,15 @@ class Duplicates:
         for place, near in self._rows.find(texts):
             yield self._row_names[place], near
         if self._unnamed_names:
-            looks = self._looks_of(row)
+            looks = [self._sight(one).look for one in row.pictures]
             for place, near in self._unnamed.find(texts[:1], self._looks.alike(looks)):
                 yield self._unnamed_names[place], near
 
-    def _looks_of(self, row: Pictured) -> tuple[int, ...]:
-        from mis_dataset.leaks import make_row
-
-        pictures = [(self._folder / one.file).read_bytes() for one in row.pictures]
-        return make_row(row.id, row.row.question, pictures).looks
+    def _sight(self, picture: Picture) -> Sight:
+        try:
+            return self._sights((self._folder / picture.file).read_bytes())
+        except PictureError as error:
+            raise PictureError(f"{self._folder / picture.file} {error}") from error
 
     def _seed_of(self, question: Question) -> str:
         """The text of a row's seed."""
@@ -184,8 +204,14 @@ class Duplicates:
         return f"{seed.text} {sha256_of(self._folder / seed.picture)}" if seed.picture else seed.text
 
     def _add_given(self, one: Given) -> None:
+        owner = Owner(_GIVEN, one.name)
         for picture in one.row.images:
-            self._pictures.setdefault(bytes.fromhex(picture)[:16], Owner(_GIVEN, one.name))
+            self._pictures.setdefault(bytes.fromhex(picture)[:16], owner)
+        for pixels in one.pixels:
+            self._pixels.setdefault(pixels, one.name)
+        if one.row.looks:
+            self._given_looks.add(one.row.looks)
+            self._given_names.append(one.name)
         if one.row.things:
             self._rows.add(_texts(one.row.text, one.row.things))
             self._row_names.append(one.name)

@@ -4,8 +4,9 @@
 
 Everything is reckoned to grow with the rows. Of `duplicates` that is too little where its experts are set (`near`,
 `against`), as each row is held against all before it: no call, but time. Time is that of the same endpoints, asked as
-many times at once. What a killed run used in the stage that it was killed in is not known (see
-`ledger`), and what was replayed from the cache counts as time only.
+many times at once. Where it is reckoned from calls (`call_seconds`), no stage takes less than was measured, times as
+many rows, as work without calls takes time too: drawing here, experts that run here. What a killed run used in the
+stage that it was killed in is not known (see `ledger`), and what was replayed from the cache counts as time only.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ def forecast(folder: Path, rows: int, call_seconds: float | None = None, at_once
     Args:
         folder: of a construction that has ended, such as a trial of some seeds.
         rows: dangerous rows that are wanted, each with its twin.
-        call_seconds: that a model takes for a reply; None: hours are those that this one took, times as many rows.
+        call_seconds: that a model takes for a reply, for hours of no less than these calls; None: hours are those that
+            this one took, times as many rows.
         at_once: calls under way, where `call_seconds` are given.
 
     Returns:
@@ -45,21 +47,20 @@ def forecast(folder: Path, rows: int, call_seconds: float | None = None, at_once
     kept, seeds = funnel.kept(), _seeds(funnel)
     if not kept:
         raise UsageError(f"{folder}: kept none of its {seeds} seeds; there is nothing to reckon from")
-    stages = spent | {"all": total(spent)}
-    size, pace = _bytes(folder), None if call_seconds is None else call_seconds / at_once
+    size, paced = _bytes(folder), _paced(spent, 0.0 if call_seconds is None else call_seconds / at_once)
     return {
         "kept": kept,
         "seeds": seeds,
         "each": {
             "seeds": round(seeds / kept, 3),
             "kilobytes": round(size / kept / 1e3, 1),
-            "stages": {name: _each(one, kept) for name, one in stages.items()},
+            "stages": {name: _each(one, kept) for name, one in _with_sum(spent).items()},
         },
         "wanted": {
             "rows": rows,
             "seeds": ceil(rows * seeds / kept),
             "gigabytes": round(rows * size / kept / 1e9, 1),
-            "stages": {name: _of_all(one, rows / kept, pace) for name, one in stages.items()},
+            "stages": {name: _of_all(one, rows / kept) for name, one in _with_sum(paced).items()},
         },
     }
 
@@ -94,11 +95,18 @@ def _each(one: Spent, kept: int) -> dict[str, float]:
     return {name: round(number / kept, 6) for name, number in one._asdict().items()}
 
 
-def _of_all(one: Spent, times: float, pace: float | None) -> dict[str, float]:
-    """Of all rows; `pace` is seconds from one call to the next, None as in `one`."""
-    seconds = one.seconds if pace is None else one.calls * pace
+def _with_sum(spent: Mapping[str, Spent]) -> dict[str, Spent]:
+    return {**spent, "all": total(dict(spent))}
+
+
+def _paced(spent: Mapping[str, Spent], pace: float) -> dict[str, Spent]:
+    """With so many seconds from one call to the next, or those that were measured where they are more."""
+    return {name: one._replace(seconds=max(one.seconds, one.calls * pace)) for name, one in spent.items()}
+
+
+def _of_all(one: Spent, times: float) -> dict[str, float]:
     counts = {name: ceil(getattr(one, name) * times) for name in ("calls", "tokens_in", "tokens_out")}
-    return {**counts, "cost": round(one.cost * times, 2), "hours": round(seconds * times / 3600, 2)}
+    return {**counts, "cost": round(one.cost * times, 2), "hours": round(one.seconds * times / 3600, 2)}
 
 
 def _bytes(folder: Path) -> int:

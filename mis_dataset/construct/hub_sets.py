@@ -7,12 +7,14 @@ No code of a dataset is run.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mis_dataset.errors import DatasetError
+from mis_dataset.files import sha256_of
 from mis_dataset.record import shown
 
 if TYPE_CHECKING:
@@ -72,6 +74,25 @@ def pinned(told: HubSet, place: Place) -> Pinned:
     for file in chain.from_iterable((builder.config.data_files or {}).values()):
         _refuse_outside(str(file), told.hub, place)
     return Pinned(builder, f"{Path(told.hub).name if commit == LOCAL else told.hub}@{commit}", commit)
+
+
+def digest_of_folder(folder: Path, leaving: Path) -> str:
+    """sha256 over the names, sizes and sha256 of all files of a local dataset: a commit that it does not have.
+
+    Args:
+        folder: of the dataset.
+        leaving: a folder inside that is none of it, such as OUT of a construction; nor is what is hidden.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    digest, outside = hashlib.sha256(), leaving.resolve()
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if path.is_file() and not hidden and not path.resolve().is_relative_to(outside):
+            digest.update(f"{name.as_posix()}\0{path.stat().st_size}\0{sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def _commit(told: HubSet, place: Place) -> str:

@@ -121,7 +121,7 @@ def _key(texts: Sequence[str]) -> bytes:
 
 
 class Looks:
-    """Perceptual hashes of the pictures of rows, 64 bits each."""
+    """Perceptual hashes of the pictures of rows, 64 bits each: 32 bytes a row."""
 
     def __init__(self) -> None:
         self._looks = bytearray()
@@ -140,3 +140,12 @@ class Looks:
         held = np.frombuffer(self._looks, np.uint64).reshape(-1, MOST_IMAGES, 1)
         near = np.bitwise_count(held ^ np.array(looks, np.uint64)) <= NEAR_IMAGE
         return [int(place) for place in np.flatnonzero(near.any(axis=2).all(axis=1) & near.any(axis=1).all(axis=1))]
+
+    def with_one_like(self, look: int) -> int | None:
+        """The first row one of whose pictures looks like this; None where there is none."""
+        import numpy as np
+
+        from mis_dataset.leaks import NEAR_IMAGE
+
+        near = np.bitwise_count(np.frombuffer(self._looks, np.uint64) ^ np.uint64(look)) <= NEAR_IMAGE
+        return int(near.argmax()) // MOST_IMAGES if near.any() else None

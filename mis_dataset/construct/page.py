@@ -214,7 +214,9 @@ def _models_table(told: Told) -> str:
     names = list(dict.fromkeys(name for one in models.values() for name in one))
     lines = [(name, *(one.get(name, "") for one in models.values())) for name in names]
     heard = ("replied as", *("\n".join(told.heard.get(role, ())) for role in models))
-    return table("Models, as they were asked for", ("setting", *models), [*lines[:1], heard, *lines[1:]])
+    own = [f"{role} is the model that wrote the labels" for role, one in models.items() if one.get("wrote_labels")]
+    shown = table("Models, as they were asked for", ("setting", *models), [*lines[:1], heard, *lines[1:]])
+    return shown + "".join(f"<p>{_cell(text)}.</p>" for text in own)
 
 
 def _whole(settings: Mapping[str, Any]) -> dict[str, Any]:

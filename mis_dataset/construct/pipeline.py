@@ -22,7 +22,7 @@ from mis_dataset.balance import Balance
 from mis_dataset.client import Client, Loop
 from mis_dataset.construct import duplicates, elements, filters, labels, pictures, questions
 from mis_dataset.construct.assemble import Made, assemble, refuse_other_release
-from mis_dataset.construct.config import Config, engine_of
+from mis_dataset.construct.config import Config, engine_of, own_judges
 from mis_dataset.construct.diffusion import Diffusion, DiffusionDrawer
 from mis_dataset.construct.drawers import Drawer, Hosted
 from mis_dataset.construct.duplicates import Duplicates
@@ -34,6 +34,7 @@ from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
 from mis_dataset.construct.hub_seeds import HubSeeds
+from mis_dataset.construct.hub_sets import digest_of_folder
 from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
@@ -61,6 +62,7 @@ from mis_dataset.construct.rows import (
 from mis_dataset.construct.seeds import read_seeds
 from mis_dataset.construct.sentences import Sentences
 from mis_dataset.construct.shelves import Photographs
+from mis_dataset.construct.sights import Sights
 from mis_dataset.construct.stage import read_before, run_stage
 from mis_dataset.decoding import strict_pillow
 from mis_dataset.errors import BudgetError
@@ -118,6 +120,9 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
     refuse_others(out, [one for one in config.seeds if isinstance(one, Path)])
     refuse_other_release(out / "raw")
     out.mkdir(parents=True, exist_ok=True)
+    for place in own_judges(config):
+        text = f"judge {place} is the model that writes the labels, and judges its own words; name another if you can"
+        print(f"judges: {text}", file=sys.stderr)
     _sweep(out)
     ledger = Ledger(out, Meter())
     with strict_pillow():
@@ -140,7 +145,7 @@ def _run_all(config: Config, out: Path, ledger: Ledger, whole: bool, replay: boo
             }
             for client in models.values():
                 opened.enter_context(client)
-            drawer = opened.enter_context(_drawer(config, out, models))
+            drawer = opened.enter_context(_drawer(config, out, models, replay))
             found = opened.enter_context(Found(out / FOUND))
             for stage in _stages(config, out, models, drawer, found, whole):
                 # Rows that wait for a call beside those that have one; in a replay threads get in each other's way.
@@ -203,8 +208,7 @@ def _stopped(error: BudgetError, config: Config, out: Path, stage: Stage, ledger
 def _seeds(config: Config, out: Path, limit: int | None) -> None:
     """Writes seeds.jsonl, or leaves that of the last run where the same seeds are meant: a dataset may move on."""
     path, meta = out / SEEDS, out / "seeds.meta.json"
-    told = [asdict(one) if isinstance(one, HubSeeds) else [one.name, sha256_of(one)] for one in config.seeds]
-    about = {"seeds": told, "limit": limit}
+    about = {"seeds": [_about_seeds(one, out) for one in config.seeds], "limit": limit}
     before = read_before(meta)
     if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
         return
@@ -213,9 +217,17 @@ def _seeds(config: Config, out: Path, limit: int | None) -> None:
     write_json(meta, {"about": about, "sha256": sha256_of(path)})
 
 
-def _drawer(config: Config, out: Path, models: Mapping[str, Client]) -> Drawer:
+def _about_seeds(one: Path | HubSeeds, out: Path) -> object:
+    """Which seeds are meant: those of a file or a folder as it is, those of a dataset on the Hub as they were."""
+    if isinstance(one, Path):
+        return [one.name, sha256_of(one)]
+    here = Path(one.hub)
+    return asdict(one) | ({"folder": digest_of_folder(here, out)} if here.is_dir() else {})
+
+
+def _drawer(config: Config, out: Path, models: Mapping[str, Client], replay: bool) -> Drawer:
     if isinstance(config.drawing, Diffusion):
-        return DiffusionDrawer(config.drawing, out / REPLIES)
+        return DiffusionDrawer(config.drawing, out / REPLIES, replay)
     if isinstance(config.drawing, Photographs | PhotoSet):
         return PhotographDrawer(config.drawing, out)
     return Hosted(models["drawing"])
@@ -238,7 +250,9 @@ def _apart(config: Config, out: Path, found: Found, whole: bool) -> Stage:
         "review": sha256_of(config.review) if config.review else None,
         "versions": local.versions("near", "against"),
     }
-    work = Duplicates(out, local.near, Sentences(found), read_given(local.against), reviews, _rules(config))
+    sights = Sights(found)
+    given = read_given(local.against, sights)
+    work = Duplicates(out, local.near, Sentences(found), given, reviews, _rules(config), sights)
     return Stage(
         duplicates.NAME,
         filters.NAME,
@@ -346,6 +360,8 @@ def _told_settings(config: Config, out: Path) -> dict[str, Any]:
         told["drawing"].pop("folder", None)
     if isinstance(config.drawing, PhotoSet):
         told["drawing"] |= {"hub": _name(config.drawing.hub), **_photographs(config, out)}
+    for place in own_judges(config):
+        told["judges"][place - 1] |= {"wrote_labels": True}
     return told | {"experts": config.experts.told()}
 
 
