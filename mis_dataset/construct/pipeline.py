@@ -307,7 +307,7 @@ def _run(
         "seconds": round(time.monotonic() - began, 1),
     }
     heard = {client.role: sorted(client.names) for client in clients if client.names}
-    failed = any(client.failed for client in clients)
+    failed = any(client.unanswered for client in clients)
     if failed:
         print(
             f"{stage.name}: some requests got no reply; the next run that is no replay asks them again", file=sys.stderr

@@ -1,0 +1,60 @@
+"""What got no reply: whether it is final, and that a construction says how much of it there is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mis_dataset.construct.config import read_config
+from mis_dataset.construct.pipeline import construct
+from tests.loopback_api import LoopbackApi, Step
+from tests.scripted_models import THINGS, ScriptedModels
+from tests.test_construct_faults import prepared
+from tests.test_construct_pipeline import ROWS
+
+pytestmark = pytest.mark.usefixtures("api_key")
+
+
+@pytest.fixture
+def api() -> Iterator[LoopbackApi]:
+    with LoopbackApi().running() as running:
+        running.decide = ScriptedModels()
+        yield running
+
+
+def failing(step: Step, seeds: int) -> Callable[[bytes], Step]:
+    """Scripted models that fail at the first seeds."""
+    texts, models = [f"What of a {thing}, number".encode() for thing in THINGS[:seeds]], ScriptedModels()
+    return lambda body: step if any(text in body for text in texts) else models(body)
+
+
+def tried(settings: Path, attempts: int) -> Path:
+    """The same settings with other attempts of the model of texts."""
+    text = settings.read_text().replace("attempts: 2, ", "").replace("attempts: 1, ", "")
+    settings.write_text(text.replace("{model: text, ", f"{{model: text, attempts: {attempts}, "))
+    return settings
+
+
+def test_what_a_replay_reads_of_an_outage_is_asked_again_whatever_the_attempts(
+    api: LoopbackApi, tmp_path: Path
+) -> None:
+    settings = prepared(api, tmp_path, len(THINGS))
+    api.decide = failing(Step(500), 2)
+    construct(read_config(tried(settings, 2)), tmp_path / "out")
+    (tmp_path / "again").mkdir()
+    (tmp_path / "out" / "replies.sqlite").rename(tmp_path / "again" / "replies.sqlite")
+    config = read_config(tried(settings, 6))
+    replayed = construct(config, tmp_path / "again", replay=True)
+    assert replayed["stages"]["elements"]["rejected"] == {"no reply": 2}
+    api.decide = ScriptedModels()
+    assert construct(config, tmp_path / "again")["rows"] == ROWS
+
+
+def test_what_an_endpoint_refuses_is_final_also_where_there_is_one_attempt(api: LoopbackApi, tmp_path: Path) -> None:
+    config = read_config(tried(prepared(api, tmp_path, len(THINGS)), 1))
+    api.decide = failing(Step(400), 2)
+    first, api.count = construct(config, tmp_path / "out"), 0
+    assert construct(config, tmp_path / "out") == first
+    assert api.count == 0
