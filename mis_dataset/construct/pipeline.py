@@ -38,6 +38,7 @@ from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.local_experts import gauges
+from mis_dataset.construct.notes import note, read_unanswered, told_before
 from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
@@ -107,7 +108,8 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
 
     Returns:
         "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
-        reason, and what they used; "photographs": of which commit of a dataset, and how many, where it is one.
+        reason, what they used, and "unanswered" requests, see `notes`; "photographs": of which commit of a dataset, and
+        how many, where it is one.
 
     Raises:
         UsageError: `out` holds files of somebody else under names of ours, or is no folder; nothing was touched.
@@ -159,10 +161,10 @@ def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -
     funnel, shown = count(out, stages, _rules(config))
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
-    heard = _heard(config, out, stages)
+    heard, missing = _heard(config, out, stages), read_unanswered(out, stages)
     with strict_pillow():
-        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped))
-    return {"kind": KIND, "settings": settings, "heard": heard, **asdict(funnel)}
+        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped, missing))
+    return {"kind": KIND, "settings": settings, "heard": heard, "unanswered": missing, **asdict(funnel)}
 
 
 def _models(config: Config) -> dict[str, Settings]:
@@ -280,18 +282,12 @@ def _run(
     stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard], at_once: int
 ) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
-    read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
+    read = out / f"{stage.reads}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
-    meta = out / f"{stage.name}.meta.json"
-    before = read_before(meta)
-    if (
-        before.get("failed") is False
-        and before.get("about") == about
-        and made.is_file()
-        and before.get("sha256") == sha256_of(made)
-    ):
+    before = told_before(out, stage.name, about)
+    if before is not None:
         ledger.end(stage.name)
-        return dict(before["told"])
+        return before
     ledger.begin(stage.name)
     for client in clients:
         client.forget()
@@ -305,14 +301,9 @@ def _run(
         **meter.used.plus(used, -1)._asdict(),
         "cost": round(meter.spent - spent, 6),
         "seconds": round(time.monotonic() - began, 1),
+        "unanswered": sum(client.unanswered for client in clients),
     }
-    heard = {client.role: sorted(client.names) for client in clients if client.names}
-    failed = any(client.unanswered for client in clients)
-    if failed:
-        print(
-            f"{stage.name}: some requests got no reply; the next run that is no replay asks them again", file=sys.stderr
-        )
-    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "failed": failed, "told": told})
+    note(out, stage.name, about, {client.role: sorted(client.names) for client in clients if client.names}, told)
     return told
 
 
@@ -322,6 +313,7 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
         "settings": _told_settings(config, out),
         "heard": _heard(config, out, stages),
+        "unanswered": read_unanswered(out, stages),
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
     meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)
