@@ -1,4 +1,4 @@
-"""What is written down of a stage that is whole, in OUT/<stage>.meta.json, and whether all of it is still so.
+"""What is written down of a stage that is whole, in OUT/<stage>.meta.json, and whether that is still so.
 
     {"about": {"read": "4f1c...", ...}, "heard": {"text": ["some-llm-2026-10-01"]}, "sha256": {"elements.jsonl": ...},
      "told": {"read": 7, "made": 6, "rejected": {"no risk": 1}, ..., "unanswered": 0}}
@@ -9,6 +9,7 @@ this run, and the next one asks them again.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,27 @@ def note(
         OSError: A file cannot be read or written.
     """
     write_json(_path(out, stage), {"about": about, "sha256": _hashes(out, stage), "heard": heard, "told": told})
+
+
+def release_hashes(release: Path, *beside: Path) -> dict[str, Any]:
+    """What tells whether a release is still as it was written: its files by their sha256, its pictures by their number.
+
+    Args:
+        release: its folder.
+        beside: files that were written with it.
+
+    Returns:
+        Nothing where another process replaces it at this moment.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    paths = [*sorted(release.glob("*.json")), *sorted((release / "provenance").glob("*")), *beside]
+    pictures = sum(name.endswith(".png") for _, _, names in os.walk(release) for name in names)
+    try:
+        return {"pictures": pictures, **{path.name: sha256_of(path) for path in paths if path.is_file()}}
+    except FileNotFoundError:
+        return {}
 
 
 def read_unanswered(out: Path, stages: Sequence[str]) -> dict[str, int]:

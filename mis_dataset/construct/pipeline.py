@@ -30,6 +30,7 @@ from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, Rules, placed
 from mis_dataset.construct.found import Found
+from mis_dataset.construct.funnel import NAME as FUNNEL
 from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
@@ -38,7 +39,7 @@ from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.local_experts import gauges
-from mis_dataset.construct.notes import note, read_unanswered, told_before
+from mis_dataset.construct.notes import note, read_unanswered, release_hashes, told_before
 from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
@@ -69,7 +70,7 @@ from mis_dataset.files import replace_file, sha256_of, write_json
 from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.settings import Settings
-from mis_dataset.schema import PROVENANCE, TRAIN
+from mis_dataset.schema import TRAIN
 
 REPLIES, FOUND, SUMMARY = "replies.sqlite", "found.sqlite", "construct.json"
 KIND = "mis_dataset construct"
@@ -316,15 +317,15 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
         "unanswered": read_unanswered(out, stages),
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
-    meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)
+    meta, written = out / "raw.meta.json", (out / "raw", out / PAGE, out / FUNNEL)
     before = read_before(meta)
-    same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
-    if same and before["sha256"] == [sha256_of(path) for path in written]:
+    there = release_hashes(*written)
+    if there and before.get("sha256") == there and before.get("about") == json.loads(json.dumps(about)):
         return dict(before["told"])
     made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", _rules(config))
     rows = assemble(made, out / "raw", _tell(config, out, stages), balance := Balance())
     told = {"rows": rows, "balance": balance.told()}
-    write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
+    write_json(meta, {"about": about, "sha256": release_hashes(*written), "told": told})
     return told
 
 
