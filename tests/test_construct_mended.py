@@ -74,3 +74,17 @@ def test_a_release_that_is_as_it_was_written_is_left_alone(made: tuple[LoopbackA
     before = raw.stat().st_ino
     assert construct(made[1]) == 0
     assert raw.stat().st_ino == before
+
+
+@pytest.mark.parametrize("stage", ["elements", "filters", "labels"])
+@pytest.mark.parametrize("end", [".jsonl", ".rejected.jsonl"])
+@pytest.mark.parametrize("damage", [Path.unlink, replace])
+def test_a_file_of_a_stage_that_is_removed_or_no_more_what_it_wrote_is_written_anew(
+    made: tuple[LoopbackApi, Path], stage: str, end: str, damage: Callable[[Path], None]
+) -> None:
+    api, folder = made
+    before, count = files(folder / "out"), api.count
+    damage(folder / "out" / (stage + end))
+    assert files(folder / "out") != before
+    assert construct(folder) == 0
+    assert (files(folder / "out"), api.count) == (before, count)

@@ -1,6 +1,6 @@
 """What is written down of a stage that is whole, in OUT/<stage>.meta.json, and whether that is still so.
 
-    {"about": {"read": "4f1c...", ...}, "heard": {"text": ["some-llm-2026-10-01"]}, "sha256": {"elements.jsonl": ...},
+    {"about": {"read": "4f1c...", ...}, "heard": {"text": ["some-llm-2026-10-01"]}, "sha256": {"elements.jsonl": ..., ...},
      "told": {"read": 7, "made": 6, "rejected": {"no risk": 1}, ..., "unanswered": 0}}
 
 Requests that are unanswered got no reply though another day may bring one: their rows are rejected in the release of
@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.construct.stage import read_before
+from mis_dataset.construct.stage import REJECTED, read_before
 from mis_dataset.files import sha256_of, write_json
 
 
@@ -113,5 +113,5 @@ def _path(out: Path, stage: str) -> Path:
 
 def _hashes(out: Path, stage: str) -> dict[str, str]:
     """Those of its files; what is not there has none."""
-    paths = [out / f"{stage}.jsonl"]
+    paths = [out / f"{stage}.jsonl", out / f"{stage}{REJECTED}"]
     return {path.name: sha256_of(path) for path in paths if path.is_file()}
