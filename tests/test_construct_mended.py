@@ -88,3 +88,27 @@ def test_a_file_of_a_stage_that_is_removed_or_no_more_what_it_wrote_is_written_a
     assert files(folder / "out") != before
     assert construct(folder) == 0
     assert (files(folder / "out"), api.count) == (before, count)
+
+
+def picture(out: Path, row: str) -> Path:
+    return next((out / "pictures" / row).glob("twin*.png"))
+
+
+@pytest.mark.parametrize(
+    ("find", "damage"),
+    [
+        (lambda out: out / "pictures" / "s2.1", shutil.rmtree),
+        (lambda out: picture(out, "s3.1"), Path.unlink),
+        (lambda out: out / "pictures", shutil.rmtree),
+    ],
+    ids=["of a row", "of a twin", "all"],
+)
+def test_a_picture_that_is_lost_is_kept_with_the_replies(
+    made: tuple[LoopbackApi, Path], find: Callable[[Path], Path], damage: Callable[[Path], None]
+) -> None:
+    api, folder = made
+    before, count = files(folder / "out"), api.count
+    damage(find(folder / "out"))
+    (folder / "out" / "raw" / "mis_train.json").unlink()  # the release is to be made of these pictures
+    assert construct(folder) == 0
+    assert (files(folder / "out"), api.count) == (before, count)

@@ -1,6 +1,7 @@
 """What is written down of a stage that is whole, in OUT/<stage>.meta.json, and whether that is still so.
 
-    {"about": {"read": "4f1c...", ...}, "heard": {"text": ["some-llm-2026-10-01"]}, "sha256": {"elements.jsonl": ..., ...},
+    {"about": {"read": "4f1c...", ...}, "heard": {"text": ["some-llm-2026-10-01"]},
+     "sha256": {"elements.jsonl": "90ab...", "elements.rejected.jsonl": "1d5e..."},
      "told": {"read": 7, "made": 6, "rejected": {"no risk": 1}, ..., "unanswered": 0}}
 
 Requests that are unanswered got no reply though another day may bring one: their rows are rejected in the release of

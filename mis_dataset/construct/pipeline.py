@@ -87,6 +87,7 @@ class Stage(NamedTuple):
         only: which rows it works on.
         about: what it hangs on beside rows and settings.
         alone: whether it works on one row after the other.
+        lost: whether something is not there that rows of its file name.
     """
 
     name: str
@@ -96,6 +97,7 @@ class Stage(NamedTuple):
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
     about: str = ""
     alone: bool = False
+    lost: Callable[[Path], bool] = lambda made: False
 
 
 def construct(config: Config, out: Path, limit: int | None = None, replay: bool = False) -> dict[str, Any]:
@@ -264,7 +266,7 @@ def _stages(
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed, vision, out)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
-        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawer.identity),
+        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawer.identity, lost=drawn.lost),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), about=json.dumps(measured)),
         _apart(config, out, found, whole),
         Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
@@ -286,7 +288,7 @@ def _run(
     read = out / f"{stage.reads}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
     before = told_before(out, stage.name, about)
-    if before is not None:
+    if before is not None and not stage.lost(out / f"{stage.name}.jsonl"):
         ledger.end(stage.name)
         return before
     ledger.begin(stage.name)
