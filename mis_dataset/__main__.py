@@ -314,22 +314,26 @@ def _croissant(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
 def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
     from mis_dataset.construct.config import read_config
     from mis_dataset.construct.ledger import costs, read_spent
+    from mis_dataset.construct.notes import missing_in_words, unanswered
     from mis_dataset.construct.page import NAME
     from mis_dataset.construct.pipeline import construct
     from mis_dataset.construct.plot import in_words, read_funnel
 
+    limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
+    words = [str(arguments.out), "--config", str(arguments.config), *limit]
+    again = f"python -m mis_dataset construct {shlex.join(words)}"
     try:
         told = construct(read_config(arguments.config), arguments.out, arguments.limit, arguments.replay)
     except BudgetError as error:
         print(costs(read_spent(arguments.out)), file=sys.stderr)
-        limit = [] if arguments.limit is None else ["--limit", str(arguments.limit)]
-        words = [str(arguments.out), "--config", str(arguments.config), *limit]
-        again = f"python -m mis_dataset construct {shlex.join(words)}"
         more = f"to go on, with as much again (`budget` in {arguments.config} says how much): {again}"
         raise BudgetError(f"{error}\n{more}") from error
     print(costs(read_spent(arguments.out)), in_words(read_funnel(arguments.out)), sep="\n", file=sys.stderr)
     print(f"to look at: {arguments.out / NAME}", file=sys.stderr)
-    return {"out": str(arguments.out), "limit": arguments.limit, **told}, 0
+    missing = unanswered(told["stages"])
+    if missing:
+        print(f"problem: {missing_in_words(missing)}; this asks them again: {again}", file=sys.stderr)
+    return {"out": str(arguments.out), "limit": arguments.limit, **told}, 1 if missing else 0
 
 
 def _funnel(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:

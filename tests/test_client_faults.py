@@ -79,7 +79,7 @@ def test_what_can_pass_is_tried_again_and_a_failure_when_it_does_not(
 ) -> None:
     step, reason = PASSING[name]
     timeout = 0.6 if reason.startswith("no reply") else 10.0
-    assert told(api, tmp_path, *[step] * 3, timeout=timeout) == Failure(reason, 3)
+    assert told(api, tmp_path, *[step] * 3, timeout=timeout) == Failure(reason, 3, again=True)
     assert api.count == 3
     assert told(api, tmp_path, step, step, timeout=timeout) == GOOD
     assert api.count == 6
@@ -200,7 +200,7 @@ def test_an_endpoint_that_goes_away_makes_failures_not_an_error(tmp_path: Path) 
         replies = ask(asked, tiny(api, in_flight=1, backoff=0.1), tmp_path / "replies.sqlite")
         api.plan = {"question 1": [Step(500)] * 3, "question 2": [Step(500)] * 3}
         assert isinstance(next(replies)[1], Reply)
-    assert {failure for _, failure in replies} <= {Failure("no connection", 3), Failure("HTTP 500", 3)}
+    assert {failure for _, failure in replies} <= {Failure("no connection", 3, True), Failure("HTTP 500", 3, True)}
 
 
 def test_faults_side_by_side_hit_only_their_own_requests(api: LoopbackApi, tmp_path: Path) -> None:

@@ -134,7 +134,7 @@ def test_a_meter_counts_what_calls_use_also_those_that_failed(api: LoopbackApi, 
 
 def test_a_failure_is_not_kept(api: LoopbackApi, cache: Path) -> None:
     api.plan = {"hello": [Step(500)] * 3}
-    assert one(tiny(api), cache) == Failure("HTTP 500", 3)
+    assert one(tiny(api), cache) == Failure("HTTP 500", 3, again=True)
     assert text_of(one(tiny(api), cache)) == "about hello"
 
 

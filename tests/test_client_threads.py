@@ -153,17 +153,19 @@ def test_what_is_missing_is_told_before_anything_is_opened(
 def test_a_replay_has_replies_and_failures_of_the_last_run_and_needs_no_key(
     api: LoopbackApi, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    api.every = Step(400)
+    steps = {"one": Step(400), "zero": Step(500)}
     with Client(tiny(api), cache) as client:
-        failed = client.ask(Request("a/1", ("one",)))
+        failed = {}
+        for text, api.every in steps.items():
+            failed[text] = client.ask(Request("a/1", (text,)))
         api.every = Step()
         replied = client.ask(Request("a/2", ("two",)))
-    assert isinstance(failed, Failure)
+    assert failed == {"one": Failure("HTTP 400", 1), "zero": Failure("HTTP 500", 3, again=True)}
     assert isinstance(replied, Reply)
     monkeypatch.delenv("OPENAI_API_KEY")
     count = api.count
     with Client(tiny(api), cache, replay=True) as client:
-        assert client.ask(Request("b/1", ("one",))) == failed
+        assert {text: client.ask(Request("b/1", (text,))) for text in steps} == failed
         again = client.ask(Request("b/2", ("two",)))
         assert isinstance(again, Reply)
         assert again.text == replied.text

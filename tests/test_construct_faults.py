@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -24,6 +26,8 @@ from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_pipeline import SETTINGS, files
 
 ROOT = Path(__file__).resolve().parents[1]
+STAGES = ("elements", "questions", "pictures", "filters", "duplicates", "labels")
+BOUNDARIES = ("filters.meta.json", "duplicates.jsonl", "labels.jsonl", ".raw.part", ".raw.part/mis_train.json")
 
 
 pytestmark = pytest.mark.usefixtures("api_key")
@@ -75,23 +79,49 @@ def ended(process: subprocess.Popen[bytes]) -> int:
     return process.returncode
 
 
+def kept(out: Path) -> int:
+    """How many replies are kept so far."""
+    path = out / "replies.sqlite"
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as file:
+        return int(file.execute("SELECT count(*) FROM replies").fetchone()[0])
+    return 0
+
+
+def under_way(out: Path) -> str:
+    """The stage that is not whole, or what comes behind them all."""
+    whole = {path.name.removesuffix(".meta.json") for path in out.glob("*.meta.json")}
+    return next((name for name in (*STAGES, "raw") if name not in whole), "nothing")
+
+
+def killed(config: Path, out: Path, points: list[int]) -> str:
+    """Kills a run at a file that appears, or at the first of some numbers of kept replies; the stage that it was in."""
+    ahead = [out / name for name in BOUNDARIES if not (out / name).exists()]
+    process = run(config, out)
+    while process.poll() is None:
+        if any(path.exists() for path in ahead):
+            break
+        if points and kept(out) >= points[0]:
+            points.pop(0)
+            break
+        time.sleep(0.0005)
+    process.send_signal(signal.SIGKILL)
+    assert ended(process) == -signal.SIGKILL
+    return under_way(out)
+
+
 @pytest.mark.slow
 def test_a_construction_that_is_killed_20_times_ends_with_the_same_bytes(tmp_path: Path) -> None:
-    scatter = random.Random(0)
+    out = tmp_path / "out"
     with scripted() as api:
         config = prepared_for(api, tmp_path, 40)
         assert ended(run(config, tmp_path / "whole")) == 0
-        whole = asked_anew(api)
-        for _ in range(20):
-            until, process = asked(api) + scatter.randint(1, whole // 20), run(config, tmp_path / "out")
-            while asked(api) < until and process.poll() is None:
-                time.sleep(0.001)
-            process.send_signal(signal.SIGKILL)
-            ended(process)
-        killed_at = asked(api)
-        assert ended(run(config, tmp_path / "out")) == 0
-    assert files(tmp_path / "out") == files(tmp_path / "whole")
-    assert whole // 3 < killed_at  # kills fell in the middle of it
+        calls, whole = kept(tmp_path / "whole"), asked_anew(api)
+        points = sorted(random.Random(0).sample(range(1, calls), 20 - len(BOUNDARIES)))
+        fell = Counter(killed(config, out, points) for _ in range(20))
+        assert ended(run(config, out)) == 0
+    assert files(out) == files(tmp_path / "whole")
+    assert points == []
+    assert set(fell) == {*STAGES, "raw"}
     assert asked(api) <= whole + 20 * 8  # no more paid twice than was under way
 
 

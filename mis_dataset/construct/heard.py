@@ -1,12 +1,13 @@
 """A client that remembers by which names its model replied, as an endpoint may send another than was asked for.
 
-It remembers too whether a call failed that another day may mend, so that no outage is taken for a fate of rows.
+It counts too what failed that another day may mend, so that no outage is taken for a fate of rows.
 
 asked for "some-llm", which is "some-llm-2026-10-01" on that day
 """
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 from mis_dataset.client import Client, Loop
@@ -21,25 +22,27 @@ class Heard(Client):
     Attributes:
         role: such as "vision" or "judge 1".
         names: of those that replied, as their endpoint says, those in the cache too.
-        failed: whether a request got no reply though it was tried as often as the settings allow.
+        unanswered: requests that got no reply, and may get one on another day.
     """
 
     def __init__(
         self, role: str, settings: Settings, cache: Path, meter: Meter, loop: Loop | None, replay: bool = False
     ) -> None:
         super().__init__(settings, cache, meter, loop, replay)
-        self.role, self.names, self.failed = role, set[str](), False
+        self.role, self.names, self.unanswered = role, set[str](), 0
+        self._counting = threading.Lock()
 
     def forget(self) -> None:
         """Begins to hear anew."""
         self.names.clear()
-        self.failed = False
+        self.unanswered = 0
 
     def ask(self, request: Request) -> Reply | Failure:
         """As `Client.ask`."""
         told = super().ask(request)
         if isinstance(told, Reply) and told.model:
             self.names.add(told.model)
-        if isinstance(told, Failure) and told.attempts >= self.settings.attempts:
-            self.failed = True
+        if isinstance(told, Failure) and told.again:
+            with self._counting:
+                self.unanswered += 1
         return told

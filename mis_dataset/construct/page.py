@@ -11,10 +11,12 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from mis_dataset.construct.funnel import STEPS, Funnel, Shown, in_order
 from mis_dataset.construct.ledger import Spent, total
+from mis_dataset.construct.notes import missing_in_words
 from mis_dataset.construct.plot import draw
 from mis_dataset.construct.rows import Picture, Verdict
 from mis_dataset.decoding import thumbnail
@@ -58,6 +60,7 @@ class Told(NamedTuple):
         heard: role of a model -> names under which it replied, as its endpoint says.
         unpriced: models without prices.
         stopped: why the run ended before its end; empty where it is whole.
+        unanswered: stage -> requests that got no reply and may get one on another day, where there are any.
     """
 
     spent: Mapping[str, Spent]
@@ -65,6 +68,7 @@ class Told(NamedTuple):
     heard: Mapping[str, Sequence[str]]
     unpriced: Sequence[str] = ()
     stopped: str = ""
+    unanswered: Mapping[str, int] = MappingProxyType({})
 
 
 def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told) -> None:
@@ -82,6 +86,7 @@ def write_page(folder: Path, funnel: Funnel, shown: Sequence[Shown], told: Told)
     """
     parts = [
         *_top(funnel, told),
+        *_unanswered(told),
         "<h2>From seeds to rows</h2>",
         f'<figure><div class="wide" tabindex="0">{draw(funnel)}</div></figure>',
         _funnel_table(funnel),
@@ -149,6 +154,15 @@ def _top(funnel: Funnel, told: Told) -> list[str]:
     return [
         f"<p>{seeds} seeds became <b>{kept} rows</b> ({_cell(splits)}), each with a benign twin, by {spent.calls} "
         "calls of models.</p>"
+    ]
+
+
+def _unanswered(told: Told) -> list[str]:
+    if not told.unanswered:
+        return []
+    return [
+        f'<section class="warning"><h3>Not all was answered</h3><p>{_cell(missing_in_words(told.unanswered))}. Below '
+        "these rows are among the rejected. The same command asks again.</p></section>"
     ]
 
 

@@ -21,7 +21,7 @@ from mis_dataset.client import Client
 from mis_dataset.construct.blocks import other_half
 from mis_dataset.construct.drawers import Drawer, Nothing, Wanted
 from mis_dataset.construct.prompts import CRITIC, PHOTOGRAPH, system
-from mis_dataset.construct.rows import Picture, Pictured, Question, Rejected
+from mis_dataset.construct.rows import Picture, Pictured, Question, Rejected, read_rows
 from mis_dataset.construct.structured import Refusal, ShapeError, ask_object, fenced, text_field
 from mis_dataset.decoding import plain_png
 from mis_dataset.errors import PictureError
@@ -74,6 +74,19 @@ class Pictures:
         told = zip((half.objects, half.twin_objects), pairings, strict=True)
         partner = self._accepted(row, "partner", [row.partner_image], *(_Pairing(*one) for one in told))
         return partner if isinstance(partner, Rejected) else self._rows(row, drawn, twin, partner)
+
+    def lost(self, made: Path) -> bool:
+        """Whether a picture of rows that the stage made is not there, and the stage is to make it again.
+
+        Args:
+            made: file of the rows.
+
+        Raises:
+            MISError: as `read_rows`.
+            OSError: the file cannot be read.
+        """
+        pictures = (one for row in read_rows(made, Pictured) for one in (*row.pictures, row.twin_picture))
+        return not all((self.folder / one.file).is_file() for one in pictures)
 
     def _rows(
         self, row: Question, drawn: Mapping[int, _Drawn], twin: Mapping[int, _Drawn], partner: Mapping[int, _Drawn]

@@ -30,6 +30,7 @@ from mis_dataset.construct.elements import Elements
 from mis_dataset.construct.experts import Explicit, Together, Words
 from mis_dataset.construct.filters import Filters, Rules, placed
 from mis_dataset.construct.found import Found
+from mis_dataset.construct.funnel import NAME as FUNNEL
 from mis_dataset.construct.funnel import count, write_funnel
 from mis_dataset.construct.given import digest_of, read_given
 from mis_dataset.construct.heard import Heard
@@ -39,6 +40,7 @@ from mis_dataset.construct.labels import Labels
 from mis_dataset.construct.ledger import NAME as USED
 from mis_dataset.construct.ledger import Ledger, read_spent
 from mis_dataset.construct.local_experts import gauges
+from mis_dataset.construct.notes import note, read_unanswered, release_hashes, told_before
 from mis_dataset.construct.others import refuse_others
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.page import Told, write_page
@@ -70,7 +72,7 @@ from mis_dataset.files import replace_file, sha256_of, write_json
 from mis_dataset.processes import has_ended
 from mis_dataset.remote.budget import Meter
 from mis_dataset.remote.settings import Settings
-from mis_dataset.schema import PROVENANCE, TRAIN
+from mis_dataset.schema import TRAIN
 
 REPLIES, FOUND, SUMMARY = "replies.sqlite", "found.sqlite", "construct.json"
 KIND = "mis_dataset construct"
@@ -87,6 +89,7 @@ class Stage(NamedTuple):
         only: which rows it works on.
         about: what it hangs on beside rows and settings.
         alone: whether it works on one row after the other.
+        lost: whether something is not there that rows of its file name.
     """
 
     name: str
@@ -96,6 +99,7 @@ class Stage(NamedTuple):
     only: Callable[[Iterator[Any]], Iterable[Any]] = iter
     about: str = ""
     alone: bool = False
+    lost: Callable[[Path], bool] = lambda made: False
 
 
 def construct(config: Config, out: Path, limit: int | None = None, replay: bool = False) -> dict[str, Any]:
@@ -109,7 +113,8 @@ def construct(config: Config, out: Path, limit: int | None = None, replay: bool 
 
     Returns:
         "rows": of the release, by split; "balance": as `Balance.told`; "stages": name -> rows read, made, rejected by
-        reason, and what they used; "photographs": of which commit of a dataset, and how many, where it is one.
+        reason, what they used, and "unanswered" requests, see `notes`; "photographs": of which commit of a dataset, and
+        how many, where it is one.
 
     Raises:
         UsageError: `out` holds files of somebody else under names of ours, or is no folder; nothing was touched.
@@ -164,10 +169,10 @@ def _tell(config: Config, out: Path, stages: Sequence[str], stopped: str = "") -
     funnel, shown = count(out, stages, _rules(config))
     write_funnel(out, funnel)
     unpriced = [f"{one.model} ({role})" for role, one in _models(config).items() if one.prices is None]
-    heard = _heard(config, out, stages)
+    heard, missing = _heard(config, out, stages), read_unanswered(out, stages)
     with strict_pillow():
-        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped))
-    return {"kind": KIND, "settings": settings, "heard": heard, **asdict(funnel)}
+        write_page(out, funnel, shown, Told(read_spent(out), settings, heard, unpriced, stopped, missing))
+    return {"kind": KIND, "settings": settings, "heard": heard, "unanswered": missing, **asdict(funnel)}
 
 
 def _models(config: Config) -> dict[str, Settings]:
@@ -277,7 +282,7 @@ def _stages(
     return [
         Stage(elements.NAME, "seeds", Seed, Elements(text, config.objects, config.per_seed, vision, out)),
         Stage(questions.NAME, elements.NAME, Idea, Questions(text, config.blocks)),
-        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawer.identity),
+        Stage(pictures.NAME, questions.NAME, Question, drawn, about=drawer.identity, lost=drawn.lost),
         Stage(filters.NAME, pictures.NAME, Pictured, Filters(Words(text), experts), about=json.dumps(measured)),
         _apart(config, out, found, whole),
         Stage(labels.NAME, duplicates.NAME, Judged, Labels(vision, judges, out), lambda rows: _to_train(rows, config)),
@@ -296,18 +301,12 @@ def _run(
     stage: Stage, config: Config, out: Path, ledger: Ledger, clients: Sequence[Heard], at_once: int
 ) -> dict[str, Any]:
     """Runs one stage, or tells what its last run did where nothing has changed since."""
-    read, made = out / f"{stage.reads}.jsonl", out / f"{stage.name}.jsonl"
+    read = out / f"{stage.reads}.jsonl"
     about = {"read": sha256_of(read), "settings": _recorded(config), "about": stage.about}
-    meta = out / f"{stage.name}.meta.json"
-    before = read_before(meta)
-    if (
-        before.get("failed") is False
-        and before.get("about") == about
-        and made.is_file()
-        and before.get("sha256") == sha256_of(made)
-    ):
+    before = told_before(out, stage.name, about)
+    if before is not None and not stage.lost(out / f"{stage.name}.jsonl"):
         ledger.end(stage.name)
-        return dict(before["told"])
+        return before
     ledger.begin(stage.name)
     for client in clients:
         client.forget()
@@ -321,14 +320,9 @@ def _run(
         **meter.used.plus(used, -1)._asdict(),
         "cost": round(meter.spent - spent, 6),
         "seconds": round(time.monotonic() - began, 1),
+        "unanswered": sum(client.unanswered for client in clients),
     }
-    heard = {client.role: sorted(client.names) for client in clients if client.names}
-    failed = any(client.failed for client in clients)
-    if failed:
-        print(
-            f"{stage.name}: some requests got no reply; the next run that is no replay asks them again", file=sys.stderr
-        )
-    write_json(meta, {"about": about, "sha256": sha256_of(made), "heard": heard, "failed": failed, "told": told})
+    note(out, stage.name, about, {client.role: sorted(client.names) for client in clients if client.names}, told)
     return told
 
 
@@ -338,17 +332,18 @@ def _assembled(config: Config, out: Path, stages: Sequence[str]) -> dict[str, An
     about = {"read": {name: sha256_of(out / name) for name in names if (out / name).is_file()}} | {
         "settings": _told_settings(config, out),
         "heard": _heard(config, out, stages),
+        "unanswered": read_unanswered(out, stages),
         "prices": {role: one.prices for role, one in _models(config).items()},
     }
-    meta, written = out / "raw.meta.json", (out / "raw" / PROVENANCE, out / PAGE)
+    meta, written = out / "raw.meta.json", (out / "raw", out / PAGE, out / FUNNEL)
     before = read_before(meta)
-    same = before.get("about") == json.loads(json.dumps(about)) and all(path.is_file() for path in written)
-    if same and before["sha256"] == [sha256_of(path) for path in written]:
+    there = release_hashes(*written)
+    if there and before.get("sha256") == there and before.get("about") == json.loads(json.dumps(about)):
         return dict(before["told"])
     made = Made(out, out / f"{duplicates.NAME}.jsonl", out / f"{labels.NAME}.jsonl", _rules(config))
     rows = assemble(made, out / "raw", _tell(config, out, stages), balance := Balance())
     told = {"rows": rows, "balance": balance.told()}
-    write_json(meta, {"about": about, "sha256": [sha256_of(path) for path in written], "told": told})
+    write_json(meta, {"about": about, "sha256": release_hashes(*written), "told": told})
     return told
 
 

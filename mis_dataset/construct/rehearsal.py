@@ -25,6 +25,7 @@ from mis_dataset.build import build
 from mis_dataset.built import read_things
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
+from mis_dataset.construct.notes import missing_in_words, unanswered
 from mis_dataset.construct.page import NAME as PAGE
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.plot import in_words, read_funnel
@@ -85,7 +86,8 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
 
     Returns:
         What `construct` tells; "problems" of the release; "leaks" above a limit; "endpoint": calls and what went wrong;
-        "seconds"; and whether it "passed".
+        "seconds"; and whether it "passed", which it has not where a request
+        got no reply.
 
     Raises:
         UsageError: `out` holds something else, or the port of the earlier rehearsal is taken.
@@ -107,7 +109,7 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
     problems = [str(problem) for problem in check_release(out / "raw").problems]
     build(out / "raw", out / "MIS")
     leaks = _leaks(out)
-    passed = bool(told["rows"]) and not problems and not leaks
+    passed = bool(told["rows"]) and not problems and not leaks and not unanswered(told["stages"])
     seconds = round(time.monotonic() - began, 1)
     return {**told, "problems": problems, "leaks": leaks, "endpoint": served, "seconds": seconds, "passed": passed}
 
@@ -117,7 +119,9 @@ def table(out: Path, told: Mapping[str, Any]) -> str:
     lines = [in_words(read_funnel(out))]
     rows = ", ".join(f"{count} {split}" for split, count in told["rows"].items())
     asked = ", ".join(f"{count} {what}" for what, count in sorted(told["endpoint"].items())) or "nothing"
-    faults = [f"problem: {text}" for text in (*told["problems"], *told["leaks"])]
+    missing = unanswered(told["stages"])
+    texts = [*told["problems"], *told["leaks"], *([missing_in_words(missing)] if missing else [])]
+    faults = [f"problem: {text}" for text in texts]
     lines += [f"rows, twins included: {rows}", f"asked of scripted models: {asked}", *faults]
     return "\n".join([*lines, f"to look at: {out / PAGE}"])
 

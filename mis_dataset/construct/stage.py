@@ -17,7 +17,8 @@ from mis_dataset.files import replace_file
 
 Read = TypeVar("Read")
 Made = TypeVar("Made")
-_REJECTED = ".rejected.jsonl"
+REJECTED = ".rejected.jsonl"
+"""End of the name of a file with what did not go on."""
 _AHEAD = 2
 """Rows that are begun, for each that is worked on at once: they wait for a slow one before them."""
 
@@ -52,7 +53,7 @@ def run_stage(
         OSError: a file cannot be written.
     """
     read, went_on, counts = 0, 0, Counter[str]()
-    made_path, rejected_path = (out.with_name(out.name + end) for end in (".jsonl", _REJECTED))
+    made_path, rejected_path = (out.with_name(out.name + end) for end in (".jsonl", REJECTED))
     with _new(made_path) as made, _new(rejected_path) as rejected:
         for told in in_order(rows, work, at_once):
             read += 1

@@ -43,7 +43,7 @@ CREATE TABLE IF NOT EXISTS replies (
 """,
     """
 CREATE TABLE IF NOT EXISTS failures (
-    key TEXT PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL
+    key TEXT PRIMARY KEY, reason TEXT NOT NULL, attempts INTEGER NOT NULL, again INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID
 """,
     """
@@ -58,8 +58,8 @@ FROM replies LEFT JOIN pictures USING (key) WHERE key = ?
 """
 _PUT = "INSERT INTO replies VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _FAIL = """
-INSERT INTO failures VALUES (?, ?, ?)
-ON CONFLICT DO UPDATE SET reason = excluded.reason, attempts = excluded.attempts
+INSERT INTO failures VALUES (?, ?, ?, ?)
+ON CONFLICT DO UPDATE SET reason = excluded.reason, attempts = excluded.attempts, again = excluded.again
 """
 _CLAIM = "INSERT INTO claims VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _TAKE = """
@@ -148,8 +148,8 @@ class Cache:
             CacheError: as `get`.
         """
         with self._told(), self._lock:
-            row = self._file.execute("SELECT reason, attempts FROM failures WHERE key = ?", (key,)).fetchone()
-        return None if row is None else Failure(*row)
+            row = self._file.execute("SELECT reason, attempts, again FROM failures WHERE key = ?", (key,)).fetchone()
+        return None if row is None else Failure(row[0], row[1], bool(row[2]))
 
     def put_failure(self, key: str, failure: Failure) -> None:
         """Keeps why a request failed, in place of an earlier reason.
@@ -158,7 +158,7 @@ class Cache:
             CacheError: as `put`.
         """
         with self._told(), self._lock:
-            self._file.execute(_FAIL, (key, failure.reason, failure.attempts))
+            self._file.execute(_FAIL, (key, failure.reason, failure.attempts, failure.again))
 
     def claim(self, key: str) -> bool:
         """Whether the caller may ask for a reply: nobody else who is alive is about to.

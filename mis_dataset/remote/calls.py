@@ -137,7 +137,7 @@ class Calls:
             self._stop = RemoteError(f"{self._settings.base_url}: {why}")
             self._stopped.set()
             raise self._stop
-        return Failure(fault.reason, attempts)
+        return Failure(fault.reason, attempts, fault.again)
 
     def _backoff(self, attempt: int) -> float:
         """Seconds after a failed try: twice as many after each, up to half of them less so that calls scatter."""

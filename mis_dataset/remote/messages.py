@@ -75,10 +75,12 @@ class Failure:
     Attributes:
         reason: of the last try, in our words: never in those of the endpoint, which may repeat prompts or keys.
         attempts: how often it was tried; 0 where it could not be sent.
+        again: whether another day may mend it; what an endpoint refuses at once, and what cannot be sent, is final.
     """
 
     reason: str
     attempts: int
+    again: bool = False
 
 
 def priced(reply: Reply, prices: Prices | None) -> Reply:
