@@ -10,6 +10,7 @@ import pytest
 
 from mis_dataset.__main__ import main
 from mis_dataset.construct.forecast import forecast
+from mis_dataset.construct.prompts import PROMPT_VERSION
 from tests.loopback_api import KEY
 from tests.made_construction import make_construction
 from tests.test_construct_pipeline import CALLS
@@ -91,6 +92,7 @@ def test_of_nothing_nothing_is_reckoned(out: Path, tmp_path: Path, capsys: pytes
 def test_the_table_of_the_docs_is_what_the_command_wrote() -> None:
     wanted = json.loads((ROOT / "benchmarks" / "forecast.json").read_text("utf-8"))["wanted"]
     page = (ROOT / "docs" / "construction.md").read_text("utf-8")
+    assert f"prompts {PROMPT_VERSION}, in blocks" in page  # with others everything is to be measured anew
     for name, one in wanted["stages"].items():
         tokens = f"{one['tokens_in']:,} | {one['tokens_out']:,}"
         assert f"| {name} | {one['calls']:,} | {tokens} | {one['cost']:,.2f} | {one['hours']:,.1f} |" in page
