@@ -56,6 +56,7 @@ class Construction:
         finds: whether pictures are photographs that were found, not drawn.
         found_in: dataset and commit that they are of; empty where it is a folder.
         own_judges: roles of judges that are the model which wrote the labels.
+        unanswered: requests that got no reply though another day may bring one.
     """
 
     models: Mapping[str, str]
@@ -72,6 +73,7 @@ class Construction:
     finds: bool = False
     found_in: str = ""
     own_judges: tuple[str, ...] = ()
+    unanswered: int = 0
 
     @property
     def scripted(self) -> list[str]:
@@ -178,6 +180,7 @@ def _construction(told: Mapping[str, Any], pictures: Mapping[tuple[str, str], in
         settings={name: one for name, one in settings.items() if name not in (*roles, "judges")},
         finds=engine in _FINDERS,
         found_in=_found_in(settings["drawing"]) if engine == "dataset" else "",
+        unanswered=sum(map(_count, told["unanswered"].values())),
         own_judges=tuple(role for role, one in roles.items() if one.get("wrote_labels")),
     )
 

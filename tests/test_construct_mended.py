@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from mis_dataset.__main__ import main
-from tests.loopback_api import LoopbackApi
+from tests.loopback_api import LoopbackApi, Step, completion
 from tests.scripted_models import THINGS, ScriptedModels
 from tests.test_construct_faults import prepared
-from tests.test_construct_pipeline import files
+from tests.test_construct_hub_seeds import encoded, parquet
+from tests.test_construct_pipeline import SETTINGS, files
 
 pytestmark = pytest.mark.usefixtures("api_key")
 
@@ -112,3 +113,17 @@ def test_a_picture_that_is_lost_is_kept_with_the_replies(
     (folder / "out" / "raw" / "mis_train.json").unlink()  # the release is to be made of these pictures
     assert construct(folder) == 0
     assert (files(folder / "out"), api.count) == (before, count)
+
+
+def test_a_lost_picture_of_a_seed_is_read_again(tmp_path: Path) -> None:
+    parquet(tmp_path / "seeds" / "train-0.parquet", text=["What of it?"], shown=[encoded("red")])
+    with LoopbackApi().running() as api:
+        api.decide = lambda _: Step(body=completion('{"rows": []}'))
+        text = SETTINGS.format(url=api.url).replace("[seeds.jsonl]", "[{hub: seeds, text: text, image: shown}]")
+        (tmp_path / "construct.yaml").write_text(text)
+        assert construct(tmp_path) == 0
+        picture, count = tmp_path / "out" / "seeds" / "s1.png", api.count
+        before = picture.read_bytes()
+        picture.unlink()
+        assert construct(tmp_path) == 0
+        assert (picture.read_bytes(), api.count) == (before, count)

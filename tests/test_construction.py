@@ -128,6 +128,20 @@ def test_what_people_decided_is_counted_in_the_card(own: Path, tmp_path: Path) -
     assert "is not recorded" not in text
 
 
+def test_a_card_says_of_an_outage_and_of_a_second_opinion_where_there_was_one(own: Path, tmp_path: Path) -> None:
+    text = released(own, tmp_path / "card")["card"].read_text("utf-8")
+    assert "got no reply" not in text
+    assert "`second`" not in text
+    told = json.loads((own / CONSTRUCTION).read_text("utf-8"))
+    second = {"second": told["settings"]["vision"] | {"model": "sees-too"}}
+    heard = {"heard": told["heard"] | {"second": ["sees-too-1"]}}
+    change(own, CONSTRUCTION, unanswered={"elements": 2, "labels": 1}, settings=told["settings"] | second, **heard)
+    text = released(own, tmp_path / "other")["card"].read_text("utf-8")
+    assert "3 requests got no reply; rows that hang on them are not here" in text
+    assert "| second | judges rows by their pictures once more | sees-too | sees-too-1 |" in text
+    assert "once more to another model (`second`)" in text
+
+
 def test_no_program_is_named_where_all_are_models(own: Path, tmp_path: Path) -> None:
     told = json.loads((own / CONSTRUCTION).read_text("utf-8"))["settings"]
     change(own, CONSTRUCTION, settings=told | {"drawing": told["drawing"] | {"model": "draws"}})

@@ -215,7 +215,8 @@ def _seeds(config: Config, out: Path, limit: int | None) -> None:
     path, meta = out / SEEDS, out / "seeds.meta.json"
     about = {"seeds": [_about_seeds(one, out) for one in config.seeds], "limit": limit}
     before = read_before(meta)
-    if before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path):
+    same = before.get("about") == about and path.is_file() and before.get("sha256") == sha256_of(path)
+    if same and all((out / seed.picture).is_file() for seed in read_rows(path, Seed) if seed.picture):
         return
     with replace_file(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(map(to_line, read_seeds(config.seeds, limit, out)))
@@ -379,6 +380,6 @@ def _recorded(config: Config) -> dict[str, Any]:
         return {name: value for name, value in asdict(settings).items() if name not in quiet}
 
     apart = ("seeds", "budget", "at_once", "judges", "experts", "review")
-    told = {name: value for name, value in vars(config).items() if name not in apart}
-    told |= {name: about(told[name]) for name in ("text", "vision", "second", "drawing") if told[name] is not None}
+    told = {name: value for name, value in vars(config).items() if name not in apart and value is not None}
+    told |= {name: about(told[name]) for name in ("text", "vision", "second", "drawing") if name in told}
     return json.loads(json.dumps(told | {"judges": [about(one) for one in config.judges]}))  # type: ignore[no-any-return]
