@@ -381,4 +381,5 @@ def _alike_paths(records: dict[str, tuple[Record, ...]]) -> list[Problem]:
 
 def _by_file(problems: Iterable[Problem]) -> list[Problem]:
     order = [*(source.file for source in SOURCES), REVIEW]
-    return sorted(problems, key=lambda problem: order.index(problem.file))
+    # Files of provenance come behind those that a release needs.
+    return sorted(problems, key=lambda problem: order.index(problem.file) if problem.file in order else len(order))

@@ -57,6 +57,7 @@ def test_all_models_are_asked_in_the_version_of_the_prompts(tmp_path: Path) -> N
         ("rounds: 0", "rounds is no whole number from 1 to 10"),
         ("size: 512", "size is no text"),
         ("quotas: [1]", "quotas is no table"),
+        ("second: sees-too", r"second is no table, such as \{model: some-vlm\}"),
         ("quotas: {hard: 1}", "quotas: hard is none of train, test_easy, test_hard, test_real, or its number"),
         (
             "quotas: {train: -1}",
@@ -97,6 +98,13 @@ def test_what_is_wrong_with_a_model_is_named(tmp_path: Path, was: str, now: str,
     assert was in WHOLE
     with pytest.raises(MISError, match=fault):
         read_config(written(tmp_path, WHOLE.replace(was, now)))
+
+
+def test_a_second_opinion_of_the_same_model_is_none(tmp_path: Path) -> None:
+    vision = read_config(written(tmp_path, WHOLE)).vision
+    second = f'second: {{model: "{vision.model}", base_url: "{vision.base_url}", prices: [1, 2]}}'
+    with pytest.raises(MISError, match=f"vision and second: both are {vision.model} at one address; name two models"):
+        read_config(written(tmp_path, f"{WHOLE}\n{second}\n"))
 
 
 def test_judges_of_one_name_at_two_addresses_are_two(tmp_path: Path) -> None:

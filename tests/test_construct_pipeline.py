@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mis_dataset.__main__ import main
 from mis_dataset.check import check_release
 from mis_dataset.construct.config import read_config
 from mis_dataset.construct.pipeline import construct
@@ -204,6 +205,30 @@ def test_rows_that_were_replaced_in_a_folder_of_seeds_are_read_and_nothing_else_
     parquet(folder / "train-0.parquet", prompt=[f"What must not happen with a {thing}?" for thing in THINGS[2:4]])
     assert "train" not in construct(read_config(settings), out)["rows"]
     assert THINGS[2] in (out / "seeds.jsonl").read_text()
+
+
+def test_a_trial_says_that_it_is_one(
+    api: LoopbackApi, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["construct", str(tmp_path / "out"), "--config", str(settings)]
+    provenance = tmp_path / "out" / "raw" / "provenance" / "construction.json"
+    assert main([*words, "--limit", "3"]) == 0
+    assert "a trial: the first 3 seeds alone" in capsys.readouterr().err
+    assert json.loads(provenance.read_text())["settings"]["limit"] == 3
+    assert main(words) == 0
+    assert "a trial" not in capsys.readouterr().err
+    assert "limit" not in json.loads(provenance.read_text())["settings"]
+
+
+def test_of_seeds_without_risk_nothing_is_kept_and_every_verb_says_so(
+    api: LoopbackApi, settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "seeds.jsonl").write_text(json.dumps({"text": "There is nothing here."}))
+    assert main(["construct", str(tmp_path / "out"), "--config", str(settings)]) == 0
+    assert "no row was kept" in capsys.readouterr().err
+    assert main(["check", str(tmp_path / "out" / "raw")]) == 1
+    assert main(["build", str(tmp_path / "out" / "raw"), str(tmp_path / "MIS")]) == 1
+    assert "Traceback" not in capsys.readouterr().err
 
 
 def test_other_settings_of_a_stage_run_what_hangs_on_it(api: LoopbackApi, settings: Path, tmp_path: Path) -> None:

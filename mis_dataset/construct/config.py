@@ -118,8 +118,9 @@ def read_config(path: Path) -> Config:
         if isinstance(drawing, Diffusion):
             diffusion.size_of(found.get("size", Config.size))
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
-        _refuse_same(judges)
+        _refuse_same(judges, "judges")
         second = _settings("second", found["second"], budget) if "second" in found else None
+        _refuse_same((vision, second), "vision and second") if second else None
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error
@@ -150,10 +151,10 @@ def _has_zero(value: Any) -> bool:
     return "\0" in value if isinstance(value, str) else isinstance(value, list) and any(map(_has_zero, value))
 
 
-def _refuse_same(judges: tuple[Settings, ...]) -> None:
-    """Refuses one model as both judges: the second reply would be that of the first, or hardly another."""
-    if len(set(map(_which, judges))) < len(judges):
-        raise ValueError(f"judges: both are {judges[0].model} at one address; name two models")
+def _refuse_same(models: tuple[Settings, ...], names: str) -> None:
+    """Refuses one model in two places: its second reply would be its first, or hardly another."""
+    if len(set(map(_which, models))) < len(models):
+        raise ValueError(f"{names}: both are {models[0].model} at one address; name two models")
 
 
 def _fault(name: str, value: Any) -> str:
@@ -172,7 +173,7 @@ def _fault(name: str, value: Any) -> str:
             return f"{name} is no list of {what}"
         return "judges are two" if name == "judges" and len(value) != 2 else ""
     if not isinstance(value, dict):
-        return f"{name} is no table"
+        return f"{name} is no table" + ", such as {model: some-vlm}" * (name in (*_MODELS, "second"))
     if name == "quotas":
         wrong = [key for key, most in value.items() if key not in _SPLITS or type(most) is not int or most < 0]
         return f"quotas: {wrong[0]} is none of {', '.join(_SPLITS)}, or its number is none" if wrong else ""

@@ -358,6 +358,9 @@ def _told_settings(config: Config, out: Path) -> dict[str, Any]:
         told["drawing"] |= {"hub": _name(config.drawing.hub), **_photographs(config, out)}
     for place in own_judges(config):
         told["judges"][place - 1] |= {"wrote_labels": True}
+    limit = read_before(out / "seeds.meta.json")["about"]["limit"]
+    if limit is not None:  # a trial is to be known as one
+        told["limit"] = limit
     return told | {"experts": config.experts.told()}
 
 
