@@ -329,11 +329,9 @@ def _construct(arguments: argparse.Namespace) -> tuple[dict[str, Any], int]:
         more = f"to go on, with as much again (`budget` in {arguments.config} says how much): {again}"
         raise BudgetError(f"{error}\n{more}") from error
     print(costs(read_spent(arguments.out)), in_words(read_funnel(arguments.out)), sep="\n", file=sys.stderr)
-    if arguments.limit is not None:
-        print(f"a trial: the first {arguments.limit} seeds alone, as --limit says", file=sys.stderr)
-    if not told["rows"]:
-        print("no row was kept; the lines above say why", file=sys.stderr)
-    print(f"to look at: {arguments.out / NAME}", file=sys.stderr)
+    trial = f"a trial: the first {arguments.limit} seeds alone, as --limit says\n" if limit else ""
+    none = "" if told["rows"] else "no row was kept; the lines above say why\n"
+    print(f"{trial}{none}to look at: {arguments.out / NAME}", file=sys.stderr)
     missing = unanswered(told["stages"])
     if missing:
         print(f"problem: {missing_in_words(missing)}; this asks them again: {again}", file=sys.stderr)

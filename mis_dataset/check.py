@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -21,6 +23,7 @@ from mis_dataset.pictures import Pictures
 from mis_dataset.processes import begin_process
 from mis_dataset.record import Record, shown
 from mis_dataset.release import Release, survey
+from mis_dataset.schema import PICTURES
 
 _WORTH = 64
 """Pictures a process from which on it is worth its start."""
@@ -50,8 +53,9 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
     paths = sorted({path for _, record in users for path in record.images})
     with Pictures(root) as pictures:
         problems = [*pictures.problems, *release.problems]
-    # Only twins are compared by the bytes of their pictures.
-    hashed = any(record.twin_of for _, record in users)
+    told_hashes = _told_hashes(root) if PICTURES in release.inputs else {}
+    # Twins are compared by the bytes of their pictures, and those of a construction with what it says of them.
+    hashed = bool(told_hashes) or any(record.twin_of for _, record in users)
     with tqdm(total=len(paths), desc="check", unit=" pictures", disable=None if progress else True) as bar:
         found = {}
         for path, picture in zip(paths, _look_at_all(root, paths, hashed, num_proc), strict=True):
@@ -61,6 +65,13 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
     for file, record in users:
         looked = [found[path] for path in dict.fromkeys(record.images)]
         problems += [Problem(file, record.id, picture.fault) for picture in looked if picture.fault]
+        problems += [
+            Problem(
+                file, record.id, f"picture {shown(path)} is not the one that {PICTURES} tells of; construct it again"
+            )
+            for path in dict.fromkeys(record.images)
+            if not found[path].fault and told_hashes.get(path, found[path].sha256) != found[path].sha256
+        ]
         remarks.update((file, remark) for picture in looked for remark in picture.remarks)
     # Counted: one line for a thing that all pictures may share.
     unusual = [Problem(file, None, f"{text} (pictures: {n})") for (file, text), n in remarks.items()]
@@ -68,6 +79,16 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
     whole = [(file, record) for file, record in users if record.id not in told]
     problems += _exchange_faults(whole, found)
     return replace(release, problems=tuple(problems), warnings=(*release.warnings, *unusual))
+
+
+def _told_hashes(root: Path) -> dict[str, str]:
+    """Path -> sha256, as a construction wrote them down; lines of another shape tell nothing."""
+    found = {}
+    for line in (root / PICTURES).read_bytes().splitlines():
+        with suppress(ValueError, RecursionError, TypeError, KeyError):
+            told = json.loads(line)
+            found[str(told["path"])] = str(told["sha256"])
+    return found
 
 
 class _Picture(NamedTuple):

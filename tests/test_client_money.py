@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -156,6 +157,17 @@ def test_an_endpoint_that_repeats_its_key_brings_it_into_no_reply_and_no_file(ap
     assert isinstance(reply, Reply)
     assert (reply.text, reply.model) == ("The key is [key], any word.", "m" * 195 + "[key]")
     assert [path.name for path in cache.parent.iterdir() if KEY[:5].encode() in path.read_bytes()] == []
+
+
+def test_a_key_in_other_signs_of_json_is_found_too(api: LoopbackApi, cache: Path) -> None:
+    hidden = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    said = completion("The key is MARK.").replace(b"MARK", hidden.encode()).replace(b"loopback-1", hidden.encode())
+    assert json.loads(said)["model"] == KEY
+    api.plan = {"hello": [Step(body=said)]}
+    [(_, reply)] = ask([Request("a/1", ("hello",))], tiny(api), cache)
+    assert isinstance(reply, Reply)
+    assert (reply.text, reply.model) == ("The key is [key].", "[key]")
+    assert [path.name for path in cache.parent.iterdir() if KEY.encode() in path.read_bytes()] == []
 
 
 def test_a_word_that_stands_for_no_key_stays_in_replies(

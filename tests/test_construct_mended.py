@@ -127,3 +127,33 @@ def test_a_lost_picture_of_a_seed_is_read_again(tmp_path: Path) -> None:
         picture.unlink()
         assert construct(tmp_path) == 0
         assert (picture.read_bytes(), api.count) == (before, count)
+
+
+def test_a_picture_that_was_exchanged_comes_into_no_release(
+    made: tuple[LoopbackApi, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, folder = made
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    out = tmp_path / "out"
+    path = picture(out, "s3.1")
+    path.unlink()
+    path.write_bytes(encoded("red"))
+    (out / "raw" / "mis_train.json").unlink()
+    assert construct(tmp_path) == 1
+    assert f"{path}: is not the picture that experts saw; remove it and run again" in capsys.readouterr().err
+    path.unlink()
+    assert construct(tmp_path) == 0
+    assert files(out) == files(folder / "out")
+
+
+def test_check_finds_a_picture_that_was_exchanged_in_a_release(
+    made: tuple[LoopbackApi, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    raw = shutil.copytree(made[1] / "out" / "raw", tmp_path / "raw")
+    assert main(["check", str(raw)]) == 0
+    capsys.readouterr()
+    one, other = raw / "hard_image" / "1" / "object1.png", raw / "hard_image" / "2" / "object1.png"
+    one.unlink()
+    shutil.copyfile(other, one)
+    assert main(["check", str(raw)]) == 1
+    assert "is not the one that provenance/pictures.jsonl tells of" in capsys.readouterr().err

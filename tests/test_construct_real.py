@@ -22,6 +22,7 @@ from mis_dataset.construct.photographs import INDEX, Index
 from mis_dataset.construct.pipeline import construct
 from mis_dataset.construct.rows import Judged, Picture, Pictured, Question, Verdict
 from mis_dataset.errors import MISError
+from mis_dataset.files import sha256_of
 from mis_dataset.schema import CONSTRUCTION, PICTURES
 from tests import made_pipelines
 from tests.loopback_api import KEY, LoopbackApi
@@ -185,7 +186,17 @@ def test_a_release_of_real_rows_is_checked_as_any_other(tmp_path: Path) -> None:
     for number, name in enumerate(("one", "two", "twin")):
         Image.new("RGB", (8, 8), (number * 80, 0, 0)).save(tmp_path / f"{name}.png")
     one, two, twin = (
-        Picture(f"{name}.png", "0", f"a photo of a {name}", "clip@1", 0, 1, "CC0-1.0", f"{name}.jpg", 0.3)
+        Picture(
+            f"{name}.png",
+            sha256_of(tmp_path / f"{name}.png"),
+            f"a photo of a {name}",
+            "clip@1",
+            0,
+            1,
+            "CC0-1.0",
+            f"{name}.jpg",
+            0.3,
+        )
         for name in ("one", "two", "twin")
     )
     question = Question(

@@ -27,8 +27,8 @@ from typing import IO, Any, NamedTuple
 from mis_dataset.balance import Balance
 from mis_dataset.construct.filters import EASY, HARD, REAL, Rules, placed
 from mis_dataset.construct.rows import Judged, Label, Labelled, Picture, placed_rows, read_rows
-from mis_dataset.errors import UsageError
-from mis_dataset.files import write_json
+from mis_dataset.errors import MISError, UsageError
+from mis_dataset.files import sha256_of, write_json
 from mis_dataset.processes import alone
 from mis_dataset.schema import BENIGN, CATEGORIES, CONSTRUCTION, PICTURES, PROVENANCE, TRAIN
 
@@ -95,7 +95,7 @@ def assemble(
 
     Raises:
         UsageError: `out` holds something else, or another process writes there; nothing was touched.
-        MISError: a file was not written by a construction.
+        MISError: a file was not written by a construction, or a picture was changed since.
         OSError: a file cannot be read or written.
     """
     refuse_other_release(out)
@@ -207,6 +207,9 @@ def _put(row: _Row, folder: Path, release: Path, shown: IO[str]) -> None:
     """Puts the pictures of a row there and says where each comes from."""
     (release / row.folder).mkdir(parents=True)
     for path, one in zip(row.paths(), row.pictures, strict=True):
+        if sha256_of(folder / one.file) != one.sha256:
+            text = "is not the picture that experts saw; remove it and run again, as it is kept with the replies"
+            raise MISError(f"{folder / one.file}: {text}")
         _link(folder / one.file, release / path)
         told = {name: value for name, value in asdict(one).items() if name != "file"}
         shown.write(_line({"path": path, "id": row.id, **told}))

@@ -7,6 +7,7 @@ import logging
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from itertools import cycle
 from math import ceil
 
@@ -107,9 +108,12 @@ class Endpoint:
         if received.status_code >= 300:
             return status_fault(received.status_code, dict(received.headers), received.content, self._settings)
         try:
-            return (read_picture if drawn else read_reply)(self._without_key(received.content))
+            reply = (read_picture if drawn else read_reply)(self._without_key(received.content))
         except ReplyError as error:
             return Fault(str(error), counted=True)
+        # Once more, as JSON can write any letter in other ways.
+        text, model = (self._without_key(told.encode()).decode() for told in (reply.text, reply.model))
+        return replace(reply, text=text, model=model)
 
     async def close(self) -> None:
         """Closes all connections."""
