@@ -129,6 +129,7 @@ def test_a_station_runs_in_a_process_of_its_own_and_says_what_it_took(tmp_path: 
     assert peak > 2**20
 
 
+@pytest.mark.slow
 def test_a_stop_ends_a_station_early(tmp_path: Path) -> None:
     stop = threading.Event()
     stop.set()
