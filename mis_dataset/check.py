@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -53,9 +52,10 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
     paths = sorted({path for _, record in users for path in record.images})
     with Pictures(root) as pictures:
         problems = [*pictures.problems, *release.problems]
-    told_hashes = _told_hashes(root) if PICTURES in release.inputs else {}
+    told_hashes, faults = _told_hashes(root) if PICTURES in release.inputs else (None, [])
+    problems += faults
     # Twins are compared by the bytes of their pictures, and those of a construction with what it says of them.
-    hashed = bool(told_hashes) or any(record.twin_of for _, record in users)
+    hashed = told_hashes is not None or any(record.twin_of for _, record in users)
     with tqdm(total=len(paths), desc="check", unit=" pictures", disable=None if progress else True) as bar:
         found = {}
         for path, picture in zip(paths, _look_at_all(root, paths, hashed, num_proc), strict=True):
@@ -70,7 +70,7 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
                 file, record.id, f"picture {shown(path)} is not the one that {PICTURES} tells of; construct it again"
             )
             for path in dict.fromkeys(record.images)
-            if not found[path].fault and told_hashes.get(path, found[path].sha256) != found[path].sha256
+            if told_hashes is not None and not found[path].fault and told_hashes.get(path) != found[path].sha256
         ]
         remarks.update((file, remark) for picture in looked for remark in picture.remarks)
     # Counted: one line for a thing that all pictures may share.
@@ -81,14 +81,16 @@ def check_release(root: Path, limit: int | None = None, num_proc: int = 1, progr
     return replace(release, problems=tuple(problems), warnings=(*release.warnings, *unusual))
 
 
-def _told_hashes(root: Path) -> dict[str, str]:
-    """Path -> sha256, as a construction wrote them down; lines of another shape tell nothing."""
-    found = {}
-    for line in (root / PICTURES).read_bytes().splitlines():
-        with suppress(ValueError, RecursionError, TypeError, KeyError):
+def _told_hashes(root: Path) -> tuple[dict[str, str], list[Problem]]:
+    """Path -> sha256, as a construction wrote them down, and lines that are of another shape."""
+    found, problems = {}, []
+    for number, line in enumerate((root / PICTURES).read_bytes().splitlines(), start=1):
+        try:
             told = json.loads(line)
             found[str(told["path"])] = str(told["sha256"])
-    return found
+        except (ValueError, RecursionError, TypeError, KeyError):
+            problems.append(Problem(PICTURES, None, f"line {number} has no path with its sha256; construct it again"))
+    return found, problems
 
 
 class _Picture(NamedTuple):

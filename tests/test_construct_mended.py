@@ -157,3 +157,9 @@ def test_check_finds_a_picture_that_was_exchanged_in_a_release(
     shutil.copyfile(other, one)
     assert main(["check", str(raw)]) == 1
     assert "is not the one that provenance/pictures.jsonl tells of" in capsys.readouterr().err
+    told = raw / "provenance" / "pictures.jsonl"
+    told.write_text(told.read_text().replace('"path": "hard_image/1/object1.png"', '"path": "elsewhere.png"') + "[]\n")
+    assert main(["check", str(raw)]) == 1  # neither a lost line nor a broken one hides it
+    printed = capsys.readouterr().err
+    assert "'hard_image/1/object1.png' is not the one that" in printed
+    assert "provenance/pictures.jsonl: line" in printed

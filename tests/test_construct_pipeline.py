@@ -53,6 +53,14 @@ def settings(api: LoopbackApi, tmp_path: Path) -> Path:
     return tmp_path / "construct.yaml"
 
 
+def failing(api: LoopbackApi) -> dict[bytes, Step]:
+    """Lets requests about two seeds fail, one for today and one for good, until they are taken out of this."""
+    seeds, models = [f"happen with a {thing}?".encode() for thing in THINGS[:2]], ScriptedModels()
+    fails = dict(zip(seeds, (Step(500), Step(400)), strict=True))
+    api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
+    return fails
+
+
 def files(folder: Path) -> dict[str, bytes]:
     """All that a construction made, but for what tells times."""
     ends = ("replies.sqlite", "replies.sqlite-wal", "replies.sqlite-shm", ".meta.json", "construct.json", *USED)
@@ -119,13 +127,11 @@ def test_replies_alone_make_the_release_without_an_endpoint(api: LoopbackApi, se
 def test_what_got_no_reply_is_asked_again_by_the_next_run_and_what_was_refused_is_not(
     api: LoopbackApi, settings: Path, tmp_path: Path
 ) -> None:
-    seeds, models = [f"happen with a {thing}?".encode() for thing in THINGS[:2]], ScriptedModels()
-    fails = dict(zip(seeds, (Step(500), Step(400)), strict=True))
-    api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
+    fails = failing(api)
     first = construct(read_config(settings), tmp_path / "out")
     assert first["stages"]["elements"]["rejected"] == {"no reply": 2, "no risk": 1}
     assert first["stages"]["elements"]["unanswered"] == 1
-    del fails[seeds[0]]
+    del fails[next(iter(fails))]
     second = construct(read_config(settings), tmp_path / "out")
     assert second["stages"]["elements"]["rejected"] == {"no reply": 1, "no risk": 1}
     fails.clear()
@@ -137,9 +143,7 @@ def test_what_got_no_reply_is_asked_again_by_the_next_run_and_what_was_refused_i
 def test_a_replay_asks_nothing_and_fails_where_the_run_failed(
     api: LoopbackApi, settings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seeds, models = [f"happen with a {thing}?".encode() for thing in THINGS[:2]], ScriptedModels()
-    fails = dict(zip(seeds, (Step(500), Step(400)), strict=True))
-    api.decide = lambda body: next((step for text, step in fails.items() if text in body), None) or models(body)
+    fails = failing(api)
     first = construct(read_config(settings), tmp_path / "out")
     assert first["stages"]["elements"]["rejected"] == {"no reply": 2, "no risk": 1}
     (tmp_path / "again").mkdir()

@@ -120,7 +120,8 @@ def read_config(path: Path) -> Config:
         judges = tuple(_settings("judges", one, budget) for one in found["judges"])
         _refuse_same(judges, "judges")
         second = _settings("second", found["second"], budget) if "second" in found else None
-        _refuse_same((vision, second), "vision and second") if second else None
+        if second:
+            _refuse_same((vision, second), "vision and second")
         experts = read_local(found.get("experts", {}), path.parent)
     except (TypeError, ValueError, MISError) as error:
         raise UsageError(f"{path}: {error}") from error

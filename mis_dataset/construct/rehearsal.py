@@ -86,8 +86,7 @@ def rehearse(out: Path, how: Rehearsal) -> dict[str, Any]:
 
     Returns:
         What `construct` tells; "problems" of the release; "leaks" above a limit; "endpoint": calls and what went wrong;
-        "seconds"; and whether it "passed", which it has not where a request
-        got no reply.
+        "seconds"; and whether it "passed", which it has not where a request got no reply.
 
     Raises:
         UsageError: `out` holds something else, or the port of the earlier rehearsal is taken.
