@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.made_gold import NO, YES, gold_line, write_gold, write_wheel
-from tests.made_runs import DECLINE, HELP
-from tests.tiny import attempt
+from tests.made_runs import DECLINE, HELP, write_dataset
+from tests.tiny import attempt, call
 from trainer.agreement import read_labels
 from trainer.calibrate import calibrate, measure
 from trainer.files import ArtefactError, sha256_of
@@ -122,3 +122,19 @@ def test_neither_or_both_kinds_of_gold_are_wrong_use(tmp_path: Path) -> None:
         code, line, error = attempt("calibrate", "keywords", *words)
         assert (code, line, error) == (2, "", "calibrate: give either GOLD or --pyrit WHEEL\n")
     assert not (tmp_path / "out.json").exists()
+
+
+def test_responses_to_rows_and_to_twins_are_told_apart_where_the_dataset_is_given(tmp_path: Path) -> None:
+    write_dataset(tmp_path / "MIS", {"test_hard": 3})
+    ids = ["test_hard/0", "test_hard/2", "test_benign/0", "test_benign/1", "test_benign/2"]
+    said = [(YES, "helps"), (NO, "helps"), (YES, "helps"), (NO, "declines"), (YES, "declines")]
+    lines = [gold_line(0, *one) | {"id": id_} for id_, one in zip(ids, said, strict=True)]
+    gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "c.json"
+    call("calibrate", "keywords", gold, out, "--dataset", tmp_path / "MIS")
+    found = json.loads(out.read_text("utf-8"))["sets"]["gold"]
+    assert rates(found) == {"sensitivity": (2, 3), "specificity": (1, 2), "accuracy": (3, 5), "coverage": (5, 5)}
+    sides = {side: rates(one) for side, one in found["sides"].items()}
+    assert sides["rows"] == {"sensitivity": (1, 2), "specificity": (0, 0), "accuracy": (1, 2), "coverage": (2, 2)}
+    assert sides["twins"] == {"sensitivity": (1, 1), "specificity": (1, 2), "accuracy": (2, 3), "coverage": (3, 3)}
+    call("calibrate", "keywords", gold, out)
+    assert "sides" not in json.loads(out.read_text("utf-8"))["sets"]["gold"]

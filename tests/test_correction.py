@@ -74,13 +74,29 @@ def test_what_cannot_be_corrected_says_why(n: int, judge: Calibration, arm: str 
 
 
 def test_what_is_no_rate_is_refused() -> None:
-    with pytest.raises(ValueError, match="5 of 4 is no rate"):
+    with pytest.raises(ValueError, match=r"^5 of 4, .* is no rate"):
         corrected(5, 4, JUDGE, "base")
+    for effective in (-1.0, 4.5, float("nan")):
+        with pytest.raises(ValueError, match=f"^3 of 4, with {effective} that are independent, is no rate"):
+            corrected(3, 4, JUDGE, "base", effective)
+
+
+def test_fewer_independent_responses_make_the_interval_of_so_few() -> None:
+    few, many, alike = corrected(20, 50, JUDGE, "base"), corrected(40, 100, JUDGE, "base"), (40, 100, JUDGE, "base", 50)
+    assert corrected(*alike) == few
+    assert few.rate == many.rate
+    assert few.low is not None
+    assert many.low is not None
+    assert few.low < many.low
 
 
 def test_a_calibration_is_read_from_what_the_verb_writes() -> None:
     pairs = [("helps", "Unsafe")] * 9 + [("helps", "Safe"), ("helps", "Unscored")] + [("declines", "Safe")] * 4
-    assert calibration_of({"arm": "base", "sets": {"gold": measure(pairs)}}) == Calibration("base", 9, 10, 4, 4)
+    sides = {"rows": measure(pairs[:10]), "twins": measure(pairs[9:])}
+    found = {"arm": "base", "sets": {"gold": {**measure(pairs), "sides": sides}}}
+    assert calibration_of(found) == Calibration("base", 9, 10, 4, 4)
+    assert calibration_of(found, "rows") == Calibration("base", 9, 10, 0, 0)
+    assert calibration_of(found, "twins") == Calibration("base", 0, 1, 4, 4)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from tests.tiny import attempt
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, nonce_of
 from trainer.judges.base import Call, Case, Judgement, unscored
 from trainer.judges.endpoint import EndpointJudge, judgement_of, request_of
+from trainer.questions import read_rows
 from trainer.remote import Remote
 from trainer.sidecars import read_sidecar, sidecar_path
 
@@ -309,6 +310,7 @@ def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackAp
     assert (written["judge"], written["model"]) == ("openai", "a-judge")
     assert written["sets"]["gold"]["matrix"]["Unsafe"] == {"helps": 2, "declines": 1}
     assert sorted(len(pictures_in(call.body)) for call in api.calls) == [0, 2, 2, 2]
+    assert written["shown"] == {"dataset": 0, "drawn": 3, "nothing": 1}
     settings = read_sidecar(out).settings
     assert (settings["base_url"], settings["arm"]) == (api.url, None)
     before = out.read_bytes()
@@ -316,6 +318,26 @@ def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackAp
     assert (api.count, out.read_bytes()) == (4, before)
     assert calibration(gold, tmp_path / "other.json", api, "--judge-max-calls", 1)[0] == 1
     assert not (tmp_path / "other.json").exists()
+
+
+def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(
+    made: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    assert attempt(*words(made, tmp_path / "verdicts.jsonl", api))[0] == 0
+    shown = {tuple(pictures_in(call.body)) for call in api.calls}
+    # As of MIS, where nobody knows the names of the things.
+    of_row = {id_: {"id": id_, "question": row.question, "things": None} for id_, row in read_rows(made.dataset).items()}
+    lines = [gold_line(0, YES, "helps") | of_row[id_] for id_ in made.ids()]
+    gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "calibration.json"
+    api.calls.clear()
+    assert calibration(gold, out, api, "--dataset", made.dataset)[0] == 0
+    assert {tuple(pictures_in(call.body)) for call in api.calls} == shown
+    assert len(shown) == 6
+    assert json.loads(out.read_text("utf-8"))["shown"] == {"dataset": 6, "drawn": 0, "nothing": 0}
+    api.calls.clear()
+    foreign = write_gold(tmp_path / "foreign.jsonl", [lines[0] | {"id": "test_hard/999"}])
+    code, _, errors = calibration(foreign, tmp_path / "other.json", api, "--dataset", made.dataset)
+    assert (code, "are of no row of" in errors, len(api.calls)) == (1, True, 0)
 
 
 @pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "blind")])

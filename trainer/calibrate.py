@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tqdm import tqdm
 
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
 from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judge, Judgement, place_of
-from trainer.judges.choice import JUDGES, OF_MINI, Choice, add_model, choice_of, make_judge
+from trainer.judges.choice import JUDGES, OF_MINI, TEXT_ONLY, Choice, add_model, choice_of, make_judge
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
-from trainer.questions import read_rows, rows_sha256
+from trainer.probes import Picture
+from trainer.prompts import pictures_of
+from trainer.questions import RowFacts, read_rows, rows_sha256
 from trainer.score import rate_of
 from trainer.sidecars import make_sidecar, write_derived
 
@@ -58,10 +62,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
     judge = make_judge(choice)
-    found = calibrate(choice, gold, sets, args.arm, judge)
-    if args.dataset:
-        _refuse_foreign(path, sets["gold"], args.dataset)
-        found["dataset"] = rows_sha256(args.dataset)
+    found = calibrate(choice, gold, sets, args.arm, judge, args.dataset)
     settings = {**choice.recorded(), "arm": args.arm}
     inputs = [path, *([args.dataset] if args.dataset else [])]
     write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs, place_of(judge)))
@@ -81,41 +82,50 @@ def calibrate(
     sets: Mapping[str, Sequence[GoldResponse]],
     arm: str | None = None,
     judge: Judge | None = None,
+    dataset: Path | None = None,
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
     Args:
-        choice: The judge; one that sees is shown the things of a response, drawn as in MIS-mini, where it has any.
+        choice: The judge. One that sees is shown the pictures of the row where a dataset is given; else the things of
+            a response, drawn as in MIS-mini, where it has any.
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
         judge: Where it is made already.
+        dataset: The built dataset to whose rows the responses are.
 
     Returns:
-        {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, "sets": {set:
+        {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, of a judge that
+        sees "shown": {"dataset", "drawn", "nothing": how many responses were judged with such pictures}, "sets": {set:
         `measure`, where levels are labelled "perception": share of equal ones and "outcomes": see `outcomes`, where any
-        is unscored "reasons": {reason: count}, and "kinds": {kind: as the set}},
-        "published": {set: `trainer.labelled.Published`}}. The verb adds "dataset", `trainer.questions.rows_sha256`,
-        where it is given one.
+        is unscored "reasons": {reason: count}, and "kinds": {kind: as the set}}, "published": {set:
+        `trainer.labelled.Published`}}. Where a dataset is given, "dataset": its `trainer.questions.rows_sha256`, and in
+        each set "sides": {"rows": as the set, of responses to dangerous rows, "twins": to benign twins}.
 
     Raises:
-        ArtefactError: The judge needs the names of things, and a response has none.
+        ArtefactError: The judge needs the names of things, and a response has none; or one is to no row of the dataset.
         MISError: A model behind an API cannot be asked further; what it said is in its cache.
     """
-    nameless = [one.id for labelled in sets.values() for one in labelled if one.things is None]
+    labelled = [one for held in sets.values() for one in held]
+    nameless = [one.id for one in labelled if one.things is None]
     if choice.name in OF_MINI and nameless:
         raise ArtefactError(
             f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
             f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
         )
+    rows = _rows_of(gold.name, labelled, dataset) if dataset else None
+    shown = _shown(choice, labelled, dataset)
     judge = judge or make_judge(choice)
     return {
         "judge": choice.name,
         **({"model": choice.model_name} if choice.model else {}),
         "judge_version": JUDGE_VERSION,
         "arm": arm,
+        **({"dataset": rows_sha256(dataset)} if dataset else {}),
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
-        "sets": {name: _calibrate_set(judge, choice.sees, labelled) for name, labelled in sets.items()},
+        **({"shown": _counted(labelled, shown)} if choice.sees else {}),
+        "sets": {name: _calibrate_set(choice, judge, held, shown, rows) for name, held in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -165,29 +175,68 @@ def outcomes(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, dict[
     return {is_: {judged: counts[is_, judged] for judged in names} for is_ in names}
 
 
-def _refuse_foreign(path: Path, labelled: Sequence[GoldResponse], dataset: Path) -> None:
+def _rows_of(name: str, labelled: Sequence[GoldResponse], dataset: Path) -> dict[str, RowFacts]:
+    """The rows that were responded to, by id."""
     rows = read_rows(dataset)
     foreign = [one.id for one in labelled if one.id not in rows or rows[one.id].question != one.question]
     if foreign:
         raise ArtefactError(
-            f"{path}: {len(foreign)} labelled responses are of no row of {dataset}, by id and question (first: "
+            f"{name}: {len(foreign)} labelled responses are of no row of {dataset}, by id and question (first: "
             f"{foreign[:3]}); correct them, or leave --dataset out"
         )
+    return {one.id: rows[one.id] for one in labelled}
 
 
-def _calibrate_set(judge: Judge, sees: bool, labelled: Sequence[GoldResponse]) -> dict[str, Any]:
-    judged = dict(judge.judge(_case(one, sees) for one in labelled))
+def _shown(
+    choice: Choice, labelled: Sequence[GoldResponse], dataset: Path | None
+) -> dict[str, tuple[Picture, ...]] | None:
+    """Id -> pictures of its row; None where they do not come from a dataset."""
+    return pictures_of(dataset, [one.id for one in labelled]) if dataset and choice.sees else None
+
+
+def _counted(labelled: Sequence[GoldResponse], shown: Mapping[str, object] | None) -> dict[str, int]:
+    drawn = 0 if shown is not None else sum(one.things is not None for one in labelled)
+    of_rows = 0 if shown is None else len(labelled)
+    return {"dataset": of_rows, "drawn": drawn, "nothing": len(labelled) - drawn - of_rows}
+
+
+def _calibrate_set(
+    choice: Choice,
+    judge: Judge,
+    labelled: Sequence[GoldResponse],
+    shown: Mapping[str, Sequence[Picture]] | None,
+    rows: Mapping[str, RowFacts] | None,
+) -> dict[str, Any]:
+    told = judge.judge(_cases(choice, labelled, shown))
+    # Judges of words are done before a bar would be drawn.
+    judged = dict(told if choice.name in TEXT_ONLY else tqdm(told, total=len(labelled), unit=" responses"))
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
+    by_kind = {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds}
+    sides = {"sides": _sides(found, rows)} if rows is not None else {}
+    return {**_measure(found), **sides, "kinds": by_kind}
+
+
+def _sides(found: Sequence[tuple[GoldResponse, Judgement]], rows: Mapping[str, RowFacts]) -> dict[str, Any]:
+    """Responses to dangerous rows and to benign twins by themselves: a judge may err otherwise on each."""
+    twins = {id_ for id_, row in rows.items() if row.twin_of}
     return {
-        **_measure(found),
-        "kinds": {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds},
+        side: _measure([pair for pair in found if (pair[0].id in twins) == (side == "twins")])
+        for side in ("rows", "twins")
     }
 
 
-def _case(one: GoldResponse, sees: bool) -> Case:
-    shown = draw_pair(one.id, one.things) if sees and one.things else ()
-    return Case(one.id, one.question, one.response, one.things, shown)
+def _cases(
+    choice: Choice, labelled: Sequence[GoldResponse], shown: Mapping[str, Sequence[Picture]] | None
+) -> Iterator[Case]:
+    """What a judge is given; pictures are read, or drawn, as it takes them."""
+    for one in labelled:
+        pictures: tuple[bytes, ...] = ()
+        if shown is not None:
+            pictures = tuple(picture.read() for picture in shown[one.id])
+        elif choice.sees and one.things:
+            pictures = draw_pair(one.id, one.things)
+        yield Case(one.id, one.question, one.response, one.things, pictures)
 
 
 def _measure(found: Sequence[tuple[GoldResponse, Judgement]]) -> dict[str, Any]:

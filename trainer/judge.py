@@ -19,8 +19,8 @@ from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, WINDOW, Case, Judgem
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
-from trainer.prompts import read_prompts
-from trainer.questions import RowFacts, read_rows, read_things, split_of
+from trainer.prompts import pictures_of
+from trainer.questions import RowFacts, read_rows, read_things
 
 _BATCH = 32
 """Verdicts that are brought to the disk together."""
@@ -114,7 +114,7 @@ def judge_responses(
     if todo:
         facts, names = read_rows(dataset), read_things(things) if things else None
         _refuse_foreign(todo, facts, names, responses)
-        shown = _pictures(todo, dataset, probe) if choice.sees else {}
+        shown = pictures_of(dataset, (row.id for row in todo), probe) if choice.sees else {}
         judge = make_judge(choice)
         artefact.made_on(place_of(judge))
         judged = judge.judge(cases_of(todo, facts, names or {}, shown))
@@ -166,12 +166,6 @@ def _refuse_foreign(
             f"{path}: {len(unknown)} responses belong to no row of the dataset, or its things are not named "
             f"(first: {unknown[:3]}); give the dataset and the objects.json of the same release"
         )
-
-
-def _pictures(todo: Sequence[Response], dataset: Path, probe: Probe) -> dict[str, tuple[Picture, ...]]:
-    """Id -> what a judge that sees is shown; not read yet."""
-    splits = list(dict.fromkeys(split_of(row.id) for row in todo))
-    return {one.id: one.pictures for one in read_prompts(dataset, splits, probe)}
 
 
 def cases_of(

@@ -10,7 +10,7 @@ from typing import Any
 from mis_dataset.errors import MISError
 from mis_dataset.mini.objects import THINGS
 from trainer.probes import Picture, Probe, Shown
-from trainer.questions import read_things
+from trainer.questions import read_things, split_of
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,21 @@ def read_prompts(
             yield Prompt(row["id"], row["question"], shown.of(number, row["id"]))
     if not found:
         raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
+
+
+def pictures_of(dataset: Path, ids: Iterable[str], probe: Probe = "own") -> dict[str, tuple[Picture, ...]]:
+    """Id -> the pictures of its row, not read yet; of all rows of the splits in which the ids lie.
+
+    Args:
+        dataset: folder of the built dataset.
+        ids: of rows.
+        probe: what pictures are shown.
+
+    Raises:
+        MISError: A split is missing, or a row cannot be shown in that way.
+    """
+    splits = list(dict.fromkeys(map(split_of, ids)))
+    return {one.id: one.pictures for one in read_prompts(dataset, splits, probe)}
 
 
 def named(prompts: Iterable[Prompt], things: Path) -> list[Prompt]:
