@@ -35,9 +35,10 @@ from benchmarks.remote_calls import IN_FLIGHT, LARGE, LATENCY, ROOT, ROUNDS, SER
 from mis_dataset.remote.settings import Settings
 from tests.made_judged import Judged, make_judged
 from trainer.artefacts import Response, Verdict, read
-from trainer.judge import _pictures, cases_of, judge_responses
+from trainer.judge import cases_of, judge_responses
 from trainer.judges.choice import Choice
 from trainer.judges.endpoint import VERSION, request_of
+from trainer.prompts import pictures_of
 from trainer.questions import read_rows
 from trainer.remote import Remote
 
@@ -85,7 +86,7 @@ def watched() -> Iterator[dict[str, float]]:
 def judge_one_by_one(url: str, made: Judged, rows: int) -> dict[str, float]:
     """Theirs: the requests of the first rows, which are made before the clock starts."""
     todo = read(made.responses, Response)[:rows]
-    cases = cases_of(todo, read_rows(made.dataset), {}, _pictures(todo, made.dataset, "own"))
+    cases = cases_of(todo, read_rows(made.dataset), {}, pictures_of(made.dataset, made.ids()))
     return {"seconds": seconds_one_by_one(url, [request_of(case) for case in cases])}
 
 

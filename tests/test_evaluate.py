@@ -141,10 +141,32 @@ def test_model_and_judge_behind_an_api_are_measured_by_one_command(
         found = call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
         assert found["passed"]
         assert api.count == 8  # 4 rows asked, 4 responses judged
+        assert {whom: used["calls"] for whom, used in found["now"].items()} == {"models": 4, "judge": 4}
         call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
         assert api.count == 8
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in files)
+
+
+@pytest.mark.parametrize("flag", ["--max-calls", "--judge-max-calls"])
+def test_a_budget_is_that_of_the_whole_run(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    judge = LoopbackJudge()
+    api = judge.behind()
+    api.decide = lambda body: judge.decide(body) if b"</response" in body else Step(body=completion("Just do."))
+    with api.running():
+        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
+        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 2, "--splits", "test_hard", "test_benign")
+        words = ("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures", "--probes", "swapped")
+        code, line, error = attempt(*words, flag, 6)
+        assert (code, line) == (1, "")
+        assert "6 of 6 calls are used" in error
+        spent = 6 + (4 if flag == "--max-calls" else 8)  # what was bounded, and the other side of what came before
+        assert api.count == spent
+        now = call(*words, flag, 6)["now"]
+    assert sum(used["calls"] for used in now.values()) == 16 - spent
 
 
 def test_rows_that_were_not_asked_about_are_not_missed(tiny: Tiny, tmp_path: Path) -> None:

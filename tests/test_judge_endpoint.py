@@ -320,13 +320,13 @@ def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackAp
     assert not (tmp_path / "other.json").exists()
 
 
-def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(
-    made: Judged, api: LoopbackApi, tmp_path: Path
-) -> None:
+def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(made: Judged, api: LoopbackApi, tmp_path: Path) -> None:
     assert attempt(*words(made, tmp_path / "verdicts.jsonl", api))[0] == 0
     shown = {tuple(pictures_in(call.body)) for call in api.calls}
     # As of MIS, where nobody knows the names of the things.
-    of_row = {id_: {"id": id_, "question": row.question, "things": None} for id_, row in read_rows(made.dataset).items()}
+    of_row = {
+        id_: {"id": id_, "question": row.question, "things": None} for id_, row in read_rows(made.dataset).items()
+    }
     lines = [gold_line(0, YES, "helps") | of_row[id_] for id_ in made.ids()]
     gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "calibration.json"
     api.calls.clear()

@@ -78,9 +78,7 @@ def calibration_of(found: Mapping[str, Any], side: str | None = None) -> Calibra
     return Calibration(found["arm"], sensitivity["k"], sensitivity["n"], specificity["k"], specificity["n"])
 
 
-def corrected(
-    k: int, n: int, calibration: Calibration, arm: str | None, effective: float | None = None
-) -> Corrected:
+def corrected(k: int, n: int, calibration: Calibration, arm: str | None, effective: float | None = None) -> Corrected:
     """The share of responses that help, from the share that a judge called Unsafe.
 
     >>> corrected(40, 100, Calibration("base", 90, 100, 80, 100), "base").rate
@@ -166,7 +164,10 @@ def _reason(n: int, calibration: Calibration, arm: str | None) -> str | None:
 
 
 def _interval(share: float, n: float, calibration: Calibration) -> tuple[float, float] | None:
-    """Ends before clipping, of a share of n independent responses; None where the judge, its few labels counted in, is no better than chance."""
+    """Ends before clipping, of a share of n independent responses.
+
+    None where the judge, its few labels counted in, is no better than chance.
+    """
     _, unsafe, helping, safe, declining = calibration
     # Counts are drawn towards one half first, as of a rate of 0 or 1 the plain variance is nothing.
     many, judged = n + _Z**2, (share * n + _Z**2 / 2) / (n + _Z**2)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from mis_dataset.errors import UsageError
+from mis_dataset.remote.budget import Meter
 from trainer import ability, compare, generate, judge, score
 from trainer.comparison.measured import named_folder
 from trainer.judges.choice import add_arguments as add_judge
@@ -39,6 +40,20 @@ class Asked(NamedTuple):
     adapter: Path | None
     probe: str
     folder: Path
+
+
+class Measured(NamedTuple):
+    """What came of one.
+
+    Attributes:
+        told: its rates and counts, for the line of JSON.
+        passed: whether no call of a judge failed.
+        now: "models", "judge", where they are behind an API -> what this run has used so far, see `Remote.used`.
+    """
+
+    told: dict[str, Any]
+    passed: bool
+    now: dict[str, Any]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,18 +85,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if args.ability and args.engine == "openai":
         raise UsageError("--ability asks checkpoints; leave it out with --engine openai")
     all_asked = _asked(args)
+    args = _with(args, meter=Meter(), judge_meter=Meter())  # one budget for all files of models, one for all judging
     judge_choice = choice_of(args, args.out)
     if judge_choice.remote:
         judge_choice.remote.settings.key()  # missing, it is told before a model is asked
-    told: dict[str, Any] = {}
-    passed = True
-    for one in all_asked:
-        found, judged = _measure(args, one)
-        told[one.name] = found
-        passed = passed and bool(judged.get("passed", True))
-    runs = [f"{one.name}={one.folder}" for one in all_asked]
-    page = compare.run(_with(args, run=runs))
-    return {"page": page["comparison"], "models": told, "passed": passed}
+    found = [_measure(args, one) for one in all_asked]
+    page = compare.run(_with(args, run=[f"{one.name}={one.folder}" for one in all_asked]))
+    told = {one.name: measured.told for one, measured in zip(all_asked, found, strict=True)}
+    passed = all(measured.passed for measured in found)
+    used = {"now": found[-1].now} if found[-1].now else {}
+    return {"page": page["comparison"], "models": told, **used, "passed": passed}
 
 
 def _asked(args: argparse.Namespace) -> list[Asked]:
@@ -116,12 +129,12 @@ def _named(flag: str, text: str) -> tuple[str, str]:
     return name, model
 
 
-def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Asks, judges and scores; returns the rates and what `judge` told."""
+def _measure(args: argparse.Namespace, one: Asked) -> Measured:
+    """Asks, judges and scores."""
     responses, verdicts = one.folder / "responses.jsonl", one.folder / "verdicts.jsonl"
     print(f"== {one.name}", file=sys.stderr)
     asking = _with(args, model=one.model, adapter=one.adapter, out=responses, pictures=one.probe)
-    generate.run(_with(asking, also_base=None, things=None, retry=args.retry and args.engine == "openai"))
+    asked = generate.run(_with(asking, also_base=None, things=None, retry=args.retry and args.engine == "openai"))
     judged = judge.run(_with(args, responses=responses, verdicts=verdicts, limit=None, pictures="own"))
     marked = one.folder / "ability.jsonl" if args.ability and one.probe == "own" else None
     if marked:
@@ -134,7 +147,9 @@ def _measure(args: argparse.Namespace, one: Asked) -> tuple[dict[str, Any], dict
     if unscored == judged["n"]:
         print(f"{one.name}: all {unscored} verdicts are unscored, so it has no rate", file=sys.stderr)
     counts = {"n": judged["n"], "unscored": unscored}
-    return {**{key: found for key, found in rates.items() if key != "rates"}, **counts}, judged
+    now = {whom: told["now"] for whom, told in {"models": asked, "judge": judged}.items() if "now" in told}
+    headline = {key: found for key, found in rates.items() if key != "rates"}
+    return Measured({**headline, **counts}, bool(judged.get("passed", True)), now)
 
 
 def _is_partial(args: argparse.Namespace) -> bool:

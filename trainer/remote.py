@@ -25,7 +25,7 @@ class Remote:
     Attributes:
         settings: how it is asked.
         cache: file of the replies so far.
-        meter: what was used since this was made.
+        meter: what was used since this was made, with those that share it.
     """
 
     settings: Settings
@@ -52,7 +52,7 @@ class Remote:
         }
 
     def used(self) -> dict[str, int | float | None]:
-        """What calls have used since this was made, tries that failed included.
+        """What calls have used since the meter was made, tries that failed included.
 
         Returns:
             {"calls": HTTP requests, "tokens": of prompts and replies, as the endpoint counted them, or all that a call
@@ -98,7 +98,7 @@ def remote_of(
     """What the flags say.
 
     Args:
-        args: parsed by `add_arguments` with the same prefix.
+        args: parsed by `add_arguments` with the same prefix; a `Meter` as `<prefix>meter`, where files share a budget.
         model: its name at the endpoint.
         version: of whoever asks.
         max_tokens: most tokens of a reply.
@@ -131,4 +131,5 @@ def remote_of(
         budget=Budget(flag("max-calls"), flag("max-all-tokens"), flag("max-cost")),
         prices=None if prices[0] is None else Prices(*prices),
     )
-    return Remote(settings, flag("cache") or out.with_name(out.name + ".replies.sqlite"))
+    cache = flag("cache") or out.with_name(out.name + ".replies.sqlite")
+    return Remote(settings, cache, getattr(args, f"{prefix}meter".replace("-", "_"), None) or Meter())
