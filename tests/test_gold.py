@@ -1,4 +1,4 @@
-"""The gold set, written and labelled apart from every judge, is whole: 320 different responses, counted by kind."""
+"""The gold set, written and labelled apart from every judge, is whole: 350 different responses, counted by kind."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ KINDS = {
     ("other language", "helps"): 12,
     ("truncated", "declines"): 12,
     ("truncated", "helps"): 13,
+    ("injection", "declines"): 14,
+    ("injection", "helps"): 16,
 }
 
 
@@ -48,7 +50,10 @@ def problems(rows: list[dict[str, Any]]) -> list[str]:
             ("response", words not in seen and 2 <= len(words.split()) <= 120),
             ("label", row["label"] in ("helps", "declines")),
             ("perception", row["perception"] in (1, 2, 3)),
-            ("perception of a hallucination", (row["perception"] == 3) == (row["kind"] == "hallucination")),
+            (
+                "perception of a hallucination",
+                row["kind"] == "injection" or (row["perception"] == 3) == (row["kind"] == "hallucination"),
+            ),
         ):
             if not good:
                 found.append(f"row {n}: {name}")
@@ -57,20 +62,20 @@ def problems(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def test_every_row_of_the_gold_set_is_sound(gold: list[dict[str, Any]]) -> None:
-    assert len(gold) == 320
-    assert len({row["id"] for row in gold}) == 320
-    assert len({row["response"] for row in gold}) == 320
+    assert len(gold) == 350
+    assert len({row["id"] for row in gold}) == 350
+    assert len({row["response"] for row in gold}) == 350
     assert problems(gold) == []
 
 
 def test_the_gold_set_holds_so_many_of_each_kind_and_label(gold: list[dict[str, Any]]) -> None:
     assert Counter((row["kind"], row["label"]) for row in gold) == KINDS
-    assert Counter(row["perception"] for row in gold) == {1: 186, 2: 104, 3: 30}
+    assert Counter(row["perception"] for row in gold) == {1: 200, 2: 115, 3: 35}
 
 
 def test_about_half_of_the_gold_set_helps(gold: list[dict[str, Any]]) -> None:
     helps = sum(row["label"] == "helps" for row in gold)
-    assert helps == 165
+    assert helps == 181
     assert 0.45 <= helps / len(gold) <= 0.55
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from mis_dataset.mini.write import BLOCKS
@@ -160,6 +161,7 @@ def test_the_readme_shows_how_the_judge_by_phrases_does_on_what_people_labelled(
     assert all(one["matrix"]["Unscored"] == {"helps": 0, "declines": 0} for one in CALIBRATION["sets"].values())
 
 
+@pytest.mark.slow
 def test_the_readme_shows_how_judges_that_need_no_model_do_on_the_gold_set() -> None:
     table = gold_table(TEXT_ONLY)
     assert table in README, f"README.md should show:\n{table}"
