@@ -10,11 +10,15 @@ import pytest
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 
+from mis_dataset.chat import prompt
 from tests import made_vllm
 from tests.made_vllm import LLM
+from tests.made_vlms import make_vlm
 from tests.tiny import Tiny, attempt, call
 from trainer import models
 from trainer.artefacts import Response, read
+from trainer.engines.vllm import _prompt
+from trainer.prompts import Prompt
 from trainer.sidecars import read_sidecar
 
 FEW = ("--limit", 1, "--max-new-tokens", 4, "--float32")
@@ -63,6 +67,19 @@ def test_it_says_what_the_engine_transformers_says_with_an_adapter_and_without(
         **{"pictures": {"image": 2, "video": 0}, "processor": None},
     }
     assert llm.asked == llm.most * 2 == 8  # all prompts of a file are there before the first has ended
+
+
+def test_a_first_token_that_the_template_writes_comes_once(tiny: Tiny, vllm: None, tmp_path: Path) -> None:
+    model = make_vlm(tmp_path / "model", "idefics3")
+    for engine in ("transformers", "vllm"):
+        call("generate", model, tiny.dataset, tmp_path / f"{engine}.jsonl", *FEW, "--engine", engine)
+    assert (tmp_path / "vllm.jsonl").read_bytes() == (tmp_path / "transformers.jsonl").read_bytes()
+    processor = models.load_processor(model)
+    asked = Prompt("siuo/0", "Which is first?", ())
+    text = processor.apply_chat_template(prompt(asked.question, 0), add_generation_prompt=True)
+    once, twice = (processor.tokenizer(one).input_ids for one in (_prompt(processor, asked)["prompt"], text))
+    begins = processor.tokenizer.bos_token_id
+    assert (once.count(begins), twice) == (1, [begins, *once])
 
 
 def test_it_goes_on_where_it_was_stopped_and_asks_equal_prompts_once(tiny: Tiny, vllm: None, tmp_path: Path) -> None:

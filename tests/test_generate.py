@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -12,13 +13,13 @@ import pytest
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
-from mis_dataset.chat import prompt
+from mis_dataset.chat import disarm, prompt
 from mis_dataset.errors import MISError
 from tests.made_checkpoints import Says, make_internvl
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer import models
 from trainer.artefacts import Response, read
-from trainer.engines.local import generate, respond
+from trainer.engines.local import VERSION, encode, generate, respond
 from trainer.families import FAMILIES
 from trainer.probes import drawn
 from trainer.prompts import Prompt, read_prompts
@@ -139,6 +140,45 @@ def test_a_response_that_is_cut_off_says_so(made: Path) -> None:
     assert "length" in reasons
 
 
+def test_settings_of_a_checkpoint_of_how_it_speaks_are_left_alone(
+    tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(tiny_arm / "model", tmp_path / "model")
+    path = tmp_path / "model" / "generation_config.json"
+    own = json.loads(path.read_text("utf-8"))
+    wilful = {"repetition_penalty": 5.0, "no_repeat_ngram_size": 1, "suppress_tokens": [5], "num_beams": 2}
+    path.write_text(json.dumps(own | wilful))
+    call("generate", tmp_path / "model", tiny.dataset, tmp_path / "responses.jsonl", *FEW, "--batch-size", 5)
+    assert (tmp_path / "responses.jsonl").read_bytes() == made.read_bytes()
+    # By itself such a checkpoint says something else, and it keeps its settings.
+    model, processor = models.load(tmp_path / "model", float32=True)
+    asked = encode(processor, [(prompt("Which is first?", 0), [])])
+    plain = respond(model, processor, [(prompt("Which is first?", 0), [])], 6)[0].text
+    assert model.generation_config.repetition_penalty == 5.0
+    said = model.generate(**asked, max_new_tokens=6)[0, asked["input_ids"].shape[1] :]
+    assert processor.tokenizer.decode(said, skip_special_tokens=True).strip() != plain
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"eos_token_id": "x"}', "model: generation_config.json: eos_token_id is no token; correct it"),
+        ('{"eos_token_id": [1, null]}', "model: generation_config.json: eos_token_id is no token; correct it"),
+        ('{"eos_token_id": 10000000}', "model: generation_config.json: eos_token_id is no token; correct it"),
+        ('{"eos_token_id": 1', "generation_config.json: no readable JSON ("),  # transformers would go on without it
+        ("[]", "generation_config.json holds a list, expected an object"),
+        ("null", "generation_config.json holds a NoneType, expected an object"),
+    ],
+)
+def test_odd_settings_of_a_checkpoint_are_one_clear_error(
+    tiny: Tiny, tiny_arm: Path, tmp_path: Path, text: str, says: str
+) -> None:
+    shutil.copytree(tiny_arm / "model", tmp_path / "model")
+    (tmp_path / "model" / "generation_config.json").write_text(text)
+    code, line, error = attempt("generate", tmp_path / "model", tiny.dataset, tmp_path / "r.jsonl", *FEW)
+    assert (code, line, says in error.splitlines()[-1]) == (1, "", True)
+
+
 def test_a_second_run_writes_nothing_new(tiny: Tiny, tiny_arm: Path, made: Path) -> None:
     before = hashes(made.parent)
     found = call("generate", tiny_arm / "model", tiny.dataset, made, *FEW)
@@ -169,6 +209,13 @@ def _seen_from(here: Path, there: Path, name: str) -> str:
     import os
 
     return Path(os.path.relpath((there / name).resolve(), here.resolve())).as_posix()
+
+
+def test_how_a_row_is_asked_is_pinned_to_its_version(made: Path) -> None:
+    asked = json.dumps(prompt("Which is first?", 2)) + disarm("a <|end|> b", ("<|end|>",))
+    assert hashlib.sha256(asked.encode()).hexdigest()[:16] == {"1-a": "73b95e85de6d7311"}[VERSION]
+    settings = read_sidecar(made).settings
+    assert (settings["engine"], settings["version"]) == ("transformers", VERSION)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mis_dataset.schema import SPLITS
 from trainer import remote as endpoints
 from trainer.artefacts import Response, open_artefact, read
 from trainer.benchmarks import NAMES
-from trainer.engines import openai
+from trainer.engines import local, openai
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import PROBES
 from trainer.prompts import Prompt, named, read_prompts
@@ -187,10 +187,9 @@ def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict
 
 
 def _settings(args: argparse.Namespace, limits: dict[str, Any]) -> dict[str, Any]:
-    """What changes a row; other engines and smaller pictures are named only where they are, as files of before do."""
-    settings = {name: getattr(args, name) for name in (*_SETTINGS, "float32")}
-    settings |= {"engine": args.engine} if args.engine != ENGINES[0] else {}
-    return settings | ({"picture_limits": limits} if limits else {})
+    """What changes a row."""
+    settings = {name: getattr(args, name) for name in (*_SETTINGS, "float32", "engine")}
+    return settings | {"version": local.VERSION} | ({"picture_limits": limits} if limits else {})
 
 
 def _rows(args: argparse.Namespace) -> list[Path]:
@@ -213,8 +212,6 @@ def _load(args: argparse.Namespace, chosen: Sequence[Prompt], limits: dict[str, 
             vllm.place_of(llm),
             lambda adapted, done: vllm.generate(llm, processor, prompts, most, args.adapter if adapted else None, done),
         )
-    from trainer.engines import local
-
     models.take_device(share.local)
     model, processor = models.load(folder, args.adapter, float32=args.float32)
     families.limit_pictures(processor, limits)

@@ -17,6 +17,7 @@ from transformers import (
 )
 
 from trainer.families import GUARDS, ModelError, broken, family_of, parts_of
+from trainer.files import read_json
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase, ProcessorMixin
@@ -177,6 +178,9 @@ def _read_weights(
     attention: Attention = "sdpa",
 ) -> Any:
     """The model of a checkpoint, every weight from its files: transformers would start a missing one at random."""
+    settings = folder / "generation_config.json"
+    if settings.is_file():
+        read_json(settings)  # transformers would go on without one that is broken, and know no end of a text
     model, found = auto.from_pretrained(
         folder,
         dtype=dtype,

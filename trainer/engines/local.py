@@ -7,6 +7,7 @@ without pictures, are asked once.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,6 +21,10 @@ from trainer.shares import ALL, Share
 if TYPE_CHECKING:
     from PIL.Image import Image
     from transformers import PreTrainedModel, ProcessorMixin
+
+
+VERSION = "1-a"
+"""The number changes when the same row is asked in other words, or the same model is made to speak in another way."""
 
 
 class Said(NamedTuple):
@@ -45,7 +50,7 @@ def generate(
     done: Collection[str] = (),
     share: Share = ALL,
 ) -> Iterator[list[Response]]:
-    """Responses batch by batch, the longest prompts first, so that what memory allows is known at once.
+    """Responses batch by batch, the longest questions first.
 
     Prompts that are equal but for their ids are asked once, and each of the ids gets the response. Ids in `done` are
     left out, but every batch holds what it would hold without them: in bfloat16 that may decide a near tie, and who
@@ -82,7 +87,7 @@ def batched(prompts: list[Prompt], batch_size: int) -> list[list[list[Prompt]]]:
         batch_size: most groups of a batch.
 
     Returns:
-        The batches, longest prompts first; those without pictures, which cannot share a call of a processor with
+        The batches, longest questions first; those without pictures, which cannot share a call of a processor with
         others, last.
     """
     equal: dict[tuple[str, ...], list[Prompt]] = {}
@@ -96,31 +101,35 @@ def batched(prompts: list[Prompt], batch_size: int) -> list[list[list[Prompt]]]:
 def respond(
     model: PreTrainedModel, processor: Any, asked: list[tuple[list[Message], list[Image]]], max_new_tokens: int
 ) -> list[Said]:
-    """What a model says to a batch of prompts, greedily.
+    """What a model says to a batch of prompts: of all tokens always the likeliest, as they come from the model.
+
+    A checkpoint may name settings of its own, such as a penalty on repetition, which would also fall on the words of
+    the prompt; of these only which tokens begin, end and pad a text are heeded. vLLM leaves them alone as well.
 
     Args:
         model: as loaded.
         processor: its processor, or the tokenizer of a model that takes no pictures.
         asked: messages and the pictures that they name; all with pictures, or none.
         max_new_tokens: at most.
+
+    Raises:
+        ModelError: The tokens that end a text, as generation_config.json has them, are none.
     """
     import torch
 
     from trainer.models import tokenizer_of
 
-    tokenizer = tokenizer_of(processor)
+    tokenizer, ends = tokenizer_of(processor), _ends(model)
     inputs = encode(processor, asked)
     # On a CPU the default cache is copied whole at every token, an eighth of the time; on a GPU "static" would compile.
     cache = "static" if model.device.type == "cpu" else None
-    with torch.inference_mode():
+    with torch.inference_mode(), _greedily(model):
         made = model.generate(
             **inputs.to(model.device),
             max_new_tokens=max_new_tokens,
-            do_sample=False,
             cache_implementation=cache,
             pad_token_id=tokenizer.pad_token_id,
         )
-    ends = set(_as_list(model.generation_config.eos_token_id))
     said = []
     for mask, ids in zip(inputs["attention_mask"], made[:, inputs["input_ids"].shape[1] :].tolist(), strict=True):
         end = next((place for place, token in enumerate(ids, 1) if token in ends), None)
@@ -165,5 +174,31 @@ def _respond(model: PreTrainedModel, processor: Any, batch: list[Prompt], max_ne
     ]
 
 
-def _as_list(ids: int | list[int]) -> list[int]:
-    return ids if isinstance(ids, list) else [ids]
+@contextmanager
+def _greedily(model: PreTrainedModel) -> Iterator[None]:
+    """Takes away how a checkpoint would like to speak, but for its tokens, and gives it back: `sft` saves it."""
+    from transformers import GenerationConfig
+
+    own = model.generation_config
+    tokens = {name: getattr(own, name) for name in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    # Below an adapter lies the model, to which PEFT hands on what its wrapper has, or does not.
+    holders = [model, model.get_base_model()] if hasattr(model, "get_base_model") else [model]
+    for holder in holders:
+        holder.generation_config = GenerationConfig(**tokens, do_sample=False)
+    try:
+        yield
+    finally:
+        for holder in holders:
+            holder.generation_config = own
+
+
+def _ends(model: PreTrainedModel) -> set[int]:
+    """Tokens that end a text; none where a checkpoint names none."""
+    found = model.generation_config.eos_token_id
+    ends = found if isinstance(found, list) else [] if found is None else [found]
+    wrong = [end for end in ends if type(end) is not int or not 0 <= end < model.get_input_embeddings().num_embeddings]
+    if wrong:
+        from trainer.families import ModelError
+
+        raise ModelError(f"{model.name_or_path}: generation_config.json: eos_token_id is no token; correct it")
+    return set(ends)

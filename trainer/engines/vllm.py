@@ -133,9 +133,12 @@ def generate(
 
 
 def _prompt(processor: Any, one: Prompt) -> dict[str, Any]:
-    """A prompt as vLLM takes it."""
+    """A prompt as vLLM takes it, which has the tokenizer add what begins a text, whether it is there or not."""
+    tokenizer = processor.tokenizer
     question = disarm(one.question, models.control_tokens(processor))
     text = processor.apply_chat_template(prompt(question, len(one.pictures)), add_generation_prompt=True)
+    if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
+        text = text.removeprefix(tokenizer.bos_token)
     pictures = [each.image() for each in one.pictures]
     return {"prompt": text, "multi_modal_data": {"image": pictures}} if pictures else {"prompt": text}
 

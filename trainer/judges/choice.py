@@ -10,6 +10,7 @@ from typing import Any
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer import remote as endpoints
+from trainer.engines import local as engines
 from trainer.files import ArtefactError, checkpoint_files, sha256_of, sha256_text
 from trainer.judges.base import JUDGE_VERSION, Judge
 from trainer.judges.endpoint import VERSION, EndpointJudge
@@ -89,7 +90,8 @@ class Choice:
         if self.name not in LOCAL:
             return {}
         hashed = "".join(f"{file.name}\0{sha256_of(file)}\n" for file in checkpoint_files(self.folder))
-        return {"model": self.model_name, "checkpoint": sha256_text(hashed), "sees": self.sees}
+        told = {"model": self.model_name, "checkpoint": sha256_text(hashed), "sees": self.sees}
+        return {**told, "version": engines.VERSION}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
