@@ -144,13 +144,19 @@ def test_who_asks_for_it_gets_empty_responses_that_no_judge_scores(tiny: Tiny, a
     text = last_texts(tiny)[1]
     api.plan = {text: [Step(500)] * 2}
     assert ask(tiny, api, out)[0] == 1
-    assert well(tiny, api, out, "--failed-as-empty")["finish_reasons"] == {"failed": 1, "stop": 2}
+    code, line, errors = ask(tiny, api, out, "--failed-as-empty")
+    assert (code, json.loads(line)["finish_reasons"], json.loads(line)["passed"]) == (
+        1,
+        {"failed": 1, "stop": 2},
+        False,
+    )
+    assert errors.splitlines()[-1] == "generate: 1 of 3 rows got no reply; `--retry` asks them again"
     assert read(out, Response)[1] == Response(IDS[1], "", "failed")
     verdicts = out.with_name("verdicts.jsonl")
     code, _, errors = attempt("judge", out, verdicts, "--judge", "keywords", "--dataset", tiny.dataset)
     assert code == 0, errors
     assert [row.verdict == "Unscored" for row in read(verdicts, Verdict)] == [False, True, False]
-    assert well(tiny, api, out)["finish_reasons"] == {"failed": 1, "stop": 2}
+    assert (ask(tiny, api, out)[0], api.count) == (1, 4)
     found = well(tiny, api, out, "--retry")
     assert (found["generated"], found["finish_reasons"]) == (1, {"stop": 3})
 

@@ -47,7 +47,7 @@ class Measured(NamedTuple):
 
     Attributes:
         told: its rates and counts, for the line of JSON.
-        passed: whether no call of a judge failed.
+        passed: whether no call failed, of the model or of a judge.
         now: "models", "judge", where they are behind an API -> what this run has used so far, see `Remote.used`.
     """
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures every model and writes the page; has not passed where calls of a judge failed.
+    """Measures every model and writes the page; has not passed where calls of a model or a judge failed.
 
     Raises:
         UsageError: Flags that do not go together.
@@ -149,7 +149,8 @@ def _measure(args: argparse.Namespace, one: Asked) -> Measured:
     counts = {"n": judged["n"], "unscored": unscored}
     now = {whom: told["now"] for whom, told in {"models": asked, "judge": judged}.items() if "now" in told}
     headline = {key: found for key, found in rates.items() if key != "rates"}
-    return Measured({**headline, **counts}, bool(judged.get("passed", True)), now)
+    passed = all(told.get("passed", True) for told in (asked, judged))
+    return Measured({**headline, **counts}, passed, now)
 
 
 def _is_partial(args: argparse.Namespace) -> bool:

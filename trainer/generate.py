@@ -7,6 +7,7 @@ by `accelerate launch` or `torchrun`, several processes share the rows.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
@@ -230,9 +231,13 @@ def _told(out: Path, missing: int) -> dict[str, Any]:
     """For the line of JSON."""
     rows = read(out, Response)
     reasons = Counter(row.finish_reason for row in rows)
+    failed = reasons["failed"]
+    if failed:
+        print(f"generate: {failed} of {len(rows)} rows got no reply; `--retry` asks them again", file=sys.stderr)
     return {
         "responses": str(out),
         "n": len(rows),
         "generated": missing,
         "finish_reasons": dict(sorted(reasons.items())),
+        **({"passed": False} if failed else {}),
     }

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,16 @@ from tqdm import tqdm
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
-from trainer.artefacts import Artefact, Response, Verdict, open_artefact, read
-from trainer.files import ArtefactError
+from mis_dataset.files import write_text
+from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
+from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
 from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import pictures_of
 from trainer.questions import RowFacts, read_rows, read_things
+from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 _BATCH = 32
 """Verdicts that are brought to the disk together."""
@@ -106,9 +111,7 @@ def judge_responses(
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     if choice.remote and (retry or not verdicts.exists()):
         choice.remote.settings.key()  # missing, it is told before any file is made
-    artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
-    if retry:
-        artefact.forget(_failed)
+    artefact = _open(verdicts, rows, settings, [responses, dataset, *([things] if things else [])], retry)
     done = artefact.done
     todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
     if todo:
@@ -120,8 +123,54 @@ def judge_responses(
         judged = judge.judge(cases_of(todo, facts, names or {}, shown))
         # Judges of words are done before a bar would be drawn.
         bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
-        _append(artefact, (verdict_of(id_, choice.name, found) for id_, found in bar if id_ not in done))
+        said = {row.id: row.response for row in todo if row.id not in done}
+        _append(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
     return artefact.finish([row.id for row in rows])
+
+
+def _open(
+    verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any], inputs: Sequence[Path], retry: bool
+) -> Artefact[Verdict]:
+    """The verdicts that stay."""
+    follow(verdicts, rows, settings, inputs)
+    artefact = open_artefact(verdicts, Verdict, settings, inputs)
+    if retry:
+        artefact.forget(_failed)
+    return artefact
+
+
+def follow(verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any], inputs: Sequence[Path]) -> None:
+    """Where the responses were changed since, as by `generate --retry`, keep the verdicts on what is still the same.
+
+    A file without the hashes of its responses, or that differs in anything else, is left to `open_artefact` to refuse.
+    Whoever is stopped here finds the file as it was, or its `.part` alone: never old verdicts beside new responses.
+
+    Args:
+        verdicts: The artefact, which may be missing or begun.
+        rows: Responses that are to be judged.
+        settings: As for `open_artefact`.
+        inputs: As for `open_artefact`, the responses first.
+    """
+    part = part_path(verdicts)
+    begun = part if part.is_file() else verdicts
+    if not begun.is_file() or not sidecar_path(verdicts).is_file():
+        return
+    before = read_sidecar(verdicts)
+    name = Path(os.path.relpath(inputs[0].absolute(), verdicts.absolute().parent)).as_posix()
+    if before.inputs.get(name) in (None, sha256_of(inputs[0])):
+        return
+    now = make_sidecar(verdicts, before.kind, settings, inputs)
+    others = {**now.inputs, name: before.inputs[name]}
+    drop_half_line(begun)
+    held = read(begun, Verdict) if begun.stat().st_size else []
+    if (before.settings, before.inputs) != (now.settings, others) or not all(one.response_sha256 for one in held):
+        return
+    said = {row.id: _short(row.response) for row in rows}
+    kept = [one for one in held if said.get(one.id) == one.response_sha256]
+    print(f"judge: {inputs[0]} has changed; {len(kept)} of {len(held)} verdicts stay", file=sys.stderr)
+    write_text(part, "".join(json.dumps(vars(one), ensure_ascii=False) + "\n" for one in kept))
+    verdicts.unlink(missing_ok=True)
+    write_sidecar(verdicts, replace(before, inputs=now.inputs))
 
 
 def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
@@ -187,9 +236,13 @@ def cases_of(
         yield Case(row.id, rows[row.id].question, row.response, things.get(row.id), shown)
 
 
-def verdict_of(id_: str, judge: str, found: Judgement) -> Verdict:
-    """What the judge of that name decided, as it is kept."""
+def verdict_of(id_: str, judge: str, found: Judgement, response: str) -> Verdict:
+    """What the judge of that name decided about a response, as it is kept."""
     call = found.call._asdict() if found.call else {}
     told = found._asdict()
     del told["call"]
-    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call)
+    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call, response_sha256=_short(response))
+
+
+def _short(response: str) -> str:
+    return sha256_text(response)[:16]
