@@ -132,12 +132,22 @@ def test_what_came_is_kept_and_a_rerun_asks_only_for_the_rest(tiny: Tiny, api: L
     assert errors.splitlines()[-1].startswith("generate: 2 of 3 prompts got no reply (first: test_hard/")
     assert "HTTP 500 (1)" in errors
     assert "HTTP 400 (1)" in errors
+    assert "; 1 would get none again, other settings may mend that; run it again to ask only those, with" in errors
     assert not any(text.strip() in errors for text in texts)
     assert not out.exists()
     before = api.count
     found = well(tiny, api, out)
     assert (api.count - before, found["generated"], found["now"]["calls"]) == (2, 2, 2)
     assert [row.id for row in read(out, Response)] == IDS
+
+
+@pytest.mark.parametrize(("step", "advised"), [(Step(400, error("bad_request")), False), (Step(500), True)])
+def test_who_would_be_refused_again_is_not_told_to_run_it_again(
+    tiny: Tiny, api: LoopbackApi, out: Path, step: Step, advised: bool
+) -> None:
+    api.plan = {last_texts(tiny)[0]: [step]}
+    _, _, errors = ask(tiny, api, out)
+    assert ("run it again" in errors, "would get none again" in errors) == (advised, not advised)
 
 
 def test_who_asks_for_it_gets_empty_responses_that_no_judge_scores(tiny: Tiny, api: LoopbackApi, out: Path) -> None:

@@ -19,7 +19,7 @@ from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
 from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
 from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
@@ -29,6 +29,9 @@ from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sid
 
 _BATCH = 32
 """Verdicts that are brought to the disk together."""
+_FINAL = (
+    "and would not be if tried again: they stay unscored; into another file, other settings may do, as --judge-max-side"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Judge, and count the verdicts; where a call failed, the run has not passed.
+    """Judge, and count the verdicts; where a call failed, or none could be made, the run has not passed.
 
     Raises:
         UsageError: A probe is asked of a judge that sees no picture, or a flag about a model is wrong.
@@ -61,10 +64,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if choice.remote:
         costs = [one.cost for one in verdicts if one.cost is not None]
         spent = {"tokens": sum(one.tokens or 0 for one in verdicts), "cost": sum(costs) if costs else None}
-        failed = sum(map(_failed, verdicts))
-        told |= {**spent, "now": choice.remote.used(), "passed": not failed}
+        failed, final = (_begin(verdicts, word) for word in (CALL_FAILED, CANNOT_ASK))
+        told |= {**spent, "now": choice.remote.used(), "passed": not failed and final < len(verdicts)}
         if failed:
             print(f"judge: {failed} of {len(verdicts)} calls failed; `--retry` makes them again", file=sys.stderr)
+        if final:
+            print(f"judge: {final} of {len(verdicts)} cannot be asked, {_FINAL}", file=sys.stderr)
     return told
 
 
@@ -189,7 +194,11 @@ def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
 
 def _failed(one: Verdict) -> bool:
     """Whether a verdict is missing because a call failed, and not for what was replied."""
-    return one.reason is not None and one.reason.startswith(CALL_FAILED)
+    return bool(_begin([one], CALL_FAILED))
+
+
+def _begin(verdicts: Sequence[Verdict], word: str) -> int:
+    return sum((one.reason or "").startswith(word) for one in verdicts)
 
 
 def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Response]:
