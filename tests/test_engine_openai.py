@@ -217,6 +217,8 @@ def test_an_endpoint_that_has_no_such_model_is_one_error(tiny: Tiny, api: Loopba
         (("--failed-as-empty",), "--failed-as-empty: of no use with --engine transformers"),
         (("--retry",), "--retry: of no use with --engine transformers"),
         (("--max-side", "64"), "--max-side: of no use with --engine transformers"),
+        (("--engine", "openai", "--batch-size", "9"), "--batch-size: of no use with --engine openai"),
+        (("--engine", "vllm", "--batch-size", "9"), "--batch-size: of no use with --engine vllm"),
         (("--also-base", "b.jsonl"), "--also-base wants --adapter, and another file than RESPONSES"),
     ],
 )

@@ -107,6 +107,8 @@ def test_a_second_run_makes_nothing_and_another_model_joins(tiny: Tiny, words: t
         (["--model", "a=x", "--adapter", "b=y"], "--adapter b: there is no --model of that name"),
         (["--model", "a=x", "--engine", "openai", "--ability"], "--ability asks checkpoints; leave it out with"),
         (["--model", "a=x", "--engine", "openai", "--adapter", "a=y"], "--adapter: of no use with --engine openai"),
+        (["--model", "a=x", "--retry"], "--retry: of no use without --engine openai or --judge openai"),
+        (["--model", "a=x", "--judge-max-cost", "5"], "--judge-max-cost: of no use to the judge mini_rules"),
         (["--model", "x"], "--model 'x': give NAME="),
     ],
 )

@@ -129,6 +129,10 @@ def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
     if args.engine != "openai":
         remote = {"--failed-as-empty": args.failed_as_empty, "--retry": args.retry, "--max-side": args.max_side}
         unfit = [flag for flag, given in remote.items() if given]
+    asking = argparse.ArgumentParser()
+    add_asking(asking)
+    if args.engine != "transformers" and args.batch_size != asking.get_default("batch_size"):
+        unfit.append("--batch-size")
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
     if args.engine != "transformers" and share.of > 1:

@@ -53,6 +53,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         UsageError: A probe is asked of a judge that sees no picture, or a flag about a model is wrong.
     """
     choice = choice_of(args, args.verdicts)
+    if args.retry and not choice.remote:
+        raise UsageError(f"--retry: of no use to the judge {args.judge}, which makes no calls that could fail")
     judge_responses(
         args.responses, args.verdicts, choice, args.dataset, args.things, args.limit, args.pictures, args.retry
     )
