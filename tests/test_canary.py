@@ -99,6 +99,20 @@ def test_verdicts_that_a_failed_call_lost_are_no_verdicts_that_moved(tmp_path: P
             canary(pair[0], [pair[1]])
 
 
+def test_what_could_not_be_asked_with_its_pictures_is_no_verdict_that_moved(tmp_path: Path) -> None:
+    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", OWN[:18] + "--", "none")
+    assert canary(own, [probe])["state"] == "sees"
+    lines = [json.loads(line) for line in probe.read_text().splitlines()]
+    refused = {"verdict": "Unscored", "perception": 0, "reason": "cannot be asked: HTTP 413"}
+    lines = [one if one["perception"] else one | refused for one in lines]
+    probe.write_text("".join(json.dumps(one) + "\n" for one in lines))
+    found = canary(own, [probe])
+    assert (found["probes"][0]["moved"]["k"], found["probes"][0]["moved"]["n"], found["state"]) == (0, 18, "blind")
+    probe.write_text("".join(json.dumps(one | refused) + "\n" for one in lines))
+    with pytest.raises(ArtefactError, match="of no response can the judge be asked both ways"):
+        canary(own, [probe])
+
+
 def test_other_prices_make_no_probe(tmp_path: Path) -> None:
     own, same = (judged(tmp_path / f"{n}.jsonl", OWN, "own", prices=n) for n in (1, 2))
     with pytest.raises(ArtefactError, match="was made with the same pictures as"):

@@ -57,6 +57,34 @@ def test_a_judge_that_is_a_checkpoint_needs_its_folder(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["gold.jsonl"]
 
 
+USELESS = [
+    (
+        "keywords --judge-max-cost 5 --judge-base-url http://x/v1 --judge-max-tokens 9",
+        "--judge-max-tokens, --judge-base-url, --judge-max-cost: of no use to the judge keywords",
+    ),
+    ("transformers --judge-model x --judge-max-tokens 9 --judge-no-seed", "--judge-no-seed: of no use to the judge tr"),
+    ("llama_guard --judge-model x --judge-max-tokens 9", "--judge-max-tokens: of no use to the judge llama_guard"),
+]
+
+
+@pytest.mark.parametrize(("words", "says"), USELESS)
+def test_a_flag_that_would_do_nothing_is_wrong_use(tmp_path: Path, words: str, says: str) -> None:
+    gold = write_gold(tmp_path / "gold.jsonl", [gold_line(0, "No.", "declines")])
+    name, *flags = words.split()
+    for verb in (
+        ("calibrate", name, gold, tmp_path / "out.json", *flags),
+        ("judge", gold, tmp_path / "out.jsonl", "--dataset", tmp_path, "--judge", name, *flags),
+    ):
+        code, line, error = attempt(*verb)
+        assert (code, line, error.startswith(f"{verb[0]}: {says}")) == (2, "", True), error
+    assert [path.name for path in tmp_path.iterdir()] == ["gold.jsonl"]
+
+
+def test_a_retry_of_a_judge_that_makes_no_call_is_wrong_use(tmp_path: Path) -> None:
+    code, _, error = attempt("judge", tmp_path / "r", tmp_path / "v", "--dataset", tmp_path, "--retry")
+    assert (code, error.startswith("judge: --retry: of no use to the judge mini_rules")) == (2, True)
+
+
 def test_a_judge_that_does_not_exist_is_an_error() -> None:
     with pytest.raises(ArtefactError, match=r"no judge 'gpt'; there are mini_rules, .*transformers, llama_guard"):
         make_judge(Choice("gpt"))

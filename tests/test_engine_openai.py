@@ -132,6 +132,7 @@ def test_what_came_is_kept_and_a_rerun_asks_only_for_the_rest(tiny: Tiny, api: L
     assert errors.splitlines()[-1].startswith("generate: 2 of 3 prompts got no reply (first: test_hard/")
     assert "HTTP 500 (1)" in errors
     assert "HTTP 400 (1)" in errors
+    assert "; 1 would get none again, other settings may mend that; run it again to ask only those, with" in errors
     assert not any(text.strip() in errors for text in texts)
     assert not out.exists()
     before = api.count
@@ -140,17 +141,32 @@ def test_what_came_is_kept_and_a_rerun_asks_only_for_the_rest(tiny: Tiny, api: L
     assert [row.id for row in read(out, Response)] == IDS
 
 
+@pytest.mark.parametrize(("step", "advised"), [(Step(400, error("bad_request")), False), (Step(500), True)])
+def test_who_would_be_refused_again_is_not_told_to_run_it_again(
+    tiny: Tiny, api: LoopbackApi, out: Path, step: Step, advised: bool
+) -> None:
+    api.plan = {last_texts(tiny)[0]: [step]}
+    _, _, errors = ask(tiny, api, out)
+    assert ("run it again" in errors, "would get none again" in errors) == (advised, not advised)
+
+
 def test_who_asks_for_it_gets_empty_responses_that_no_judge_scores(tiny: Tiny, api: LoopbackApi, out: Path) -> None:
     text = last_texts(tiny)[1]
     api.plan = {text: [Step(500)] * 2}
     assert ask(tiny, api, out)[0] == 1
-    assert well(tiny, api, out, "--failed-as-empty")["finish_reasons"] == {"failed": 1, "stop": 2}
+    code, line, errors = ask(tiny, api, out, "--failed-as-empty")
+    assert (code, json.loads(line)["finish_reasons"], json.loads(line)["passed"]) == (
+        1,
+        {"failed": 1, "stop": 2},
+        False,
+    )
+    assert errors.splitlines()[-1] == "generate: 1 of 3 rows got no reply; `--retry` asks them again"
     assert read(out, Response)[1] == Response(IDS[1], "", "failed")
     verdicts = out.with_name("verdicts.jsonl")
     code, _, errors = attempt("judge", out, verdicts, "--judge", "keywords", "--dataset", tiny.dataset)
     assert code == 0, errors
     assert [row.verdict == "Unscored" for row in read(verdicts, Verdict)] == [False, True, False]
-    assert well(tiny, api, out)["finish_reasons"] == {"failed": 1, "stop": 2}
+    assert (ask(tiny, api, out)[0], api.count) == (1, 4)
     found = well(tiny, api, out, "--retry")
     assert (found["generated"], found["finish_reasons"]) == (1, {"stop": 3})
 
@@ -201,6 +217,8 @@ def test_an_endpoint_that_has_no_such_model_is_one_error(tiny: Tiny, api: Loopba
         (("--failed-as-empty",), "--failed-as-empty: of no use with --engine transformers"),
         (("--retry",), "--retry: of no use with --engine transformers"),
         (("--max-side", "64"), "--max-side: of no use with --engine transformers"),
+        (("--engine", "openai", "--batch-size", "9"), "--batch-size: of no use with --engine openai"),
+        (("--engine", "vllm", "--batch-size", "9"), "--batch-size: of no use with --engine vllm"),
         (("--also-base", "b.jsonl"), "--also-base wants --adapter, and another file than RESPONSES"),
     ],
 )

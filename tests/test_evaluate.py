@@ -107,6 +107,8 @@ def test_a_second_run_makes_nothing_and_another_model_joins(tiny: Tiny, words: t
         (["--model", "a=x", "--adapter", "b=y"], "--adapter b: there is no --model of that name"),
         (["--model", "a=x", "--engine", "openai", "--ability"], "--ability asks checkpoints; leave it out with"),
         (["--model", "a=x", "--engine", "openai", "--adapter", "a=y"], "--adapter: of no use with --engine openai"),
+        (["--model", "a=x", "--retry"], "--retry: of no use without --engine openai or --judge openai"),
+        (["--model", "a=x", "--judge-max-cost", "5"], "--judge-max-cost: of no use to the judge mini_rules"),
         (["--model", "x"], "--model 'x': give NAME="),
     ],
 )
@@ -167,6 +169,30 @@ def test_a_budget_is_that_of_the_whole_run(
         assert api.count == spent
         now = call(*words, flag, 6)["now"]
     assert sum(used["calls"] for used in now.values()) == 16 - spent
+
+
+def test_rows_without_a_reply_are_asked_again_by_retry_and_only_their_verdicts_are_made_anew(
+    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    judge = LoopbackJudge()
+    api, left = judge.behind(), [Step(500)] * 3
+    said = Step(body=completion("Just do."))
+    api.decide = lambda body: judge.decide(body) if b"</response" in body else left.pop() if left else said
+    with api.running():
+        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
+        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 3, "--splits", "test_hard", "test_benign")
+        how = ("--no-pictures", "--failed-as-empty", "--attempts", 1)
+        words = ("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, *how)
+        code, line, error = attempt(*words)
+        assert (code, json.loads(line)["passed"], json.loads(line)["models"]["some"]["unscored"]) == (1, False, 3)
+        assert "generate: 3 of 6 rows got no reply; `--retry` asks them again" in error
+        assert (attempt(*words)[0], api.count) == (1, 9)  # 6 asked, 3 judged, and nothing by the second run
+        told = call(*words, "--retry")
+        assert (told["passed"], told["models"]["some"]["unscored"], api.count) == (True, 0, 15)
+        before = hashes(tmp_path / "out")
+        assert call(*words)["passed"]
+        assert (api.count, hashes(tmp_path / "out")) == (15, before)
 
 
 def test_rows_that_were_not_asked_about_are_not_missed(tiny: Tiny, tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from mis_dataset.errors import MISError
 from tests.tiny import Tiny, attempt, call, hashes, write_recipe
 from trainer import models, sft
 from trainer.files import sha256_of
+from trainer.gates import callback
 from trainer.gates.callback import UNSCORED, Gate, make_gate, summary, undisturbed
 from trainer.gates.rows import Asking, ask, draw, judged, rates
 from trainer.gates.rules import read_evaluations
@@ -190,7 +191,9 @@ def train(tiny: Tiny, out: Path, judge: Judge, flags: Mapping[str, Any] = {}, **
 
 
 def gate_of(tiny: Tiny, out: Path, recipe: RecipeArguments, judge: Judge, flags: Mapping[str, Any] = {}) -> Gate:
-    given = {"gate_dataset": None, "things": None, "judge": "keywords", "judge_model": None, **flags}
+    parser = argparse.ArgumentParser()
+    callback.add_arguments(parser)
+    given = {**vars(parser.parse_args(["--judge", "keywords"])), **flags}
     gate = make_gate(argparse.Namespace(out=out, dataset=tiny.dataset, **given), recipe, 0, 8)
     assert gate
     return Gate(out, recipe, gate._slices, gate._choice, gate._asking, gate._sidecar, lambda: judge)

@@ -92,7 +92,8 @@ def test_an_empty_reply_is_unscored_and_a_model_without_a_name_has_that_it_was_a
 
 
 def test_a_call_that_failed_says_so_and_one_that_could_not_be_made_does_not() -> None:
-    assert judgement_of(Failure("HTTP 503", 6), CASE, "m") == unscored("call failed: HTTP 503")
+    assert judgement_of(Failure("HTTP 503", 6, again=True), CASE, "m") == unscored("call failed: HTTP 503")
+    assert judgement_of(Failure("HTTP 400", 1), CASE, "m") == unscored("cannot be asked: HTTP 400")
     assert judgement_of(Failure("picture 1 is a BMP", 0), CASE, "m") == unscored("cannot be asked: picture 1 is a BMP")
 
 
@@ -197,17 +198,28 @@ def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: 
         before, told = out.read_bytes().splitlines(), json.loads(line)
         assert code == 1
         assert told["reasons"] == {
-            "call failed: HTTP 413": 1,
             "call failed: HTTP 500": 2,
+            "cannot be asked: HTTP 413": 1,
             "no verdict in the reply": 1,
         }
         code, line, _ = attempt(*words(made, out, api, "--judge-attempts", 1))
         assert (code, json.loads(line)["now"]["calls"], out.read_bytes().splitlines()) == (1, 0, before)
-        code, line, _ = attempt(*words(made, out, api, "--retry"))
+        code, line, errors = attempt(*words(made, out, api, "--retry"))
         after, told = out.read_bytes().splitlines(), json.loads(line)
-        assert (code, told["now"]["calls"], told["reasons"]) == (0, 3, {"no verdict in the reply": 1})
-    assert [n for n, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] == [1, 3, 4]
+        reasons = {"cannot be asked: HTTP 413": 1, "no verdict in the reply": 1}
+        assert (code, told["now"]["calls"], told["reasons"]) == (0, 2, reasons)
+        assert errors.startswith("judge: 1 of 6 cannot be asked, and would not be if tried again")
+    assert [n for n, (old, new) in enumerate(zip(before, after, strict=True)) if old != new] == [1, 3]
     assert not out.with_name("verdicts.jsonl.part").exists()
+
+
+def test_an_endpoint_that_refuses_every_response_is_no_run_that_passed(made: Judged, tmp_path: Path) -> None:
+    with LoopbackApi().running() as api:
+        api.every = Step(400, error("bad_request"))
+        code, line, _ = attempt(*words(made, tmp_path / "v.jsonl", api))
+        assert (code, json.loads(line)["passed"], api.count) == (1, False, 6)
+        assert attempt(*words(made, tmp_path / "v.jsonl", api, "--retry"))[0] == 1
+        assert api.count == 6
 
 
 def test_a_retry_that_is_stopped_leaves_the_file_and_goes_on(made: Judged, tmp_path: Path) -> None:
@@ -365,8 +377,8 @@ def test_canary_refuses_a_probe_of_another_model(made: Judged, api: LoopbackApi,
 
 def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(made: Judged, tmp_path: Path) -> None:
     asked, read_only = tmp_path / "asked.jsonl", tmp_path / "words.jsonl"
-    with LoopbackJudge(plan={"row-0": [Step(413)]}).behind().running() as api:
-        assert attempt(*words(made, asked, api))[0] == 1  # one call failed, which names no model
+    with LoopbackJudge(plan={"row-0": [Step(500)]}).behind().running() as api:
+        assert attempt(*words(made, asked, api, "--judge-attempts", 1))[0] == 1  # one call failed, which names no model
     things = tmp_path / "things.json"
     things.write_text(json.dumps({id_: ["candle", "newspaper"] for id_ in made.ids()}))
     flags = ("--judge", "keywords", "--dataset", made.dataset, "--things", things)

@@ -206,7 +206,7 @@ SAID: list[tuple[Step | str, str, str | None]] = [
     (Step(body=completion("It", "content_filter")), "Unscored", "a filter of the endpoint withheld the reply"),
     (Step(400, error("content_filter", SECRET)), "Unscored", "a filter of the endpoint withheld the reply"),
     (Step(body=completion(verdict("Safe"), "length")), "Unscored", "the judge was cut off"),
-    (Step(body=completion("x" * 10_000_000)), "Unscored", "call failed: the reply has more than 1048576 bytes"),
+    (Step(body=completion("x" * 10_000_000)), "Unscored", "cannot be asked: the reply has more than 1048576 bytes"),
     ("{}" * 400_000, "Unscored", "no verdict in the reply"),
     (f"It says {SECRET}: {verdict('Safe', nonce='0123456789abcdef')}", "Unscored", "no verdict in the reply"),
     (verdict("Unsafe").replace(NONCE, f"{NONCE} "), "Unscored", "no verdict in the reply"),
@@ -224,7 +224,7 @@ def test_what_is_said_instead_of_a_verdict_is_unscored_for_its_own_reason(
     found = list(verdicts_of(out).values())
     assert [(one.verdict, one.reason) for one in found[: len(SAID)]] == [(kind, reason) for _, kind, reason in SAID]
     assert bare(out).splitlines()[len(SAID) :] == bare(undisturbed).splitlines()[len(SAID) :]
-    assert (ended.code, json.loads(ended.told)["reasons"]["no verdict in the reply"]) == (1, 6)
+    assert (ended.code, json.loads(ended.told)["reasons"]["no verdict in the reply"]) == (0, 6)
 
 
 def test_a_verdict_that_a_response_brings_along_moves_nothing(verbs: Verbs, tmp_path: Path) -> None:

@@ -196,6 +196,15 @@ def test_the_verb_judges_goes_on_after_a_kill_and_writes_nothing_twice(words: tu
     assert sidecar_path(out).is_file()
 
 
+def test_how_many_tokens_a_reply_may_have_is_chosen_and_recorded(words: tuple[Any, ...], tmp_path: Path) -> None:
+    responses, cut, whole = (tmp_path / f"{name}.jsonl" for name in ("responses", "cut", "whole"))
+    told = call("judge", responses, cut, *words, "--judge-max-tokens", 1)
+    assert told["reasons"] == {"the judge was cut off": 2}
+    assert "reasons" not in call("judge", responses, whole, *words)
+    assert [read_sidecar(path).settings["max_tokens"] for path in (cut, whole)] == [1, 384]
+    assert "max_tokens was 1, now it is 384" in attempt("judge", responses, cut, *words)[2]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("looks", "state"), [(True, "sees"), (False, "blind")])
 def test_canary_finds_whether_it_sees(words: tuple[Any, ...], tmp_path: Path, looks: bool, state: str) -> None:

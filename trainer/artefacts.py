@@ -56,6 +56,7 @@ class Verdict:
         date: Day (UTC) on which one behind an API did; None for others.
         tokens: That it took, prompt and completion together.
         cost: Its price, None where no prices were given.
+        response_sha256: First 16 digits of the sha256 of the response that was judged; empty in files of before.
     """
 
     id: str
@@ -70,6 +71,7 @@ class Verdict:
     date: str | None = None
     tokens: int | None = None
     cost: float | None = None
+    response_sha256: str = ""
 
 
 @dataclass(frozen=True)

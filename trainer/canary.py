@@ -17,7 +17,7 @@ from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
 from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
-from trainer.judges.base import CALL_FAILED
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK
 from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
 from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_derived
@@ -58,11 +58,12 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     Returns:
         {"judge", "margin", "state": "sees"; "blind" where no probe moved more than the margin; or "sees no picture",
         as the judge reads words only, "probes": [{"file", "moved": share of verdicts that differ, also to and from
-        Unscored, {rate, k, n, low, high}, "table": {own verdict: {the probe's: count}}}]}.
+        Unscored, {rate, k, n, low, high}, where the judge can be asked in both files, "table": {own verdict: {the
+        probe's: count}}}]}.
 
     Raises:
         ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
-            just as `own`; or in one of the files verdicts are missing because a call failed.
+            just as `own`; or in one of the files verdicts are missing because a call failed, or no pair is left.
     """
     pairs = [read_same_ids(own, probe) for probe in probes]
     for probe, both in zip(probes, pairs, strict=True):
@@ -73,7 +74,7 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
     for probe in probes:
         _check(own, probe, reads_only)
-    found = [_moved(probe, *verdicts) for probe, verdicts in zip(probes, pairs, strict=True)]
+    found = [_moved(probe, *_asked(probe, *verdicts)) for probe, verdicts in zip(probes, pairs, strict=True)]
     seeing = any(one["moved"]["rate"] > margin for one in found)
     state = "sees no picture" if reads_only else "sees" if seeing else "blind"
     return {"judge": judge, "margin": margin, "state": state, "probes": found}
@@ -94,6 +95,20 @@ def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:
             f"{path}: {len(failed)} verdicts are missing because a call failed (first: {failed[0]}); ask again with "
             "`judge --retry`"
         )
+
+
+def _asked(
+    probe: Path, own: Sequence[Verdict], other: Sequence[Verdict]
+) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
+    """Pairs of which neither could not be asked: one refused for its pictures says nothing of the judge's eyes."""
+    pairs = [pair for pair in zip(own, other, strict=True) if not any(map(_cannot, pair))]
+    if not pairs:
+        raise ArtefactError(f"{probe}: of no response can the judge be asked both ways; judge with other settings")
+    return [one for one, _ in pairs], [two for _, two in pairs]
+
+
+def _cannot(one: Verdict) -> bool:
+    return one.reason is not None and one.reason.startswith(CANNOT_ASK)
 
 
 def _check(own: Path, probe: Path, text_only: bool) -> None:

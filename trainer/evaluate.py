@@ -47,7 +47,7 @@ class Measured(NamedTuple):
 
     Attributes:
         told: its rates and counts, for the line of JSON.
-        passed: whether no call of a judge failed.
+        passed: whether no call failed, of the model or of a judge.
         now: "models", "judge", where they are behind an API -> what this run has used so far, see `Remote.used`.
     """
 
@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Measures every model and writes the page; has not passed where calls of a judge failed.
+    """Measures every model and writes the page; has not passed where calls of a model or a judge failed.
 
     Raises:
         UsageError: Flags that do not go together.
@@ -84,6 +84,8 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("evaluate is started once; start `generate` in several processes, and evaluate goes on")
     if args.ability and args.engine == "openai":
         raise UsageError("--ability asks checkpoints; leave it out with --engine openai")
+    if args.retry and "openai" not in (args.engine, args.judge):
+        raise UsageError("--retry: of no use without --engine openai or --judge openai: no call can have failed")
     all_asked = _asked(args)
     args = _with(args, meter=Meter(), judge_meter=Meter())  # one budget for all files of models, one for all judging
     judge_choice = choice_of(args, args.out)
@@ -135,7 +137,8 @@ def _measure(args: argparse.Namespace, one: Asked) -> Measured:
     print(f"== {one.name}", file=sys.stderr)
     asking = _with(args, model=one.model, adapter=one.adapter, out=responses, pictures=one.probe)
     asked = generate.run(_with(asking, also_base=None, things=None, retry=args.retry and args.engine == "openai"))
-    judged = judge.run(_with(args, responses=responses, verdicts=verdicts, limit=None, pictures="own"))
+    again = args.retry and args.judge == "openai"
+    judged = judge.run(_with(args, responses=responses, verdicts=verdicts, limit=None, pictures="own", retry=again))
     marked = one.folder / "ability.jsonl" if args.ability and one.probe == "own" else None
     if marked:
         words = [one.model, str(marked), *(["--float32"] if args.float32 else [])]
@@ -149,7 +152,8 @@ def _measure(args: argparse.Namespace, one: Asked) -> Measured:
     counts = {"n": judged["n"], "unscored": unscored}
     now = {whom: told["now"] for whom, told in {"models": asked, "judge": judged}.items() if "now" in told}
     headline = {key: found for key, found in rates.items() if key != "rates"}
-    return Measured({**headline, **counts}, bool(judged.get("passed", True)), now)
+    passed = all(told.get("passed", True) for told in (asked, judged))
+    return Measured({**headline, **counts}, passed, now)
 
 
 def _is_partial(args: argparse.Namespace) -> bool:

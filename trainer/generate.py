@@ -7,6 +7,7 @@ by `accelerate launch` or `torchrun`, several processes share the rows.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import nullcontext
@@ -128,6 +129,10 @@ def _refuse_unfit(args: argparse.Namespace, share: Share) -> None:
     if args.engine != "openai":
         remote = {"--failed-as-empty": args.failed_as_empty, "--retry": args.retry, "--max-side": args.max_side}
         unfit = [flag for flag, given in remote.items() if given]
+    asking = argparse.ArgumentParser()
+    add_asking(asking)
+    if args.engine != "transformers" and args.batch_size != asking.get_default("batch_size"):
+        unfit.append("--batch-size")
     if unfit:
         raise UsageError(f"{', '.join(unfit)}: of no use with --engine {args.engine}")
     if args.engine != "transformers" and share.of > 1:
@@ -227,9 +232,13 @@ def _told(out: Path, missing: int) -> dict[str, Any]:
     """For the line of JSON."""
     rows = read(out, Response)
     reasons = Counter(row.finish_reason for row in rows)
+    failed = reasons["failed"]
+    if failed:
+        print(f"generate: {failed} of {len(rows)} rows got no reply; `--retry` asks them again", file=sys.stderr)
     return {
         "responses": str(out),
         "n": len(rows),
         "generated": missing,
         "finish_reasons": dict(sorted(reasons.items())),
+        **({"passed": False} if failed else {}),
     }

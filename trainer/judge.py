@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +16,22 @@ from tqdm import tqdm
 
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
-from trainer.artefacts import Artefact, Response, Verdict, open_artefact, read
-from trainer.files import ArtefactError
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
+from mis_dataset.files import write_text
+from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
+from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import pictures_of
 from trainer.questions import RowFacts, read_rows, read_things
+from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 _BATCH = 32
 """Verdicts that are brought to the disk together."""
+_FINAL = (
+    "and would not be if tried again: they stay unscored; into another file, other settings may do, as --judge-max-side"
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,12 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Judge, and count the verdicts; where a call failed, the run has not passed.
+    """Judge, and count the verdicts; where a call failed, or none could be made, the run has not passed.
 
     Raises:
         UsageError: A probe is asked of a judge that sees no picture, or a flag about a model is wrong.
     """
     choice = choice_of(args, args.verdicts)
+    if args.retry and not choice.remote:
+        raise UsageError(f"--retry: of no use to the judge {args.judge}, which makes no calls that could fail")
     judge_responses(
         args.responses, args.verdicts, choice, args.dataset, args.things, args.limit, args.pictures, args.retry
     )
@@ -56,10 +66,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if choice.remote:
         costs = [one.cost for one in verdicts if one.cost is not None]
         spent = {"tokens": sum(one.tokens or 0 for one in verdicts), "cost": sum(costs) if costs else None}
-        failed = sum(map(_failed, verdicts))
-        told |= {**spent, "now": choice.remote.used(), "passed": not failed}
+        failed, final = (_begin(verdicts, word) for word in (CALL_FAILED, CANNOT_ASK))
+        told |= {**spent, "now": choice.remote.used(), "passed": not failed and final < len(verdicts)}
         if failed:
             print(f"judge: {failed} of {len(verdicts)} calls failed; `--retry` makes them again", file=sys.stderr)
+        if final:
+            print(f"judge: {final} of {len(verdicts)} cannot be asked, {_FINAL}", file=sys.stderr)
     return told
 
 
@@ -106,9 +118,7 @@ def judge_responses(
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     if choice.remote and (retry or not verdicts.exists()):
         choice.remote.settings.key()  # missing, it is told before any file is made
-    artefact = open_artefact(verdicts, Verdict, settings, [responses, dataset, *([things] if things else [])])
-    if retry:
-        artefact.forget(_failed)
+    artefact = _open(verdicts, rows, settings, [responses, dataset, *([things] if things else [])], retry)
     done = artefact.done
     todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
     if todo:
@@ -120,8 +130,54 @@ def judge_responses(
         judged = judge.judge(cases_of(todo, facts, names or {}, shown))
         # Judges of words are done before a bar would be drawn.
         bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
-        _append(artefact, (verdict_of(id_, choice.name, found) for id_, found in bar if id_ not in done))
+        said = {row.id: row.response for row in todo if row.id not in done}
+        _append(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
     return artefact.finish([row.id for row in rows])
+
+
+def _open(
+    verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any], inputs: Sequence[Path], retry: bool
+) -> Artefact[Verdict]:
+    """The verdicts that stay."""
+    follow(verdicts, rows, settings, inputs)
+    artefact = open_artefact(verdicts, Verdict, settings, inputs)
+    if retry:
+        artefact.forget(_failed)
+    return artefact
+
+
+def follow(verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any], inputs: Sequence[Path]) -> None:
+    """Where the responses were changed since, as by `generate --retry`, keep the verdicts on what is still the same.
+
+    A file without the hashes of its responses, or that differs in anything else, is left to `open_artefact` to refuse.
+    Whoever is stopped here finds the file as it was, or its `.part` alone: never old verdicts beside new responses.
+
+    Args:
+        verdicts: The artefact, which may be missing or begun.
+        rows: Responses that are to be judged.
+        settings: As for `open_artefact`.
+        inputs: As for `open_artefact`, the responses first.
+    """
+    part = part_path(verdicts)
+    begun = part if part.is_file() else verdicts
+    if not begun.is_file() or not sidecar_path(verdicts).is_file():
+        return
+    before = read_sidecar(verdicts)
+    name = Path(os.path.relpath(inputs[0].absolute(), verdicts.absolute().parent)).as_posix()
+    if before.inputs.get(name) in (None, sha256_of(inputs[0])):
+        return
+    now = make_sidecar(verdicts, before.kind, settings, inputs)
+    others = {**now.inputs, name: before.inputs[name]}
+    drop_half_line(begun)
+    held = read(begun, Verdict) if begun.stat().st_size else []
+    if (before.settings, before.inputs) != (now.settings, others) or not all(one.response_sha256 for one in held):
+        return
+    said = {row.id: _short(row.response) for row in rows}
+    kept = [one for one in held if said.get(one.id) == one.response_sha256]
+    print(f"judge: {inputs[0]} has changed; {len(kept)} of {len(held)} verdicts stay", file=sys.stderr)
+    write_text(part, "".join(json.dumps(vars(one), ensure_ascii=False) + "\n" for one in kept))
+    verdicts.unlink(missing_ok=True)
+    write_sidecar(verdicts, replace(before, inputs=now.inputs))
 
 
 def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
@@ -140,7 +196,11 @@ def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
 
 def _failed(one: Verdict) -> bool:
     """Whether a verdict is missing because a call failed, and not for what was replied."""
-    return one.reason is not None and one.reason.startswith(CALL_FAILED)
+    return bool(_begin([one], CALL_FAILED))
+
+
+def _begin(verdicts: Sequence[Verdict], word: str) -> int:
+    return sum((one.reason or "").startswith(word) for one in verdicts)
 
 
 def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Response]:
@@ -187,9 +247,13 @@ def cases_of(
         yield Case(row.id, rows[row.id].question, row.response, things.get(row.id), shown)
 
 
-def verdict_of(id_: str, judge: str, found: Judgement) -> Verdict:
-    """What the judge of that name decided, as it is kept."""
+def verdict_of(id_: str, judge: str, found: Judgement, response: str) -> Verdict:
+    """What the judge of that name decided about a response, as it is kept."""
     call = found.call._asdict() if found.call else {}
     told = found._asdict()
     del told["call"]
-    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call)
+    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call, response_sha256=_short(response))
+
+
+def _short(response: str) -> str:
+    return sha256_text(response)[:16]

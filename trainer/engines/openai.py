@@ -43,7 +43,7 @@ def generate(
         Request(one.id, tuple(content(one.question, (picture.read() for picture in one.pictures)))) for one in wanted
     )
     failures: Counter[str] = Counter()
-    first = ""
+    first, final = "", 0
     with tqdm(total=len(prompts), initial=len(prompts) - len(wanted), desc="generate") as bar:
         for id_, told in remote.ask(requests):
             bar.update()
@@ -51,12 +51,14 @@ def generate(
                 yield [Response(id_, told.text.strip(), told.finish)]
                 continue
             failures[told.reason] += 1
-            first = first or id_
+            first, final = first or id_, final + (not told.again)
             if failed_as_empty:
                 yield [Response(id_, "", "failed")]
     if failures and not failed_as_empty:
         why = ", ".join(f"{reason} ({times})" for reason, times in failures.most_common())
+        told_all = f"{failures.total()} of {len(prompts)} prompts got no reply (first: {first}): {why}"
+        again = "run it again to ask only those, " if final < failures.total() else ""
+        refused = f"{final} would get none again, other settings may mend that; " if final else ""
         raise RemoteError(
-            f"{failures.total()} of {len(prompts)} prompts got no reply (first: {first}): {why}; run it again to "
-            "ask only those, with --failed-as-empty to end with empty responses in their place"
+            f"{told_all}; {refused}{again}with --failed-as-empty it ends with empty responses in their place"
         )

@@ -147,7 +147,7 @@ def judged(slices: Slices, said: Said, judge: Judge, choice: Choice) -> dict[str
     except (BudgetError, RemoteError) as error:
         # A training of hours does not end because a budget of its judge has.
         lost = unscored(f"{CALL_FAILED}{type(error).__name__}")
-    return {one.id: verdict_of(one.id, choice.name, found.get(one.id, lost)) for one in said.rows}
+    return {one.id: verdict_of(one.id, choice.name, found.get(one.id, lost), one.response) for one in said.rows}
 
 
 def rates(slices: Slices, said: Said, verdicts: Mapping[str, Verdict], metrics: Metrics) -> dict[str, Any]:

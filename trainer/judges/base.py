@@ -7,6 +7,8 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 CALL_FAILED = "call failed: "
 """How the reason begins where a model behind an API gave no reply: another call may, so `--retry` makes one."""
+CANNOT_ASK = "cannot be asked: "
+"""How it begins where no other call may: the endpoint refuses this request for good, or it cannot be sent."""
 JUDGE_VERSION = "1-a"
 """The number changes when verdicts stop being comparable, the letter when the interface does."""
 

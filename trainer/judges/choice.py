@@ -25,6 +25,10 @@ NO_PERCEPTION = ("keywords", "llama_guard")
 """Judges that say nothing of perception: it is always 2, so that HR, RSR and RR mean nothing."""
 LOCAL = ("transformers", "llama_guard")
 """Judges that are a checkpoint in a folder."""
+OPENAI_TOKENS, TRANSFORMERS_TOKENS = 512, 384
+"""Most tokens of a reply unless `--judge-max-tokens` says otherwise: room for three sentences and the verdict."""
+_TAKES = {"openai": None, "transformers": {"judge_model", "judge_max_tokens"}, "llama_guard": {"judge_model"}}
+"""Judge -> the flags of `add_model` that it takes, None: all; others take none."""
 _FILES = {
     "mini_rules": ("mini_rules.py", "cues.py", "english.py"),
     "minilm": ("minilm.py", "minilm_examples.tsv"),
@@ -44,11 +48,13 @@ class Choice:
         name: one of `JUDGES`.
         model: of `openai` its name at the endpoint, of a judge in `LOCAL` the folder of its checkpoint; else None.
         remote: how `openai` is asked.
+        max_tokens: most new tokens of a reply of `transformers`; None: `TRANSFORMERS_TOKENS`.
     """
 
     name: str
     model: str | None = None
     remote: Remote | None = None
+    max_tokens: int | None = None
 
     @property
     def sees(self) -> bool:
@@ -84,6 +90,7 @@ class Choice:
         folder = Path(__file__).parent
         files = {name: sha256_of(folder / name) for name in _FILES[self.name]}
         asked = self.remote.recorded() if self.remote else {}
+        asked |= {"max_tokens": self.max_tokens or TRANSFORMERS_TOKENS} if self.name == "transformers" else {}
         return {"judge": self.name, "judge_version": JUDGE_VERSION, **files, **asked, **self._checkpoint()}
 
     def _checkpoint(self) -> dict[str, Any]:
@@ -108,7 +115,10 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         help=f"its name at the endpoint, for openai; the folder of its checkpoint, for {' and '.join(LOCAL)}",
     )
     parser.add_argument(
-        "--judge-max-tokens", type=positive, default=512, help="of a reply of openai, thoughts included"
+        "--judge-max-tokens",
+        type=positive,
+        metavar="N",
+        help=f"of a reply, with thoughts (default: {OPENAI_TOKENS} of openai, {TRANSFORMERS_TOKENS} of transformers)",
     )
     endpoints.add_arguments(parser, "judge-")
 
@@ -123,17 +133,29 @@ def choice_of(args: argparse.Namespace, out: Path) -> Choice:
     Raises:
         UsageError: A model is missing or of no use, or a flag about it is out of range.
     """
+    if args.judge_model is not None and args.judge != "openai" and args.judge not in LOCAL:
+        raise UsageError(f"the judge {args.judge} takes no --judge-model; those that do: openai, {', '.join(LOCAL)}")
+    if unfit := _unfit(args):
+        raise UsageError(f"{', '.join(unfit)}: of no use to the judge {args.judge}")
     if args.judge == "openai":
         if not args.judge_model:
             raise UsageError("--judge openai needs --judge-model NAME, the model's name at the endpoint")
-        remote = endpoints.remote_of(args, args.judge_model, VERSION, args.judge_max_tokens, out, "judge-")
+        most = args.judge_max_tokens or OPENAI_TOKENS
+        remote = endpoints.remote_of(args, args.judge_model, VERSION, most, out, "judge-")
         return Choice(args.judge, args.judge_model, remote)
-    if args.judge_model is not None and args.judge not in LOCAL:
-        raise UsageError(f"the judge {args.judge} takes no --judge-model; those that do: openai, {', '.join(LOCAL)}")
-    choice = Choice(args.judge, args.judge_model)
+    choice = Choice(args.judge, args.judge_model, max_tokens=args.judge_max_tokens)
     if args.judge in LOCAL:
         checkpoint_files(choice.folder)
     return choice
+
+
+def _unfit(args: argparse.Namespace) -> list[str]:
+    """Flags about a model that were given and would do nothing."""
+    parser = argparse.ArgumentParser()
+    add_model(parser)
+    takes = _TAKES.get(args.judge, set())
+    given = [name for name, value in vars(parser.parse_args([])).items() if getattr(args, name) != value]
+    return [] if takes is None else [f"--{name.replace('_', '-')}" for name in given if name not in takes]
 
 
 def make_judge(choice: Choice) -> Judge:
@@ -162,7 +184,7 @@ def make_judge(choice: Choice) -> Judge:
     if choice.name == "transformers":
         from trainer.judges.local import Local
 
-        return Local(choice.folder)
+        return Local(choice.folder, choice.max_tokens or TRANSFORMERS_TOKENS)
     if choice.name == "llama_guard":
         from trainer.judges.llama_guard import LlamaGuard
 

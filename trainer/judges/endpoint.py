@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from mis_dataset.remote.messages import Failure, Finish, Reply, Request
 from trainer.judges.asking import ASKING_VERSION, INSTRUCTIONS, NO_PICTURES, ask, read_reply
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Call, Case, Judgement, unscored
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK, JUDGE_VERSION, Call, Case, Judgement, unscored
 from trainer.remote import Remote
 
 VERSION = f"{JUDGE_VERSION} {ASKING_VERSION}"
@@ -68,8 +68,10 @@ def judgement_of(told: Reply | Failure, case: Case, model: str) -> Judgement:
     """Read what came of a request.
 
     >>> case = Case("test_hard/0", "Which is first?", "The left one.")
-    >>> judgement_of(Failure("HTTP 503", 6), case, "a-model").reason
+    >>> judgement_of(Failure("HTTP 503", 6, again=True), case, "a-model").reason
     'call failed: HTTP 503'
+    >>> judgement_of(Failure("HTTP 400", 1), case, "a-model").reason
+    'cannot be asked: HTTP 400'
 
     Args:
         told: By the client.
@@ -77,11 +79,11 @@ def judgement_of(told: Reply | Failure, case: Case, model: str) -> Judgement:
         model: Its name, where the endpoint gives none.
 
     Returns:
-        The verdict; unscored, with a reason in our words, where there is none. A picture that could not be sent is no
-        failed call: another would fail as well.
+        The verdict; unscored, with a reason in our words, where there is none. What the endpoint refuses for good and
+        a picture that could not be sent are no failed calls: others would fail as well.
     """
     if isinstance(told, Failure):
-        return unscored(f"{CALL_FAILED}{told.reason}" if told.attempts else f"cannot be asked: {told.reason}")
+        return unscored(f"{CALL_FAILED if told.again else CANNOT_ASK}{told.reason}")
     counts = (told.tokens_in, told.tokens_out)
     tokens = None if None in counts else sum(count or 0 for count in counts)
     call = Call(told.model or model, told.date, tokens, told.cost)

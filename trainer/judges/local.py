@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
 BATCH = 8
 """Cases that are asked together."""
-MAX_NEW_TOKENS = 384
-"""Room for three sentences and the verdict."""
 
 
 class Local:
@@ -32,6 +30,7 @@ class Local:
 
     Args:
         folder: the checkpoint.
+        max_tokens: most new tokens of a reply; one that thinks wants more, and what is cut off is unscored.
 
     Raises:
         ModelError: It cannot be loaded, see `trainer.models.load`.
@@ -39,7 +38,8 @@ class Local:
 
     name = "transformers"
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, max_tokens: int = 384) -> None:
+        self._max_tokens = max_tokens
         self._name = folder.resolve().name
         self._model, self._processor = models.load(folder)
         self._control = models.control_tokens(self._processor)
@@ -53,7 +53,7 @@ class Local:
                 yield from ((case.id, unscored("empty")) for case in batch)
                 continue
             asked = [(self.messages(case), pictures_of(case)) for case in batch]
-            said = respond(self._model, self._processor, asked, MAX_NEW_TOKENS)
+            said = respond(self._model, self._processor, asked, self._max_tokens)
             for case, found in zip(batch, said, strict=True):
                 call = Call(self._name, None, found.tokens, None)
                 # What was left out might have been the last verdict, which binds.
