@@ -90,6 +90,25 @@ def test_other_layouts_are_told(tmp_path: Path) -> None:
     assert "holds neither" in refused(tmp_path / "empty")
 
 
+def test_what_holds_none_of_the_five_is_refused_and_what_is_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / "rates.csv"
+    foreign.write_text('"Overall"\n"0.9"\n', "utf-8")
+    others = lmms(tmp_path / "o" / "1_results.json", {"gsm8k": LMMS["gsm8k"]})
+    kit(tmp_path / "k", **dict.fromkeys(KIT, '"Overall"\n"0.9"\n'))
+    for name in KIT:
+        if "AI2D" not in name:
+            (tmp_path / "k" / name).unlink()
+    for path in (foreign, others, others.parent, tmp_path / "k"):
+        said = refused(path)
+        assert said.startswith(f"{path}: holds none of the five benchmarks; read are qbench_dev, mmstar, mmmu_val, ")
+        assert said.endswith("*_MMT-Bench_VAL_MI_acc.csv by VLMEvalKit")
+    assert main(["general", str(foreign)]) == 1
+    assert capsys.readouterr().out == ""
+    assert main(["general", str(lmms(tmp_path / "a_results.json")), "--base", str(foreign)]) == 1
+
+
 def test_the_verb_tells_means_and_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     base = lmms(tmp_path / "base_results.json")
     tuned = lmms(tmp_path / "tuned_results.json", {**LMMS, "mmmu_val": {"mmmu_acc,none": 0.75}})
