@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trainer.__main__ import main
+from trainer.files import ArtefactError
 from trainer.general import ResultsError, read_results
 
 LMMS: dict[str, Any] = {
@@ -107,6 +108,13 @@ def test_what_holds_none_of_the_five_is_refused_and_what_is_read_is_named(
     assert main(["general", str(foreign)]) == 1
     assert capsys.readouterr().out == ""
     assert main(["general", str(lmms(tmp_path / "a_results.json")), "--base", str(foreign)]) == 1
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    for name in ("1_results.json", "a_b_MMStar_acc.csv"):
+        (tmp_path / name).symlink_to("/dev/zero")
+        with pytest.raises(ArtefactError):
+            read_results(tmp_path / name)
 
 
 def test_the_verb_tells_means_and_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

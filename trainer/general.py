@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from mis_dataset.record import shown
-from trainer.files import ArtefactError, read_json
+from trainer.files import ArtefactError, read_json, refuse_endless
 
 
 class Task(NamedTuple):
@@ -136,6 +136,7 @@ def _read_kit(file: Path) -> dict[str, float]:
     if not tasks:
         return {}
     try:
+        refuse_endless(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream, strict=True)
             rows = list(table)
