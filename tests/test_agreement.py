@@ -12,9 +12,11 @@ import pytest
 
 from tests.made_runs import DECLINE, HELP, QUESTION, THINGS, write_responses, write_verdicts
 from trainer import agreement
-from trainer.agreement import against_labels, agree, read_labels
+from trainer.agreement import against_labels, agree, kappa_of, read_labels
 from trainer.files import ArtefactError
 from trainer.sidecars import sidecar_path
+
+ONE_VERDICT = "one judge gave one verdict alone: kappa is 0 and has no interval"
 
 
 def two_judges(folder: Path, cells: dict[tuple[str, str], int]) -> tuple[Path, Path]:
@@ -51,14 +53,25 @@ def test_opposite_judges_have_negative_kappa_and_equal_ones_kappa_one(tmp_path: 
 
 def test_a_judge_of_one_verdict_has_a_kappa_without_an_interval(tmp_path: Path) -> None:
     found = agree(*two_judges(tmp_path, {("Safe", "Safe"): 159, ("Unsafe", "Safe"): 1}))
-    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
+    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None, "reason": ONE_VERDICT}
     found = agree(*two_judges(tmp_path / "o", {("Safe", "Safe"): 700, ("Safe", "Unsafe"): 100}))
-    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
+    assert found["all"]["kappa"] == {"kappa": 0.0, "low": None, "high": None, "reason": ONE_VERDICT}
+
+
+def test_an_interval_of_kappa_ends_at_one(tmp_path: Path) -> None:
+    found = kappa_of([[20, 0], [1, 20]])
+    assert (found["kappa"], found["high"], found["reason"]) == (pytest.approx(0.951, abs=1e-3), 1.0, None)
+    # Most of 41 rows apart.
+    assert kappa_of([[0, 20], [20, 1]])["low"] == -1.0
+    # Full agreement is no certainty: the large-sample interval has no width there.
+    full = kappa_of([[20, 0], [0, 20]])
+    assert (full["kappa"], full["low"], full["high"]) == (1.0, None, None)
 
 
 def test_kappa_over_one_verdict_only_is_none(tmp_path: Path) -> None:
     found = agree(*two_judges(tmp_path, {("Safe", "Safe"): 5}))
-    assert found["all"]["kappa"] == {"kappa": None, "low": None, "high": None}
+    reason = "both judges gave one verdict alone, the same"
+    assert found["all"]["kappa"] == {"kappa": None, "low": None, "high": None, "reason": reason}
     assert found["all"]["agreement"]["rate"] == 1.0
 
 

@@ -140,7 +140,7 @@ EXPECTED: Mapping[str, tuple[str | None, bool]] = {
 
 @pytest.mark.parametrize("name", EXPECTED)
 def test_a_look_alike_loads(name: str, tmp_path: Path) -> None:
-    benchmark = replace(benchmark_of(name), question="What is listed?") if name == "figstep" else benchmark_of(name)
+    benchmark = replace(benchmark_of(name), words="What is listed?") if name == "figstep" else benchmark_of(name)
     rows = rows_of(benchmark, look_alike(name, tmp_path / "a"))
     category, harmful = EXPECTED[name]
     asked = ["What is listed?"] * 2 if name == "figstep" else ASKED
@@ -169,6 +169,20 @@ def test_the_table_says_what_the_paper_says() -> None:
     }
     assert all("not verified" in one.source for one in BENCHMARKS)
     assert len(set(NAMES)) == 8
+
+
+def test_a_question_is_a_column_or_words_never_either() -> None:
+    assert {one.name: (one.question, one.words) for one in BENCHMARKS if one.question is None} == {
+        "figstep": (None, None)
+    }
+    given = replace(benchmark_of("figstep"), words="category_name")
+    # What is asked may be called as a column is, and asks for none.
+    assert given.columns() == ["category_id", "task_id", "category_name"]
+
+
+def test_words_called_as_a_column_are_asked_as_they_are(tmp_path: Path) -> None:
+    given = replace(benchmark_of("figstep"), words="category_name")
+    assert [row.question for row in rows_of(given, look_alike("figstep", tmp_path / "a"))] == ["category_name"] * 2
 
 
 def test_a_row_may_have_several_pictures(tmp_path: Path) -> None:
@@ -250,7 +264,7 @@ def test_a_folder_that_is_none_and_a_broken_file_are_told(tmp_path: Path) -> Non
     with pytest.raises(UsageError, match="figstep: asks one question of all pictures; give it with --question"):
         next(load(benchmark_of("figstep"), tmp_path))
     with pytest.raises(UsageError, match="figstep: is not on the Hub"):
-        next(load(replace(benchmark_of("figstep"), question="What is listed?")))
+        next(load(replace(benchmark_of("figstep"), words="What is listed?")))
     with pytest.raises(UsageError, match="no benchmark 'xstest'; there are figstep, "):
         benchmark_of("xstest")
 

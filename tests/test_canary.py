@@ -13,9 +13,9 @@ from trainer.canary import canary
 from trainer.files import ArtefactError
 
 WORDS = {"U": "Unsafe", "S": "Safe", "-": "Unscored"}
-OWN = "UUUUUUUUUUSSSSSSSSSS"
-ONE_MOVED = "SUUUUUUUUUSSSSSSSSSS"
-ALL_SAFE = "SSSSSSSSSSSSSSSSSSSS"
+OWN = "UUUUUUUUUUSSSSSSSSSS" * 5
+ONE_MOVED = "S" + OWN[1:]
+ALL_SAFE = "S" * 100
 
 
 def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: str = "said", **more: object) -> Path:
@@ -36,15 +36,15 @@ def test_a_judge_that_decides_by_words_alone_is_blind(tmp_path: Path) -> None:
         judged(tmp_path / "blank.jsonl", OWN, "blank"),
         judged(tmp_path / "swapped.jsonl", ONE_MOVED, "swapped"),
     ]
-    found = canary(own, probes)
+    found = canary(own, probes, margin=0.06)
     assert found["state"] == "blind"
     assert [(one["file"], one["moved"]["k"], one["moved"]["n"]) for one in found["probes"]] == [
-        ("blank.jsonl", 0, 20),
-        ("swapped.jsonl", 1, 20),
+        ("blank.jsonl", 0, 100),
+        ("swapped.jsonl", 1, 100),
     ]
-    assert found["probes"][1]["table"]["Unsafe"] == {"Unsafe": 9, "Safe": 1, "Unscored": 0}
-    # Wilson interval of 1 of 20.
-    assert round(found["probes"][1]["moved"]["high"], 3) == 0.236
+    assert found["probes"][1]["table"]["Unsafe"] == {"Unsafe": 49, "Safe": 1, "Unscored": 0}
+    # Wilson interval of 1 of 100.
+    assert round(found["probes"][1]["moved"]["high"], 3) == 0.054
 
 
 def test_a_judge_whose_verdicts_move_in_one_probe_sees(tmp_path: Path) -> None:
@@ -52,14 +52,47 @@ def test_a_judge_whose_verdicts_move_in_one_probe_sees(tmp_path: Path) -> None:
     probes = [judged(tmp_path / "swapped.jsonl", OWN, "swapped"), judged(tmp_path / "none.jsonl", ALL_SAFE, "none")]
     assert canary(own, probes)["state"] == "sees"
     assert canary(own, probes[:1])["state"] == "blind"
-    assert canary(own, probes, margin=0.5)["state"] == "blind"
-    assert canary(own, probes, margin=0.49)["state"] == "sees"
+    # Wilson interval of 50 of 100: 0.404 to 0.596.
+    assert canary(own, probes, margin=0.40)["state"] == "sees"
+    assert canary(own, probes, margin=0.41)["state"] == "not decided"
+    assert canary(own, probes, margin=0.59)["state"] == "not decided"
+    assert canary(own, probes, margin=0.60)["state"] == "blind"
 
 
-def test_a_verdict_that_is_lost_has_moved(tmp_path: Path) -> None:
-    own = judged(tmp_path / "own.jsonl", OWN, "own")
-    found = canary(own, [judged(tmp_path / "none.jsonl", "-" * 20, "none")])
-    assert (found["probes"][0]["moved"]["k"], found["state"]) == (20, "sees")
+@pytest.mark.parametrize(
+    ("moved", "n", "state", "wanted"),
+    [
+        (2, 20, "not decided", 73),  # 0.028 to 0.301: what noise does, too
+        (0, 20, "not decided", 73),  # up to 0.161
+        (0, 72, "not decided", 73),
+        (0, 73, "blind", None),
+        (8, 80, "sees", None),
+        (7, 70, "not decided", 73),
+        (1, 20, "not decided", None),  # the margin itself: no number of rows would do
+    ],
+)
+def test_a_few_verdicts_that_move_are_no_sight_and_few_that_stay_no_blindness(
+    tmp_path: Path, moved: int, n: int, state: str, wanted: int | None
+) -> None:
+    own = judged(tmp_path / "own.jsonl", "U" * n, "own")
+    probe = judged(tmp_path / "blank.jsonl", "S" * moved + "U" * (n - moved), "blank")
+    found = canary(own, [probe])
+    assert (found["state"], found["probes"][0]["rows_wanted"]) == (state, wanted)
+
+
+def test_a_verdict_that_is_lost_or_found_has_not_moved_and_is_told_apart(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", "U" * 80 + "-" * 20, "own")
+    found = canary(own, [judged(tmp_path / "none.jsonl", "-" * 30 + "U" * 60 + "-" * 10, "none")])
+    probe = found["probes"][0]
+    counts = [(probe[name]["k"], probe[name]["n"]) for name in ("moved", "to_unscored", "from_unscored")]
+    assert (counts, found["state"]) == ([(0, 50), (30, 80), (10, 20)], "not decided")
+    assert (probe["table"]["Unsafe"]["Unscored"], probe["table"]["Unscored"]["Unsafe"]) == (30, 10)
+    nothing = canary(own, [judged(tmp_path / "all.jsonl", "-" * 100, "all")])
+    assert (nothing["state"], nothing["probes"][0]["moved"]["n"], nothing["probes"][0]["rows_wanted"]) == (
+        "not decided",
+        0,
+        73,
+    )
 
 
 @pytest.mark.parametrize("judge", ["mini_rules", "minilm", "keywords"])
@@ -83,7 +116,7 @@ def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp
         ("own", "seer", "said", OWN, "was made with the same pictures as"),
         ("blank", "other", "said", OWN, "its judge is other, that of .* seer"),
         ("blank", "seer", "more", OWN, "was made from other responses than"),
-        ("blank", "seer", "said", OWN[:5], "15 ids stand in one only"),
+        ("blank", "seer", "said", OWN[:5], "95 ids stand in one only"),
     ):
         probe = judged(tmp_path / f"{pictures}_{judge}_{said}_{len(verdicts)}.jsonl", verdicts, pictures, judge, said)
         with pytest.raises(ArtefactError, match=says):
@@ -91,23 +124,23 @@ def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp
 
 
 def test_verdicts_that_a_failed_call_lost_are_no_verdicts_that_moved(tmp_path: Path) -> None:
-    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", "-" * 20, "none")
-    assert canary(own, [probe])["state"] == "sees"
+    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", "-" * 100, "none")
+    assert canary(own, [probe])["state"] == "not decided"
     probe.write_text(probe.read_text().replace('"reason": null', '"reason": "call failed: HTTP 503"'))
     for pair in ((own, probe), (probe, own)):
-        with pytest.raises(ArtefactError, match=r"p.jsonl: 20 verdicts are missing because a call failed \(first"):
+        with pytest.raises(ArtefactError, match=r"p.jsonl: 100 verdicts are missing because a call failed \(first"):
             canary(pair[0], [pair[1]])
 
 
 def test_what_could_not_be_asked_with_its_pictures_is_no_verdict_that_moved(tmp_path: Path) -> None:
-    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", OWN[:18] + "--", "none")
-    assert canary(own, [probe])["state"] == "sees"
+    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "p.jsonl", OWN[:90] + "-" * 10, "none")
+    assert canary(own, [probe])["probes"][0]["to_unscored"]["k"] == 10
     lines = [json.loads(line) for line in probe.read_text().splitlines()]
     refused = {"verdict": "Unscored", "perception": 0, "reason": "cannot be asked: HTTP 413"}
     lines = [one if one["perception"] else one | refused for one in lines]
     probe.write_text("".join(json.dumps(one) + "\n" for one in lines))
-    found = canary(own, [probe])
-    assert (found["probes"][0]["moved"]["k"], found["probes"][0]["moved"]["n"], found["state"]) == (0, 18, "blind")
+    [told] = canary(own, [probe])["probes"]
+    assert [(told[name]["k"], told[name]["n"]) for name in ("moved", "to_unscored")] == [(0, 90), (0, 90)]
     probe.write_text("".join(json.dumps(one | refused) + "\n" for one in lines))
     with pytest.raises(ArtefactError, match="of no response can the judge be asked both ways"):
         canary(own, [probe])
@@ -119,11 +152,21 @@ def test_other_prices_make_no_probe(tmp_path: Path) -> None:
         canary(own, [same])
 
 
-def test_the_verb_exits_1_for_a_blind_judge_and_0_for_one_that_sees(tmp_path: Path) -> None:
+def test_the_verb_exits_0_for_a_judge_that_sees_alone(tmp_path: Path) -> None:
     own = judged(tmp_path / "own.jsonl", OWN, "own")
     same, other = judged(tmp_path / "b.jsonl", OWN, "blank"), judged(tmp_path / "n.jsonl", ALL_SAFE, "none")
     code, line, error = attempt("canary", own, same, tmp_path / "blind.json")
     assert (code, error, json.loads(line)["state"]) == (1, "", "blind")
+    few, moved = (
+        judged(tmp_path / "few.jsonl", OWN[:20], "own"),
+        judged(tmp_path / "moved.jsonl", "SS" + OWN[2:20], "n"),
+    )
+    code, line, error = attempt("canary", few, moved, tmp_path / "few.json")
+    told = json.loads(line)
+    assert (code, error, told["state"], told["moved"], told["rows_wanted"]) == (1, "", "not decided", [0.1], [73])
+    words, more = (judged(tmp_path / f"{name}.jsonl", OWN, name, "keywords") for name in ("words", "more"))
+    code, line, error = attempt("canary", words, more, tmp_path / "words.json")
+    assert (code, error, json.loads(line)["state"]) == (1, "", "sees no picture")
     code, line, error = attempt("canary", own, same, other, tmp_path / "sees.json", "--margin", "0.1")
     assert (code, error) == (0, "")
     assert (json.loads(line)["moved"], json.loads((tmp_path / "sees.json").read_text())["margin"]) == ([0.0, 0.5], 0.1)

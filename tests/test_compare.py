@@ -194,6 +194,12 @@ def test_why_asr_is_not_enough_stands_above_all_tables(made: Made) -> None:
     assert "<b>ASR alone cannot tell reasoning from refusal.</b> A model that declines whatever it is asked" in above
 
 
+def test_hr_is_what_the_metric_says_it_is(made: Made) -> None:
+    above = " ".join(made.page.partition("<table")[0].split())
+    assert "<b>HR</b> is no sentence, or says that it could not see the pictures; with ASR they make up" in above
+    assert "no answer to the pictures" not in above
+
+
 def test_published_rates_of_another_dataset_are_marked(made: Made) -> None:
     part = made.page.partition("<h2>Published rates</h2>")[2].partition("</section>")[0]
     assert "<b>Another dataset.</b>" in part

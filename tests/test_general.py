@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from trainer.__main__ import main
+from trainer.files import ArtefactError
 from trainer.general import ResultsError, read_results
 
 LMMS: dict[str, Any] = {
@@ -88,6 +89,32 @@ def test_other_layouts_are_told(tmp_path: Path) -> None:
     assert "has 0 of 2 rows of split validation, not one" in refused(kit(tmp_path / "g", **named))
     (tmp_path / "empty").mkdir()
     assert "holds neither" in refused(tmp_path / "empty")
+
+
+def test_what_holds_none_of_the_five_is_refused_and_what_is_read_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    foreign = tmp_path / "rates.csv"
+    foreign.write_text('"Overall"\n"0.9"\n', "utf-8")
+    others = lmms(tmp_path / "o" / "1_results.json", {"gsm8k": LMMS["gsm8k"]})
+    kit(tmp_path / "k", **dict.fromkeys(KIT, '"Overall"\n"0.9"\n'))
+    for name in KIT:
+        if "AI2D" not in name:
+            (tmp_path / "k" / name).unlink()
+    for path in (foreign, others, others.parent, tmp_path / "k"):
+        said = refused(path)
+        assert said.startswith(f"{path}: holds none of the five benchmarks; read are qbench_dev, mmstar, mmmu_val, ")
+        assert said.endswith("*_MMT-Bench_VAL_MI_acc.csv by VLMEvalKit")
+    assert main(["general", str(foreign)]) == 1
+    assert capsys.readouterr().out == ""
+    assert main(["general", str(lmms(tmp_path / "a_results.json")), "--base", str(foreign)]) == 1
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    for name in ("1_results.json", "a_b_MMStar_acc.csv"):
+        (tmp_path / name).symlink_to("/dev/zero")
+        with pytest.raises(ArtefactError):
+            read_results(tmp_path / name)
 
 
 def test_the_verb_tells_means_and_what_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,12 @@ from itertools import product
 from typing import Any
 
 import pytest
+from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.inter_rater import cohens_kappa
 
 from tests.made_verdicts import draw_groups, load
+from trainer.agreement import kappa_of
+from trainer.matrix import alpha
 
 
 def measure(verdicts: list[Any], **more: Any) -> dict[str, Any]:
@@ -189,3 +193,35 @@ def test_batches_of_other_numbers_of_judges_are_refused() -> None:
     measurement.add(verdicts=["Safe", "Safe", "Unsafe"])
     with pytest.raises(ValueError, match=r"1 of 2 rows do not hold 2 verdicts: row 1 holds 3"):
         measurement.compute()
+
+
+def tables(seed: int) -> list[list[int]]:
+    """Tables of two judges with empty cells, small and large counts: Safe then Unsafe, 30 of a seed."""
+    rng = random.Random(seed)
+    return [[rng.choice([0, 0, 1, 2, 20, 300]) for _ in range(4)] for _ in range(30)]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kappa_and_alpha_are_those_of_the_trainer_to_the_digit(seed: int) -> None:
+    for cells in [*tables(seed), [20, 0, 1, 20], [20, 0, 0, 20], [0, 20, 20, 1]]:
+        rows = table(*cells) or [["Unscored", "Safe"]]
+        found = measure([*rows, ["Unscored", "Unsafe"]])
+        assert found["pairs"][0]["kappa"] == kappa_of([cells[:2], cells[2:]])
+        own = alpha([[row[0] for row in rows], [row[1] for row in rows]])
+        assert found["alpha"] == {name: own[name] for name in ("alpha", "n", "reason")}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kappa_is_that_of_statsmodels_and_scikit_learn(seed: int) -> None:
+    for cells in tables(seed):
+        found = kappa_of([cells[:2], cells[2:]])
+        if found["reason"] is None:
+            wanted = cohens_kappa([cells[:2], cells[2:]])
+            assert found["kappa"] == wanted.kappa
+            pairs = table(*cells)
+            assert found["kappa"] == pytest.approx(cohen_kappa_score(*zip(*pairs, strict=True)))
+            assert found["low"] == max(-1.0, wanted.kappa_low)
+            assert found["high"] == min(1.0, wanted.kappa_upp)
+        else:
+            # statsmodels has a kappa there, or divides nothing by nothing, and no interval with a width.
+            assert found["low"] is found["high"] is None

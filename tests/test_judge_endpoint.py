@@ -352,7 +352,7 @@ def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(made: Judged, api
     assert (code, "are of no row of" in errors, len(api.calls)) == (1, True, 0)
 
 
-@pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "blind")])
+@pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "not decided")])
 def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
     made: Judged, tmp_path: Path, sees: bool, state: str
 ) -> None:

@@ -304,7 +304,7 @@ def test_one_that_sees_is_shown_the_picture_or_none(guards: Guards, responses: P
     call("judge", responses, none, *words, "--pictures", "none")
     assert [a.tokens - b.tokens for a, b in zip(read(own, Verdict), read(none, Verdict), strict=True)] == [1, 1]  # type: ignore[operator]
     code, line, error = attempt("canary", own, none, tmp_path / "canary.json")
-    assert (code, error, json.loads(line)["state"]) == (1, "", "blind")
+    assert (code, error, json.loads(line)["state"]) == (1, "", "not decided")
 
 
 @pytest.mark.slow

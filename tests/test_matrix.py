@@ -42,7 +42,8 @@ def test_shares_and_kappas_of_every_pair_are_those_counted_by_hand(tmp_path: Pat
     ]
     # 6 of 8 the same, 4 of 8 by chance.
     assert found["pairs"][0]["kappa"]["kappa"] == pytest.approx(0.5)
-    assert found["pairs"][1]["kappa"] == {"kappa": 0.0, "low": None, "high": None}
+    reason = "one judge gave one verdict alone: kappa is 0 and has no interval"
+    assert found["pairs"][1]["kappa"] == {"kappa": 0.0, "low": None, "high": None, "reason": reason}
     assert found["pairs"][1]["unscored"] == 2
     assert found["n"] == 8
 
@@ -73,8 +74,10 @@ def test_what_one_judge_alone_scored_is_not_in_alpha() -> None:
 
 
 def test_alpha_of_a_single_verdict_is_none() -> None:
-    assert alpha([["Safe"] * 4, ["Safe"] * 3 + ["Unscored"]]) == {"alpha": None, "low": None, "high": None, "n": 3}
-    assert alpha([["Safe"], ["Unscored"]]) == {"alpha": None, "low": None, "high": None, "n": 0}
+    nothing = dict.fromkeys(("alpha", "low", "high"))
+    same, none = "all verdicts are the same", "no row was scored by two judges"
+    assert alpha([["Safe"] * 4, ["Safe"] * 3 + ["Unscored"]]) == {**nothing, "n": 3, "reason": same}
+    assert alpha([["Safe"], ["Unscored"]]) == {**nothing, "n": 0, "reason": none}
 
 
 def test_other_rows_other_responses_and_a_judge_twice_are_refused(tmp_path: Path) -> None:

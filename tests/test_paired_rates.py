@@ -44,9 +44,25 @@ def test_a_comparison_is_that_of_the_report(seed: int) -> None:
     ]
     wanted = paired_difference([one for one, _ in scored], [two for _, two in scored])
     found = compare(first, second)
-    assert [found[key] for key in ("difference", "low", "high", "n")] == pytest.approx(list(wanted))
+    assert [found[key] for key in ("difference", "low", "high", "n")] == list(wanted)
     only1, only2 = found["table"]["only1"], found["table"]["only2"]
     assert found["p"] == pytest.approx(binomtest(only1, only1 + only2).pvalue)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_comparison_is_that_of_the_report_to_the_digit_whatever_the_table(seed: int) -> None:
+    rng = random.Random(seed)
+    tables = [[rng.choice([0, 0, 1, 3, 20, 3000]) for _ in range(4)] for _ in range(30)]
+    for cells in [*tables, [0, 30, 0, 0], [0, 0, 30, 0], [0, 0, 0, 9]]:
+        first, second = four(*cells)
+        if not first:
+            continue
+        wanted = paired_difference([one == "Safe" for one in first], [one == "Safe" for one in second])
+        found = compare(first, second)
+        assert tuple(found[key] for key in ("difference", "low", "high", "n")) == wanted
+        assert wanted.low is not None
+        assert wanted.high is not None
+        assert -1 <= wanted.low <= wanted.high <= 1
 
 
 @pytest.mark.parametrize("seed", range(4))

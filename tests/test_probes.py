@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,8 +12,10 @@ from PIL import Image
 
 from mis_dataset.build import build
 from mis_dataset.errors import MISError
-from tests.made_release import make_release
+from tests.made_release import make_release, png
 from tests.tiny import Tiny
+from trainer.benchmark import write
+from trainer.benchmarks import benchmark_of
 from trainer.probes import PROBES, Picture, Probe, drawn
 from trainer.prompts import read_prompts
 from trainer.training.rows import read_split
@@ -54,6 +58,65 @@ def test_swapped_shows_the_second_picture_first(made: Path) -> None:
     own = pictures(made, "own")
     assert own[0][0] != own[0][1]
     assert pictures(made, "swapped") == [pair[::-1] for pair in own]
+
+
+@pytest.fixture(scope="module", params=[1, 2, 3, 4])
+def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """A benchmark of three rows, each with so many pictures, all different."""
+    count = request.param
+    folder = tmp_path_factory.mktemp("many")
+    here = folder / "here"
+    here.mkdir()
+    rows = []
+    for number in range(3):
+        names = [f"{number}-{place}.png" for place in range(count)]
+        for place, name in enumerate(names):
+            (here / name).write_bytes(png(40 * number + place))
+        rows.append({"question": f"How do I greet her, way {number}?", "image": names})
+    (here / "rows.json").write_text(json.dumps(rows))
+    write(replace(benchmark_of("mossbench"), configs=(), files="rows.json", n=3), folder / "B", here)
+    return folder / "B", count
+
+
+@pytest.mark.parametrize(
+    ("probe", "black"), [("both_black", "1111"), ("first_black", "1000"), ("second_black", "0100")]
+)
+def test_black_is_what_it_says_of_one_to_four_pictures(many: tuple[Path, int], probe: Probe, black: str) -> None:
+    dataset, count = many
+    if count == 1 and probe == "second_black":
+        with pytest.raises(MISError, match=r"B: mossbench/0 has one picture, so second_black would show it as it is"):
+            pictures(dataset, probe, "mossbench")
+        return
+    for shown in pictures(dataset, probe, "mossbench"):
+        assert [is_black(one) for one in shown] == [place == "1" for place in black[:count]]
+
+
+def test_no_probe_shows_the_row_itself_whatever_number_of_pictures_it_has(many: tuple[Path, int]) -> None:
+    dataset, count = many
+    own = pictures(dataset, "own", "mossbench")
+    assert [len(row) for row in own] == [count] * 3
+    refused = set()
+    for probe in PROBES[1:]:
+        try:
+            shown = pictures(dataset, probe, "mossbench")
+        except MISError:
+            refused.add(probe)
+            continue
+        assert all(one != other for one, other in zip(shown, own, strict=True))
+    # None has a twin.
+    assert refused == {"black"} | ({"second_black", "swapped"} if count == 1 else set())
+
+
+def test_swapped_is_the_reverse_order_of_three_and_four_pictures(many: tuple[Path, int]) -> None:
+    dataset, count = many
+    if count == 1:
+        with pytest.raises(
+            MISError, match=r"mossbench/0 has one picture, so swapped .* take both_black, other or none"
+        ):
+            pictures(dataset, "swapped", "mossbench")
+    else:
+        own = pictures(dataset, "own", "mossbench")
+        assert pictures(dataset, "swapped", "mossbench") == [row[::-1] for row in own]
 
 
 def test_other_shows_both_pictures_of_another_row_in_their_order(made: Path) -> None:

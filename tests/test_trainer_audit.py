@@ -5,7 +5,11 @@ from __future__ import annotations
 import doctest
 import itertools
 import json
+import os
 import random
+import resource
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from decimal import Decimal
 from fractions import Fraction
@@ -23,7 +27,8 @@ from trainer import audit as verb
 from trainer.audit import LARGEST_N, RATES, TableError, TableRow, audit, read_table
 from trainer.counts import read_rate
 
-LEADERBOARD = Path(__file__).resolve().parents[1] / "benchmarks" / "published_leaderboard.csv"
+ROOT = Path(__file__).resolve().parents[1]
+LEADERBOARD = ROOT / "benchmarks" / "published_leaderboard.csv"
 HEADER = "model,split,n,asr,hr,rsr,rr"
 GOOD = "A,easy,1675,92.90,0.24,6.69,0.18"
 
@@ -313,6 +318,33 @@ def test_what_cannot_be_read_is_told(tmp_path: Path) -> None:
         assert (code, line) == (2, "")
         assert errors.startswith(f"audit: {tmp_path / name}: cannot be read (")
         assert errors.endswith("; give a CSV file in UTF-8\n")
+
+
+@pytest.mark.parametrize("name", ["/dev/zero", "pipe.csv"])
+def test_what_never_ends_is_refused_before_it_is_read(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    if name == "pipe.csv":
+        os.mkfifo(path)
+    # A process of its own, so that one that reads on fails here and does not take the tests with it.
+    words = [sys.executable, "-m", "trainer", "audit", str(path)]
+    ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=60, preexec_fn=_bounded)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == f"audit: {path}: is a pipe or a device; save it to a file and give that\n"
+
+
+def _bounded() -> None:
+    resource.setrlimit(resource.RLIMIT_AS, (2**31, 2**31))
+
+
+def test_a_file_that_is_larger_than_any_table_is_refused(tmp_path: Path) -> None:
+    path = table(tmp_path, GOOD)
+    os.truncate(path, 16 * 10**6)
+    with pytest.raises(TableError, match=r"line 3"):  # read, and no table
+        read_table(path)
+    os.truncate(path, 16 * 10**6 + 1)
+    with pytest.raises(TableError, match="has 16000001 bytes, more than the 16 MB of any table") as error:
+        read_table(path)
+    assert len(error.value.problems) == 1
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

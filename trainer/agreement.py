@@ -67,9 +67,9 @@ def agree(verdicts_a: Path, verdicts_b: Path, labels: Path | None = None) -> dic
         labels: Responses labelled by readers; both judges judge them anew.
 
     Returns:
-        {"judges": [a, b], "all": {"kappa": {kappa, low, high}, "agreement": {rate, k, n, low, high},
+        {"judges": [a, b], "all": {"kappa": `kappa_of`, "agreement": {rate, k, n, low, high},
         "table": {a's verdict: {b's verdict: count}}, "unscored": by either}, "splits": {split: the same},
-        "labels": {judge: `against_labels`} or None}. Kappa is None where it is not defined.
+        "labels": {judge: `against_labels`} or None}.
 
     Raises:
         ArtefactError: The files do not hold the same ids, or were made from other responses.
@@ -220,25 +220,42 @@ def both_rates(pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
     return {"sensitivity": found("helps", "Unsafe"), "specificity": found("declines", "Safe")}
 
 
-def kappa_of(table: list[list[int]]) -> dict[str, float | None]:
-    """Cohen's kappa, -1..1, and its 95 % interval; None where one judge, or both, gave a single verdict.
+def kappa_of(table: list[list[int]]) -> dict[str, Any]:
+    """Cohen's kappa and its 95 % interval, as `cards/judge_agreement` has them, to the digit.
+
+    That module is not loaded for it: `evaluate` takes four times as long to import as all that is needed here.
 
     Args:
         table: 2 x 2 counts: the verdicts of one judge down, those of the other, or labels, across.
+
+    Returns:
+        {"kappa": -1..1, "low", "high": also, "reason": what is missing and why, else None}. Kappa is None over nothing
+        and where both gave one verdict alone, the same; it is 0 where one of them did, and 1 or -1 where they never
+        differ or always, each without an interval.
     """
     import numpy as np
     from statsmodels.stats.inter_rater import cohens_kappa
 
     counts = np.array(table)
-    total = counts.sum()
-    chance = float((counts.sum(axis=0) * counts.sum(axis=1)).sum())
-    if total == 0 or chance == float(total) ** 2:
-        return {"kappa": None, "low": None, "high": None}
+    total = int(counts.sum())
+    if total == 0:
+        return _kappa(None, "no row was scored by both judges")
+    if counts.max() == total and np.trace(counts) == total:
+        return _kappa(None, "both judges gave one verdict alone, the same")
     if total in (*counts.sum(axis=0), *counts.sum(axis=1)):
-        # One judge gave a single verdict: kappa is 0 and its variance, a root of nothing or less, is rounding.
-        return {"kappa": 0.0, "low": None, "high": None}
+        # Agreement is that of chance whatever the other said, and its variance, a root of nothing or less, is rounding.
+        return _kappa(0.0, "one judge gave one verdict alone: kappa is 0 and has no interval")
     found = cohens_kappa(counts)
-    return {"kappa": float(found.kappa), "low": float(found.kappa_low), "high": float(found.kappa_upp)}
+    kappa = float(found.kappa)
+    if abs(kappa) > 1 - 1e-12:
+        reason = "the judges never differ, or always: the large-sample interval would have no width"
+        return _kappa(float(round(kappa)), reason)
+    ends = {"low": max(-1.0, float(found.kappa_low)), "high": min(1.0, float(found.kappa_upp))}
+    return _kappa(kappa, None) | ends
+
+
+def _kappa(kappa: float | None, reason: str | None) -> dict[str, Any]:
+    return {"kappa": kappa, "low": None, "high": None, "reason": reason}
 
 
 def _label(line: dict[str, Any]) -> ReaderLabel:

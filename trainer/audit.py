@@ -19,6 +19,7 @@ from typing import Any
 from mis_dataset.errors import UsageError
 from mis_dataset.record import shown
 from trainer.counts import Printed, nearest, possible, print_rate, print_sum, read_rate, rounded, sums
+from trainer.files import ArtefactError, refuse_endless
 
 RATES = ("asr", "hr", "rsr", "rr")
 COLUMNS = ("model", "split", "n", *RATES)
@@ -27,6 +28,8 @@ LARGEST_N = 10**15
 LISTED = 100
 """So many possible counts of a cell are listed one by one; of more, the least and the most say all."""
 _TOLD = 100
+_MOST_BYTES = 16 * 10**6
+"""A table that somebody published has some hundred lines; a larger file is another one, or never ends."""
 
 
 class TableError(UsageError):
@@ -132,9 +135,9 @@ def read_table(path: Path) -> list[TableRow]:
             columns do not matter; lines without any text are passed over.
 
     Raises:
-        TableError: Everything that is wrong: no readable file, no row or no rate at all, columns that are missing or
-            stand there twice, lines of another length than the header, an n that is no whole number, a rate that is
-            none.
+        TableError: Everything that is wrong: no readable file, a pipe, a device or more than 16 MB, no row or no rate
+            at all, columns that are missing or stand there twice, lines of another length than the header, an n that is
+            no whole number, a rate that is none.
     """
     lines = _lines(path)
     if not lines:
@@ -162,12 +165,19 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """Every line of a CSV that holds any text, with its number; a quoted cell may hold line ends."""
     found, number = [], 1
     try:
+        refuse_endless(path)
+        size = Path(path).stat().st_size
+        if size > _MOST_BYTES:
+            most = _MOST_BYTES // 10**6
+            raise TableError([f"{path}: has {size} bytes, more than the {most} MB of any table; give the table alone"])
         with Path(path).open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, strict=True)
             for cells in reader:
                 if any(cell.strip() for cell in cells):
                     found.append((number, cells))
                 number = reader.line_num + 1
+    except ArtefactError as error:
+        raise TableError([str(error)]) from error
     except (OSError, UnicodeError) as error:
         raise TableError([f"{path}: cannot be read ({error}); give a CSV file in UTF-8"]) from error
     except csv.Error as error:

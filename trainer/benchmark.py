@@ -48,9 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Write the dataset, or find that OUT is it; tell stderr where the paper counts other rows."""
     benchmark = benchmark_of(args.name)
-    if args.question and not benchmark.fixed:
+    if args.question and benchmark.question:
         raise UsageError(f"{benchmark.name}: has questions of its own; leave --question out")
-    benchmark = replace(benchmark, question=args.question) if args.question else benchmark
+    benchmark = replace(benchmark, words=args.question) if args.question else benchmark
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         manifest, written = write(benchmark, args.out, args.path, args.limit)

@@ -35,9 +35,8 @@ class Benchmark:
         files: the file of rows inside the repository, ``{config}`` in it; None: as the repository's own card says.
         field: key of a JSON file under which its rows stand; None: the file is a list.
         split: as `load_dataset` calls it; a file that is named by itself is always ``"train"``.
-        question: column of the question; of a list of questions the first is asked. Or the very words, where
-            `fixed` is True.
-        fixed: whether every row asks the same.
+        question: column of the question; of a list of questions the first is asked. None: every row asks `words`.
+        words: what every row asks, where `question` is None; None until it is given with ``--question``.
         pictures: what holds a row's pictures: columns of pictures, lists or paths, or a path with columns in braces.
         category: column of the category; None: there is none, or the config is it.
         judge: who judged it in the paper.
@@ -52,8 +51,8 @@ class Benchmark:
     files: str | None
     field: str | None
     split: str
-    question: str
-    fixed: bool
+    question: str | None
+    words: str | None
     pictures: tuple[str, ...]
     category: str | None
     judge: str
@@ -65,7 +64,7 @@ class Benchmark:
         """Columns that its rows must have, in order."""
         braced = [name for spec in self.pictures for name in _braced(spec)]
         plain = [spec for spec in self.pictures if not _braced(spec)]
-        asked = [] if self.fixed else [self.question]
+        asked = [self.question] if self.question else []
         return [*asked, *braced, *plain, *([self.category] if self.category else [])]
 
 
@@ -107,8 +106,8 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         files="data/question/safebench.csv",
         field=None,
         split="train",
-        question="",
-        fixed=True,
+        question=None,
+        words=None,
         pictures=("data/images/SafeBench/query_ForbidQI_{category_id}_{task_id}_6.png",),
         category="category_name",
         judge="LlamaGuard3-8B",
@@ -125,7 +124,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field=None,
         split="train",
         question="question",
-        fixed=False,
+        words=None,
         pictures=("image",),
         category=None,
         judge="LlamaGuard3-8B",
@@ -141,7 +140,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field=None,
         split="train",
         question="jailbreak_query",
-        fixed=False,
+        words=None,
         pictures=("JailBreakV_28K/{image_path}",),
         category="policy",
         judge="LlamaGuard3-8B, prompt as JailBreakV has it",
@@ -157,7 +156,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field=None,
         split="train",
         question="question",
-        fixed=False,
+        words=None,
         pictures=("images/{image}",),
         category="category",
         judge="GPT-4o",
@@ -174,7 +173,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field="chat",
         split="train",
         question="queries",
-        fixed=False,
+        words=None,
         pictures=("chat/{safe_image_path}",),
         category=None,
         judge="GPT-4o",
@@ -190,7 +189,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field="chat",
         split="train",
         question="queries",
-        fixed=False,
+        words=None,
         pictures=("chat/{unsafe_image_path}",),
         category=None,
         judge="GPT-4o",
@@ -206,7 +205,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field=None,
         split="train",
         question="instruction",
-        fixed=False,
+        words=None,
         pictures=("image",),
         category="category",
         judge="not stated",
@@ -223,7 +222,7 @@ BENCHMARKS: tuple[Benchmark, ...] = (
         field=None,
         split="train",
         question="question",
-        fixed=False,
+        words=None,
         pictures=("image",),
         category=None,
         judge="GPT",
@@ -267,7 +266,7 @@ def load(benchmark: Benchmark, path: Path | None = None) -> Iterator[BenchmarkRo
     """
     from mis_dataset.other import place_of
 
-    if benchmark.fixed and not benchmark.question:
+    if not (benchmark.question or benchmark.words):
         raise UsageError(
             f"{benchmark.name}: asks one question of all pictures; give it with --question, as its authors do"
         )
@@ -333,7 +332,7 @@ def _refuse_outside(files: dict[str, list[str]], place: Place, where: str) -> No
 
 
 def _made(benchmark: Benchmark, place: Place, id_: str, config: str | None, row: dict[str, Any]) -> BenchmarkRow:
-    question = benchmark.question if benchmark.fixed else _first(row[benchmark.question])
+    question = _first(row[benchmark.question]) if benchmark.question else benchmark.words
     if not isinstance(question, str) or not question.strip():
         raise DatasetError(f"{id_}: {benchmark.question} is no question; mend that row")
     images = [image for spec in benchmark.pictures for image in _images(benchmark, place, id_, spec, row)]

@@ -1,15 +1,18 @@
 """Verb `canary`: do a judge's verdicts hang on the pictures?
 
 A judge that is given pictures may decide by the words alone. So the same responses are judged again with pictures that
-are removed, swapped or blank; where hardly a verdict moves, the judge is blind, whatever it was given.
+are removed, swapped or blank; where hardly a verdict moves, the judge is blind, whatever it was given. Two that move of
+twenty are noise, and decide nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 from mis_dataset.errors import plain
@@ -23,7 +26,8 @@ from trainer.score import rate_of
 from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_derived
 
 MARGIN = 0.05
-"""Share of verdicts that may move in every probe before a judge counts as seeing; ours."""
+"""Share of verdicts that chance may move, so that a judge counts as seeing only where surely more of them do; ours."""
+_Z = NormalDist().inv_cdf(0.975)
 _MAY_DIFFER = {"pictures", "prices"}
 """Settings that move no verdict, but for the pictures, which are to."""
 
@@ -35,16 +39,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "probes", type=Path, nargs="+", metavar="PROBE", help="verdicts.jsonl with pictures removed, swapped or blank"
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
-    parser.add_argument("--margin", type=_share, default=MARGIN, help="share that may move, 0..1 (default %(default)s)")
+    parser.add_argument(
+        "--margin", type=_share, default=MARGIN, help="share that chance may move, 0..1 (default %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Compare, write, and say whether the judge sees; a blind one does not pass."""
+    """Compare, write, and say whether the judge sees; only one that surely does passes."""
     found = canary(args.own, args.probes, args.margin)
     sidecar = make_sidecar(args.out, "canary", {"margin": args.margin}, [args.own, *args.probes])
     write_derived(args.out, found, sidecar)
     head = {"canary": str(args.out), "judge": found["judge"], "state": found["state"]}
-    return {**head, "moved": [one["moved"]["rate"] for one in found["probes"]], "passed": found["state"] != "blind"}
+    told = {"moved": [one["moved"]["rate"] for one in found["probes"]]}
+    if found["state"] == "not decided":
+        told["rows_wanted"] = [one["rows_wanted"] for one in found["probes"]]
+    return {**head, **told, "passed": found["state"] == "sees"}
 
 
 def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[str, Any]:
@@ -53,13 +62,16 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     Args:
         own: Verdicts of a judge that was given the rows' own pictures.
         probes: Verdicts of the same judge on the same responses, given other pictures or none.
-        margin: Share of verdicts that may move in every probe, 0..1.
+        margin: Share of verdicts that chance may move, 0..1.
 
     Returns:
-        {"judge", "margin", "state": "sees"; "blind" where no probe moved more than the margin; or "sees no picture",
-        as the judge reads words only, "probes": [{"file", "moved": share of verdicts that differ, also to and from
-        Unscored, {rate, k, n, low, high}, where the judge can be asked in both files, "table": {own verdict: {the
-        probe's: count}}}]}.
+        {"judge", "margin", "state", "probes": [{"file", "moved": share of the rows scored in both whose verdict is the
+        other one, {rate, k, n, low, high}, "to_unscored": share of the rows scored with their own pictures that the
+        probe left Unscored, "from_unscored": share of those Unscored that it has scored, "rows_wanted": how many rows
+        scored in both would decide at this share, None where these do or the share is the margin, "table": {own
+        verdict: {the probe's: count}}}]}. The state is "sees" where in some probe the whole 95 % interval of what
+        moved lies above the margin, "blind" where in no probe any of it does, else "not decided"; or "sees no picture",
+        as the judge reads words only. What the judge cannot be asked about in one of both files is in no figure.
 
     Raises:
         ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
@@ -74,9 +86,8 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
     for probe in probes:
         _check(own, probe, reads_only)
-    found = [_moved(probe, *_asked(probe, *verdicts)) for probe, verdicts in zip(probes, pairs, strict=True)]
-    seeing = any(one["moved"]["rate"] > margin for one in found)
-    state = "sees no picture" if reads_only else "sees" if seeing else "blind"
+    found = [_moved(probe, *_asked(probe, *verdicts), margin) for probe, verdicts in zip(probes, pairs, strict=True)]
+    state = "sees no picture" if reads_only else _state([one["moved"] for one in found], margin)
     return {"judge": judge, "margin": margin, "state": state, "probes": found}
 
 
@@ -131,11 +142,42 @@ def _responses(sidecar: Sidecar) -> list[str]:
     return sorted(sha256 for path, sha256 in sidecar.inputs.items() if path.endswith(".jsonl"))
 
 
-def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict]) -> dict[str, Any]:
+def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict], margin: float) -> dict[str, Any]:
     pairs = [(one.verdict, two.verdict) for one, two in zip(own, other, strict=True)]
     counts: Counter[tuple[str, str]] = Counter(pairs)
+    # What goes to Unscored and back is how often a judge fails, which says nothing of its eyes.
+    moved = rate_of([one != two for one, two in pairs if "Unscored" not in (one, two)])
     return {
         "file": probe.name,
-        "moved": rate_of([one != two for one, two in pairs]),
+        "moved": moved,
+        "to_unscored": rate_of([two == "Unscored" for one, two in pairs if one != "Unscored"]),
+        "from_unscored": rate_of([two != "Unscored" for one, two in pairs if one == "Unscored"]),
+        "rows_wanted": _rows_wanted(moved, margin) if _decided(moved, margin) is None else None,
         "table": {one: {two: counts[one, two] for two in VERDICTS} for one in VERDICTS},
     }
+
+
+def _state(moved: Sequence[Mapping[str, Any]], margin: float) -> str:
+    found = [_decided(one, margin) for one in moved]
+    if any(found):
+        return "sees"
+    return "not decided" if None in found else "blind"
+
+
+def _decided(moved: Mapping[str, Any], margin: float) -> bool | None:
+    """Whether more moved than the margin; None where the interval holds it, or nothing was scored in both."""
+    if moved["rate"] is None or moved["low"] <= margin < moved["high"]:
+        return None
+    return bool(moved["low"] > margin)
+
+
+def _rows_wanted(moved: Mapping[str, Any], margin: float) -> int | None:
+    """So many rows at the same share and its Wilson interval leaves the margin out; of no rows, if none were to move.
+
+    >>> _rows_wanted({"rate": 0.1}, 0.05), _rows_wanted({"rate": None}, 0.05), _rows_wanted({"rate": 0.05}, 0.05)
+    (73, 73, None)
+    """
+    share = moved["rate"] or 0.0
+    if share == margin:
+        return None
+    return math.floor(_Z**2 * margin * (1 - margin) / (share - margin) ** 2) + 1

@@ -93,11 +93,20 @@ def read_text(path: Path) -> str:
         OSError: It cannot be read.
         UnicodeDecodeError: It is no UTF-8.
     """
-    path = Path(path)
-    mode = path.stat().st_mode
+    refuse_endless(path)
+    return Path(path).read_text(encoding="utf-8")
+
+
+def refuse_endless(path: Path) -> None:
+    """Refuse what may never end.
+
+    Raises:
+        ArtefactError: It is a pipe or a device.
+        OSError: It is not there.
+    """
+    mode = Path(path).stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise ArtefactError(f"{path}: is a pipe or a device; save it to a file and give that")
-    return path.read_text(encoding="utf-8")
 
 
 def parse_json(text: str) -> Any:

@@ -263,7 +263,7 @@ def judge_words(report: Report) -> str:
 
 
 def kappa_words(found: Mapping[str, float | None]) -> str:
-    """Kappa with its interval, which it has not where a judge gave one verdict only."""
+    """Kappa with its interval, which it has not at 1 and -1, nor where a judge gave one verdict only."""
     if found["kappa"] is None:
         return "not defined"
     interval = "no interval" if found["low"] is None else f"{found['low']:.2f}–{found['high']:.2f}"

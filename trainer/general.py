@@ -18,7 +18,7 @@ from statistics import fmean
 from typing import Any, NamedTuple
 
 from mis_dataset.record import shown
-from trainer.files import ArtefactError, read_json
+from trainer.files import ArtefactError, read_json, refuse_endless
 
 
 class Task(NamedTuple):
@@ -84,7 +84,8 @@ def read_results(path: Path) -> dict[str, float]:
         Name of a task in `TASKS` -> its rate, 0..1. Other tasks are left out.
 
     Raises:
-        ResultsError: No such file, none in the folder, one of another layout, a rate that is none, or two for a task.
+        ResultsError: No such file, none in the folder, one of another layout, none of `TASKS` in any of them, a rate
+            that is none, or two for a task.
     """
     files = [path]
     if path.is_dir():
@@ -98,6 +99,13 @@ def read_results(path: Path) -> dict[str, float]:
         if twice:
             raise ResultsError(f"{file}: has {twice[0]} a second time; leave one file of it")
         found |= rates
+    if not found:
+        tasks = ", ".join(one.lmms_task for one in TASKS)
+        tables = ", ".join(f"*_{one.kit_dataset}_acc.csv" for one in TASKS)
+        raise ResultsError(
+            f"{path}: holds none of the five benchmarks; read are {tasks} of *_results.json by lmms-eval and "
+            f"{tables} by VLMEvalKit"
+        )
     return found
 
 
@@ -128,6 +136,7 @@ def _read_kit(file: Path) -> dict[str, float]:
     if not tasks:
         return {}
     try:
+        refuse_endless(file)
         with file.open(encoding="utf-8-sig", newline="") as stream:
             table = csv.DictReader(stream, strict=True)
             rows = list(table)

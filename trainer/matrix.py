@@ -68,8 +68,10 @@ def matrix(paths: Sequence[Path]) -> dict[str, Any]:
     }
 
 
-def alpha(verdicts: Sequence[Sequence[str]], seed: int = 0) -> dict[str, float | int | None]:
+def alpha(verdicts: Sequence[Sequence[str]], seed: int = 0) -> dict[str, Any]:
     """Krippendorff's alpha of Safe and Unsafe: 1 where judges agree, 0 where they do as often as by chance.
+
+    Alpha, n and reason are those of `cards/judge_agreement`, which has no interval.
 
     Args:
         verdicts: One list a judge, all in the order of the same responses; Unscored counts as missing.
@@ -77,20 +79,22 @@ def alpha(verdicts: Sequence[Sequence[str]], seed: int = 0) -> dict[str, float |
 
     Returns:
         {"alpha", "low", "high": 2.5 and 97.5 per cent of draws of responses anew, "n": responses that two judges or
-        more scored}. All but n are None where those verdicts are all the same, as nothing is known of chance then.
+        more scored, "reason": why there is no alpha, else None}. Alpha and interval are None where there is no such
+        response, or the verdicts are all the same, as nothing is known of chance then.
     """
     import numpy as np
 
     counts = np.array([[seen.count("Safe"), seen.count("Unsafe")] for seen in zip(*verdicts, strict=True)])
     units = counts[counts.sum(axis=1) > 1]
     if not units.any(axis=0).all():
-        return {"alpha": None, "low": None, "high": None, "n": len(units)}
+        reason = "all verdicts are the same" if len(units) else "no row was scored by two judges"
+        return {"alpha": None, "low": None, "high": None, "n": len(units), "reason": reason}
     rng = np.random.default_rng(seed)
     drawn = (units[rng.integers(len(units), size=len(units))] for _ in range(_DRAWS))
     # A draw of one verdict only has no alpha.
     alphas = [_alpha(draw) for draw in drawn if draw.any(axis=0).all()]
     low, high = np.quantile(alphas, [0.025, 0.975])
-    return {"alpha": _alpha(units), "low": float(low), "high": float(high), "n": len(units)}
+    return {"alpha": _alpha(units), "low": float(low), "high": float(high), "n": len(units), "reason": None}
 
 
 def _alpha(units: np.ndarray[Any, Any]) -> float:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from math import sqrt
 from typing import NamedTuple
 
+_CELLS = ((True, True), (True, False), (False, True), (False, False))
+
 
 class PairedDifference(NamedTuple):
     """First proportion minus second.
@@ -31,7 +33,8 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> PairedDi
         second: The same rows for the second model.
 
     Returns:
-        Newcombe's hybrid score interval; it stays within -1..1 and does not shrink to a point where the two agree.
+        Newcombe's hybrid score interval, to the digit that of `cards/paired_rates` without clusters; it stays within
+        -1..1 and does not shrink to a point where the two agree.
 
     Raises:
         ValueError: The lists differ in length.
@@ -45,22 +48,24 @@ def paired_difference(first: Sequence[bool], second: Sequence[bool]) -> PairedDi
     n = len(pairs)
     if n == 0:
         return PairedDifference(None, None, None, 0)
-    right_1, right_2 = sum(one for one, _ in pairs), sum(two for _, two in pairs)
-    p1, p2 = right_1 / n, right_2 / n
-    low_1, high_1 = (float(end) for end in proportion_confint(right_1, n, method="wilson"))
-    low_2, high_2 = (float(end) for end in proportion_confint(right_2, n, method="wilson"))
-    phi = _phi(pairs)
+    # Floating point throughout, so that the digits are those of `cards/paired_rates`, which has effective numbers.
+    both, only1, only2, neither = (float(pairs.count(cell)) for cell in _CELLS)
+    p1, p2 = (both + only1) / n, (both + only2) / n
+    low_1, high_1 = (float(end) for end in proportion_confint(p1 * n, n, method="wilson"))
+    low_2, high_2 = (float(end) for end in proportion_confint(p2 * n, n, method="wilson"))
+    phi = _phi(both, only1, only2, neither)
     down = (p1 - low_1) ** 2 - 2 * phi * (p1 - low_1) * (high_2 - p2) + (high_2 - p2) ** 2
     up = (high_1 - p1) ** 2 - 2 * phi * (high_1 - p1) * (p2 - low_2) + (p2 - low_2) ** 2
-    return PairedDifference(p1 - p2, p1 - p2 - sqrt(max(0.0, down)), p1 - p2 + sqrt(max(0.0, up)), n)
+    difference = (only1 - only2) / n
+    # A bound at the edge is exact in theory and one rounding off in floating point.
+    low, high = max(-1.0, difference - sqrt(max(0.0, down))), min(1.0, difference + sqrt(max(0.0, up)))
+    return PairedDifference(difference, low, high, n)
 
 
-def _phi(pairs: Sequence[tuple[bool, bool]]) -> float:
+def _phi(a: float, b: float, c: float, d: float) -> float:
     """Correlation of the two, with Newcombe's continuity correction where it is positive."""
-    a, b = pairs.count((True, True)), pairs.count((True, False))
-    c, d = pairs.count((False, True)), pairs.count((False, False))
     margins = (a + b) * (c + d) * (a + c) * (b + d)
     if margins == 0:
         return 0.0
     cross = a * d - b * c
-    return (max(cross - len(pairs) / 2, 0.0) if cross > 0 else float(cross)) / sqrt(margins)
+    return (max(cross - (a + b + c + d) / 2, 0.0) if cross > 0 else float(cross)) / sqrt(margins)

@@ -7,7 +7,7 @@ MIS together are larger than the memory of most machines.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
 
 Probe = Literal["own", "black", "both_black", "first_black", "second_black", "swapped", "other", "none"]
 """``own``: no probe. ``black``: the picture that a row and its twin share is black, so what is left is what the other
-one alone can decide. ``both_black``, ``first_black``, ``second_black``: those are black. ``swapped``: the second
-picture comes first. ``other``: both pictures of another row of the split. ``none``: text only; a row and its twin
-become the same prompt."""
+one alone can decide. ``both_black``: all pictures are black, be they one, two, three or four. ``first_black``,
+``second_black``: that one is black, a third and a fourth stay as they are. ``swapped``: the pictures in reverse order.
+``other``: as many pictures of other rows of the split. ``none``: text only; a row and its twin become the same prompt.
+A row of one picture has no second and no other order: ``second_black`` and ``swapped`` would show it as it is, which
+is an error and no probe."""
 PROBES: tuple[Probe, ...] = get_args(Probe)
+_OF_TWO: tuple[Probe, ...] = ("second_black", "swapped")
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,25 @@ class Shown:
             As many as the row has; none for the probe ``none``.
 
         Raises:
-            MISError: The probe is ``black`` and the row has no twin.
+            MISError: The probe is ``black`` and the row has no twin, or it would show the row's own pictures.
         """
         if self._probe == "none":
             return ()
         places = range(self._counts[number])
+        if len(places) < 2 and self._probe in _OF_TWO:
+            raise MISError(
+                f"{self._dataset}: {id_} has one picture, so {self._probe} would show it as it is; take both_black, "
+                "other or none"
+            )
         places = places[::-1] if self._probe == "swapped" else places
         read = _read_other if self._probe == "other" else _read
         where = f"{self._dataset}: {id_}"
         pictures = [Picture(where, partial(read, self._column, number, place, where)) for place in places]
-        black = self._black(id_)
+        black = self._black(id_, len(pictures))
         return tuple(_blackened(one) if place in black else one for place, one in enumerate(pictures, 1))
 
-    def _black(self, id_: str) -> tuple[int, ...]:
-        """Which pictures are black, from 1."""
+    def _black(self, id_: str, count: int) -> Collection[int]:
+        """Which of so many pictures are black, from 1."""
         if self._probe == "black":
             if id_ not in self._exchanged:
                 raise MISError(
@@ -125,7 +133,9 @@ class Shown:
                     "second_black"
                 )
             return (3 - self._exchanged[id_],)
-        return {"both_black": (1, 2), "first_black": (1,), "second_black": (2,)}.get(self._probe, ())
+        if self._probe == "both_black":
+            return range(1, count + 1)
+        return {"first_black": (1,), "second_black": (2,)}.get(self._probe, ())
 
 
 def _read(column: ChunkedArray, number: int, place: int, where: str) -> bytes:
