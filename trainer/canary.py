@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mis_dataset.arguments import fraction
 from mis_dataset.errors import plain
 from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "probes", type=Path, nargs="+", metavar="PROBE", help="verdicts.jsonl with pictures removed, swapped or blank"
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
-    parser.add_argument("--margin", type=_share, default=MARGIN, help="share that may move, 0..1 (default %(default)s)")
+    parser.add_argument("--margin", type=fraction, default=MARGIN, help="that may move, 0..1 (default %(default)s)")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -78,13 +79,6 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     seeing = any(one["moved"]["rate"] > margin for one in found)
     state = "sees no picture" if reads_only else "sees" if seeing else "blind"
     return {"judge": judge, "margin": margin, "state": state, "probes": found}
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share of 0 to 1")
-    return share
 
 
 def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:
