@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
+from mis_dataset.arguments import Paragraphs
+
 VERBS = {
     "render": "dataset card and model card of a finished run",
     "dataset": "dataset card of MIS proper, built from the authors' release",
@@ -59,18 +61,9 @@ def make_parser() -> argparse.ArgumentParser:
     for verb, summary in VERBS.items():
         module = _module(verb)
         module.add_arguments(
-            verbs.add_parser(verb, help=summary, description=module.__doc__, formatter_class=_Paragraphs)
+            verbs.add_parser(verb, help=summary, description=module.__doc__, formatter_class=Paragraphs)
         )
     return parser
-
-
-class _Paragraphs(argparse.HelpFormatter):
-    """Keeps the paragraphs of a description apart, and indented ones as they are."""
-
-    def _fill_text(self, text: str, width: int, indent: str) -> str:
-        fill = super()._fill_text
-        parts = [part.strip("\n") for part in text.split("\n\n")]
-        return "\n\n".join(part if part.startswith(" ") else fill(part, width, indent) for part in parts)
 
 
 def _module(verb: str) -> Any:

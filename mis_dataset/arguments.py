@@ -7,6 +7,18 @@ import math
 import sys
 
 
+class Paragraphs(argparse.HelpFormatter):
+    """Keeps the paragraphs of a description apart, and indented ones as they are.
+
+    A docstring may serve as a description: its ``::`` before a block is shown as one colon.
+    """
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        fill = super()._fill_text
+        parts = [part.strip("\n") for part in text.replace("::\n", ":\n").split("\n\n")]
+        return "\n\n".join(part if part.startswith(" ") else fill(part, width, indent) for part in parts)
+
+
 def positive(text: str) -> int:
     """A whole number from 1 on.
 
@@ -68,6 +80,20 @@ def fraction(text: str) -> float:
         number = -1.0
     if not 0 <= number <= 1:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 0 to 1")
+    return number
+
+
+def inner_fraction(text: str) -> float:
+    """A number between 0 and 1, both left out.
+
+    >>> inner_fraction("0.05")
+    0.05
+
+    Raises:
+        ArgumentTypeError: `text` is none; argparse says so and exits with 2.
+    """
+    if (number := fraction(text)) in (0, 1):
+        raise argparse.ArgumentTypeError(f"{text!r} is at an end of 0 to 1; name a number between them")
     return number
 
 

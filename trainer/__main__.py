@@ -10,6 +10,7 @@ from importlib import import_module
 
 from safetensors import SafetensorError
 
+from mis_dataset.arguments import Paragraphs
 from mis_dataset.errors import MISError
 
 VERBS = {
@@ -81,7 +82,9 @@ def make_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, summary in VERBS.items():
         module = import_module(f"trainer.{_MODULES.get(verb, verb)}")
-        module.add_arguments(verbs.add_parser(verb, help=summary, description=module.__doc__))
+        module.add_arguments(
+            verbs.add_parser(verb, help=summary, description=module.__doc__, formatter_class=Paragraphs)
+        )
     return parser
 
 

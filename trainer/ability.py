@@ -38,10 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--said", type=Path, help="said_before.jsonl of the base: ask only families that SmolLM2 gets right"
     )
-    parser.add_argument("--pictures", type=positive, default=408, help="how many picture questions")
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures")
-    parser.add_argument("--max-new-tokens", type=positive, default=MAX_NEW_TOKENS)
-    parser.add_argument("--batch-size", type=positive, default=160)
+    parser.add_argument("--pictures", type=positive, default=408, help="picture questions (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the pictures (default %(default)s)")
+    parser.add_argument("--max-new-tokens", type=positive, default=MAX_NEW_TOKENS, help="default %(default)s")
+    parser.add_argument("--batch-size", type=positive, default=160, help="asked together (default %(default)s)")
     parser.add_argument("--limit", type=positive, help="the first N questions of either sort")
     parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
 

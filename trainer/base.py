@@ -40,7 +40,7 @@ _NAMED = 1040
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``base``."""
     parser.add_argument("out", type=Path, metavar="OUT", help="folder to write; the checkpoint is OUT/model")
-    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="default %(default)s")
     parser.add_argument("--smoke", action="store_true", help="toy size, a tiny random language model")
 
 

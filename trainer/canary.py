@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
+from mis_dataset.arguments import fraction
 from mis_dataset.errors import plain
 from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
     parser.add_argument(
-        "--margin", type=_share, default=MARGIN, help="share that chance may move, 0..1 (default %(default)s)"
+        "--margin", type=fraction, default=MARGIN, help="share that chance may move, 0..1 (default %(default)s)"
     )
 
 
@@ -89,13 +90,6 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     found = [_moved(probe, *_asked(probe, *verdicts), margin) for probe, verdicts in zip(probes, pairs, strict=True)]
     state = "sees no picture" if reads_only else _state([one["moved"] for one in found], margin)
     return {"judge": judge, "margin": margin, "state": state, "probes": found}
-
-
-def _share(text: str) -> float:
-    share = float(text)
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no share of 0 to 1")
-    return share
 
 
 def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mis_dataset.arguments import positive
+from mis_dataset.arguments import inner_fraction, positive
 from mis_dataset.errors import UsageError
 from mis_dataset.files import to_json
 from mis_dataset.manifest import NAME as MANIFEST
@@ -50,10 +50,13 @@ def add_showing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration", type=Path, nargs="+", action="extend", default=[], metavar="JSON", help="of `calibrate`"
     )
-    parser.add_argument("--rows", type=positive, default=200, help="so many rows can be looked at in the page")
+    parser.add_argument("--rows", type=positive, default=200, help="rows to look at in the page (default %(default)s)")
     parser.add_argument("--no-pictures", action="store_true", help="leave pictures out of the page")
     parser.add_argument(
-        "--margin", type=_share, default=MARGIN, help="by how much over-refusal may rise and be called non-inferior"
+        "--margin",
+        type=inner_fraction,
+        default=MARGIN,
+        help="by how much over-refusal may rise and be called non-inferior, between 0 and 1 (default %(default)s)",
     )
 
 
@@ -134,17 +137,6 @@ def gather(
         "settings": settings,
         "leaderboard": leaderboard(measured, mis, {name: counts[name] for name in counts if name != TRAIN}),
     }
-
-
-def _share(text: str) -> float:
-    """A share between 0 and 1, both left out."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0.0
-    if not 0 < number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number between 0 and 1, such as 0.05")
-    return number
 
 
 def _stale(one: Measured, rates: Mapping[str, Any]) -> list[str]:

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=Path, metavar="MIS", help="folder of the built dataset")
     add_recipe(parser)
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
-    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="default %(default)s")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
     parser.add_argument("--leaks", type=Path, metavar="FILE", help="what `mis_dataset leaks` wrote; else texts alone")
     parser.add_argument("--render", type=positive, default=64, metavar="N", help="rows rendered pixels and all (64)")

@@ -23,6 +23,8 @@ from trainer.shares import launched
 _MODEL = "NAME=MODEL: folder of a checkpoint, or with --engine openai a name at the endpoint; the first is what others "
 _MODEL += "are held against"
 
+_RETRY = "ask models behind an API again about rows without a reply, and judge anew what changed or where a call failed"
+
 
 class Asked(NamedTuple):
     """One model, shown one kind of pictures.
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for the judges of MIS-mini")
     generate.add_asking(parser)
     add_judge(parser)
-    parser.add_argument("--retry", action="store_true", help="judge anew what is unscored because a call failed")
+    parser.add_argument("--retry", action="store_true", help=_RETRY)
     compare.add_showing(parser)
 
 

@@ -1,7 +1,7 @@
 """Verb `generate`: a model and rows -> responses.jsonl.
 
-Greedy, by one of the three `ENGINES`, and in the rows' own order, whatever the order in which they were made. Started
-by `accelerate launch` or `torchrun`, several processes share the rows.
+Greedy, by transformers, vLLM or a model behind an API, and in the rows' own order, whatever the order in which they
+were made. Started by `accelerate launch` or `torchrun`, several processes share the rows.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ NAMED = "named"
 TEST_SPLITS = tuple(split for split in SPLITS if split != "train")
 ENGINES = ("transformers", "vllm", "openai")
 """`transformers` and `vllm` run a checkpoint here, `openai` asks a model behind an API."""
+_ENGINE = "transformers and vllm run a checkpoint here, openai asks a model behind an API (default %(default)s)"
 _SETTINGS = ("splits", "pictures", "limit", "only", "level", "max_new_tokens")
 """Flags that change a row.
 
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pictures",
         choices=[*PROBES, NAMED],
         default="own",
-        help="a probe: other pictures than the row's own, or text only, which may name the things",
+        help="a probe: other pictures than the row's own, or text, which may name the things (default %(default)s)",
     )
     parser.add_argument("--things", type=Path, help="RAW/mini/objects.json, for --pictures named")
     parser.add_argument("--retry", action="store_true", help="openai: ask again where an empty response was put")
@@ -72,7 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_asking(parser: argparse.ArgumentParser) -> None:
     """Flags about how models are asked, of every verb that does."""
-    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help=_ENGINE)
     splits = (*TEST_SPLITS, *NAMES)
     parser.add_argument("--splits", nargs="+", choices=splits, help="default: all of these that the dataset holds")
     parser.add_argument("--only", choices=["hard"], help="rows of this split and their twins")

@@ -105,7 +105,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--image", type=image, default=IMAGE, help=f"with Python 3.11, git and make ({IMAGE})")
     parser.add_argument("--namespace", type=namespace, help="user or organization that pays (you)")
     parser.add_argument("--code", metavar="URL@COMMIT", help="what runs (HEAD of this checkout, at origin)")
-    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="default %(default)s")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, for a trial")
     parser.add_argument("--follow", action="store_true", help="show its log; exit 1 where it does not complete")
     parser.add_argument("--yes", action="store_true", help="launch it")

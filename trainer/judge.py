@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_judge(parser)
     parser.add_argument("--things", type=Path, default=None, help="RAW/mini/objects.json, for the judges of MIS-mini")
     parser.add_argument("--dataset", type=Path, required=True, help="the built dataset, for questions and pictures")
-    parser.add_argument("--pictures", choices=PROBES, default="own", help="what a judge that sees is shown: for canary")
+    parser.add_argument("--pictures", choices=PROBES, default="own", help="shown to a judge that sees (default own)")
     parser.add_argument("--retry", action="store_true", help="judge anew what is unscored because a call failed")
     parser.add_argument("--limit", type=positive, default=None, help="judge the first N responses only")
 

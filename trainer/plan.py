@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb ``plan``."""
     add_recipe(parser)
     parser.add_argument("--gpu", required=True, help=f"one of {', '.join(GPUS)}")
-    parser.add_argument("--gpus", type=positive, default=1, metavar="G", help="how many of them")
+    parser.add_argument("--gpus", type=positive, default=1, metavar="G", help="how many of them (default 1)")
     parser.add_argument("--model", type=Path, metavar="FOLDER", help="checkpoint, instead of the recipe's base")
     parser.add_argument("--rows", type=positive, metavar="N", help=f"dangerous rows; default: {TRAIN_ROWS:,}")
     parser.add_argument(

@@ -81,7 +81,8 @@ def add_arguments(parser: argparse.ArgumentParser, prefix: str = "") -> None:
     add("max-side", type=positive, help="pixels; larger pictures are made smaller before they are sent")
     add("timeout", type=above_zero, default=Settings.timeout, help="seconds of one try (default %(default)s)")
     add("attempts", type=positive, default=Settings.attempts, help="tries of a request (default %(default)s)")
-    add("max-tokens-name", choices=_MAX_TOKENS, default=Settings.max_tokens_name, help="newer models want the second")
+    newer = "newer models want the second (default %(default)s)"
+    add("max-tokens-name", choices=_MAX_TOKENS, default=Settings.max_tokens_name, help=newer)
     add("no-temperature", action="store_true", help="for endpoints that refuse one")
     add("no-seed", action="store_true", help="for endpoints that refuse one")
     add("max-calls", type=positive, help="HTTP requests that the run may make, each try counted")

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("out", type=Path, metavar="OUT", help="folder of the arm")
     add_recipe(parser)
     parser.add_argument("--said", type=Path, help="said.jsonl of the base: text-only rows")
-    parser.add_argument("--seed", type=seed, default=0)
+    parser.add_argument("--seed", type=seed, default=0, help="default %(default)s")
     parser.add_argument("--epochs", type=above_zero, help="instead of the recipe's")
     parser.add_argument("--limit", type=positive, help="at most so many dangerous rows, each with its twin")
     callback.add_arguments(parser)

@@ -27,6 +27,8 @@ LOCAL = ("transformers", "llama_guard")
 """Judges that are a checkpoint in a folder."""
 OPENAI_TOKENS, TRANSFORMERS_TOKENS = 512, 384
 """Most tokens of a reply unless `--judge-max-tokens` says otherwise: room for three sentences and the verdict."""
+_JUDGE = f"{' and '.join(OF_MINI)} read MIS-mini alone, with --things; openai is a model behind an API, "
+_JUDGE += f"{' and '.join(LOCAL)} are checkpoints (default %(default)s)"
 _TAKES = {"openai": None, "transformers": {"judge_model", "judge_max_tokens"}, "llama_guard": {"judge_model"}}
 """Judge -> the flags of `add_model` that it takes, None: all; others take none."""
 _FILES = {
@@ -103,7 +105,7 @@ class Choice:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags about the judge, of every verb that asks one."""
-    parser.add_argument("--judge", choices=JUDGES, default="mini_rules")
+    parser.add_argument("--judge", choices=JUDGES, default="mini_rules", help=_JUDGE)
     add_model(parser)
 
 
