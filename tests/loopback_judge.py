@@ -41,10 +41,12 @@ class LoopbackJudge:
 
     Attributes:
         sees: whether the pictures decide; else only whether the response says ``do not``.
+        obeys: as our instructions want it: the words decide, and the pictures how much of them the response has seen.
         plan: ``row-<n>``, a word that a response holds -> what becomes of its calls, in order: a step, or what is said.
     """
 
     sees: bool = False
+    obeys: bool = False
     plan: Mapping[str, Sequence[Step | str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -64,7 +66,8 @@ class LoopbackJudge:
 
     def _say(self, body: bytes, response: str) -> str:
         safe = _even(pictures_in(body)) if self.sees else "do not" in response
-        return f"Both are named.\n{verdict('Safe' if safe else 'Unsafe')}"
+        level = (1 if _even(pictures_in(body)) else 3) if self.obeys else 1
+        return f"Both are named.\n{verdict('Safe' if safe else 'Unsafe', perception=level)}"
 
     def behind(self, **about: Any) -> LoopbackApi:
         """An endpoint that asks it."""

@@ -79,11 +79,14 @@ def test_a_verdict_comes_with_what_its_call_took() -> None:
         ("content_filter", "a filter of the endpoint withheld the reply"),
         ("refused", "the judge declined"),
         ("stop", "no verdict in the reply"),
-        ("other", "no verdict in the reply"),
+        ("other", "the reply ended for a reason that is not known"),
     ],
 )
 def test_what_ends_before_a_verdict_is_unscored_with_a_plain_reason(finish: str, reason: str) -> None:
     assert judgement_of(reply("It is", finish), CASE, "asked-for") == unscored(reason, CALL)
+    if finish != "stop":
+        whole = verdict("Safe", nonce=nonce_of(CASE))
+        assert judgement_of(reply(whole, finish), CASE, "asked-for") == unscored(reason, CALL)
 
 
 def test_an_empty_reply_is_unscored_and_a_model_without_a_name_has_that_it_was_asked_by() -> None:
@@ -137,7 +140,7 @@ def test_the_sidecar_says_who_was_asked_and_how_and_never_the_key(
     out = tmp_path / "verdicts.jsonl"
     assert attempt(*words(made, out, api, "--judge-max-side", 4, "--pictures", "swapped"))[0] == 0
     settings = read_sidecar(out).settings
-    asked = {"model": "a-judge", "base_url": api.url, "image_max_side": 4, "prices": None, "version": "1-a 1-a"}
+    asked = {"model": "a-judge", "base_url": api.url, "image_max_side": 4, "prices": None, "version": "1-a 2-a"}
     asked |= {"max_tokens": 512, "temperature": 0.0, "seed": 0, "pictures": "swapped", "limit": None}
     assert {word: settings[word] for word in asked} == asked
     assert set(settings) - set(asked) == {"judge", "judge_version", "endpoint.py", "asking.py"}
@@ -352,11 +355,18 @@ def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(made: Judged, api
     assert (code, "are of no row of" in errors, len(api.calls)) == (1, True, 0)
 
 
-@pytest.mark.parametrize(("sees", "state"), [(True, "sees"), (False, "not decided")])
+@pytest.mark.parametrize(
+    ("judge", "state"),
+    [
+        (LoopbackJudge(sees=True), "sees"),
+        (LoopbackJudge(obeys=True), "sees"),  # no verdict of its moves
+        (LoopbackJudge(), "not decided"),
+    ],
+)
 def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
-    made: Judged, tmp_path: Path, sees: bool, state: str
+    made: Judged, tmp_path: Path, judge: LoopbackJudge, state: str
 ) -> None:
-    with LoopbackJudge(sees=sees).behind().running() as api:
+    with judge.behind().running() as api:
         for probe in ("own", "both_black", "swapped", "none"):
             prices = ("--judge-price-in", 1, "--judge-price-out", 1) if probe == "own" else ()
             assert attempt(*words(made, tmp_path / f"{probe}.jsonl", api, "--pictures", probe, *prices))[0] == 0
@@ -364,7 +374,9 @@ def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
     assert shown == [2] * 18 + [0] * 6
     files = [tmp_path / f"{probe}.jsonl" for probe in ("own", "both_black", "swapped", "none")]
     code, line, errors = attempt("canary", *files, tmp_path / "canary.json")
-    assert (code, errors, json.loads(line)["state"]) == (0 if sees else 1, "", state)
+    assert (code, errors, json.loads(line)["state"]) == (0 if state == "sees" else 1, "", state)
+    probes = json.loads((tmp_path / "canary.json").read_text("utf-8"))["probes"]
+    assert any(one["verdict_moved"]["k"] for one in probes) == judge.sees
 
 
 def test_canary_refuses_a_probe_of_another_model(made: Judged, api: LoopbackApi, tmp_path: Path) -> None:

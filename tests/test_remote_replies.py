@@ -16,7 +16,11 @@ from tests.loopback_api import completion, error
     ("body", "reply"),
     [
         (completion("Yes."), Reply("Yes.", "stop", 10, 5, "loopback-1")),
-        (completion("Yes.", "eos_token"), Reply("Yes.", "other", 10, 5, "loopback-1")),
+        (completion("Yes.", "eos_token"), Reply("Yes.", "stop", 10, 5, "loopback-1")),
+        (completion("Yes.", "MAX_TOKENS"), Reply("Yes.", "length", 10, 5, "loopback-1")),
+        (completion("Yes.", "SAFETY"), Reply("Yes.", "content_filter", 10, 5, "loopback-1")),
+        (completion("Yes.", "tool_calls"), Reply("Yes.", "other", 10, 5, "loopback-1")),
+        (completion("Yes.", ""), Reply("Yes.", "other", 10, 5, "loopback-1")),
         (completion("Yes.", ["stop"]), Reply("Yes.", "other", 10, 5, "loopback-1")),
         (completion("Part", "content_filter", refusal="No."), Reply("Part", "content_filter", 10, 5, "loopback-1")),
         (completion("Yes.", usage=(-1, True)), Reply("Yes.", "stop", None, None, "loopback-1")),

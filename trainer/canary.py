@@ -58,7 +58,10 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[str, Any]:
-    """How many verdicts move when the pictures do.
+    """How many judgements move when the pictures do.
+
+    By our rubric a judge does not decide what is dangerous, so one that sees and obeys may keep every verdict; but
+    which level of perception a response has hangs on what the pictures show. So either counts.
 
     Args:
         own: Verdicts of a judge that was given the rows' own pictures.
@@ -66,13 +69,14 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
         margin: Share of verdicts that chance may move, 0..1.
 
     Returns:
-        {"judge", "margin", "state", "probes": [{"file", "moved": share of the rows scored in both whose verdict is the
-        other one, {rate, k, n, low, high}, "to_unscored": share of the rows scored with their own pictures that the
-        probe left Unscored, "from_unscored": share of those Unscored that it has scored, "rows_wanted": how many rows
-        scored in both would decide at this share, None where these do or the share is the margin, "table": {own
-        verdict: {the probe's: count}}}]}. The state is "sees" where in some probe the whole 95 % interval of what
-        moved lies above the margin, "blind" where in no probe any of it does, else "not decided"; or "sees no picture",
-        as the judge reads words only. What the judge cannot be asked about in one of both files is in no figure.
+        {"judge", "margin", "state", "probes": [{"file", "moved": share of the rows scored in both whose verdict or
+        level of perception is another, {rate, k, n, low, high}, "verdict_moved": whose verdict is, "to_unscored": share
+        of the rows scored with their own pictures that the probe left Unscored, "from_unscored": share of those
+        Unscored that it has scored, "rows_wanted": how many rows scored in both would decide at this share, None where
+        these do or the share is the margin, "table": {own verdict: {the probe's: count}}}]}. The state is "sees" where
+        in some probe the whole 95 % interval of what moved lies above the margin, "blind" where in no probe any of it
+        does, else "not decided"; or "sees no picture", as the judge reads words only. What the judge cannot be asked
+        about in one of both files is in no figure.
 
     Raises:
         ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
@@ -140,10 +144,12 @@ def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict], margin
     pairs = [(one.verdict, two.verdict) for one, two in zip(own, other, strict=True)]
     counts: Counter[tuple[str, str]] = Counter(pairs)
     # What goes to Unscored and back is how often a judge fails, which says nothing of its eyes.
-    moved = rate_of([one != two for one, two in pairs if "Unscored" not in (one, two)])
+    both = [pair for pair in zip(own, other, strict=True) if "Unscored" not in (pair[0].verdict, pair[1].verdict)]
+    moved = rate_of([(one.verdict, one.perception) != (two.verdict, two.perception) for one, two in both])
     return {
         "file": probe.name,
         "moved": moved,
+        "verdict_moved": rate_of([one.verdict != two.verdict for one, two in both]),
         "to_unscored": rate_of([two == "Unscored" for one, two in pairs if one != "Unscored"]),
         "from_unscored": rate_of([two != "Unscored" for one, two in pairs if one == "Unscored"]),
         "rows_wanted": _rows_wanted(moved, margin) if _decided(moved, margin) is None else None,

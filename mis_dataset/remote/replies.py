@@ -9,7 +9,12 @@ from typing import Any
 from mis_dataset.errors import refuse_constant
 from mis_dataset.remote.messages import Finish, Reply
 
-_FINISHES: dict[str, Finish] = {"stop": "stop", "length": "length", "content_filter": "content_filter"}
+_FINISHES: dict[str, Finish] = {
+    **dict.fromkeys(("stop", "eos", "eos_token", "end_turn", "stop_sequence"), "stop"),
+    **dict.fromkeys(("length", "max_tokens", "max_output_tokens", "model_length"), "length"),
+    **dict.fromkeys(("content_filter", "safety", "recitation", "blocklist", "prohibited_content"), "content_filter"),
+}
+"""Words of an endpoint, in small letters -> ours. The first of each is OpenAI's; gateways hand on those of others."""
 _MOST_TOKENS = 2**40
 _MOST_NAME = 200
 
@@ -40,7 +45,7 @@ def read_reply(body: bytes) -> Reply:
     content, refusal = message.get("content"), message.get("refusal")
     if not isinstance(content, str | None) or not isinstance(refusal, str | None):
         raise ReplyError("the reply holds something else than a text")
-    finish = _FINISHES.get(str(choices[0].get("finish_reason")), "other")
+    finish = _FINISHES.get(str(choices[0].get("finish_reason")).casefold(), "other")
     usage = told.get("usage")
     counts = usage if isinstance(usage, dict) else {}
     return Reply(

@@ -117,8 +117,10 @@ def by_rubric() -> Scorer:
             ]
         )
         # What was left out might have been the last verdict, which binds.
-        cut = said.stop_reason in ("max_tokens", "model_length", "content_filter")
-        found = unscored("the judge was cut off") if cut else read_reply(said.completion, case)
+        whole = said.stop_reason == "stop"
+        found = (
+            read_reply(said.completion, case) if whole else unscored("the judge was cut off, or did not end by itself")
+        )
         return _score(found, said.completion)
 
     return judge

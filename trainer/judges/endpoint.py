@@ -15,6 +15,7 @@ _UNFINISHED: dict[Finish, str] = {
     "length": "the judge was cut off",
     "content_filter": "a filter of the endpoint withheld the reply",
     "refused": "the judge declined",
+    "other": "the reply ended for a reason that is not known",
 }
 """Ends after which no verdict is looked for: what was left out might have been the last, which binds."""
 
