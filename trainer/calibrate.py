@@ -17,8 +17,8 @@ from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judge, Judgement, place_of
-from trainer.judges.choice import JUDGES, OF_MINI, TEXT_ONLY, Choice, add_model, choice_of, make_judge
+from trainer.judges.base import CALL_FAILED, Case, Judge, Judgement, place_of
+from trainer.judges.choice import JUDGES, OF_MINI, TEXT_ONLY, Choice, add_model, choice_of, make_judge, version_of
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.probes import Picture
 from trainer.prompts import pictures_of
@@ -120,7 +120,7 @@ def calibrate(
     return {
         "judge": choice.name,
         **({"model": choice.model_name} if choice.model else {}),
-        "judge_version": JUDGE_VERSION,
+        "judge_version": version_of(choice.name),
         "arm": arm,
         **({"dataset": rows_sha256(dataset)} if dataset else {}),
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},

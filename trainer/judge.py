@@ -19,8 +19,8 @@ from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
 from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
 from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
-from trainer.judges.base import CALL_FAILED, CANNOT_ASK, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
-from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK, WINDOW, Case, Judgement, place_of
+from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge, version_of
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import pictures_of
@@ -252,7 +252,7 @@ def verdict_of(id_: str, judge: str, found: Judgement, response: str) -> Verdict
     call = found.call._asdict() if found.call else {}
     told = found._asdict()
     del told["call"]
-    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call, response_sha256=_short(response))
+    return Verdict(id=id_, judge=judge, version=version_of(judge), **told, **call, response_sha256=_short(response))
 
 
 def _short(response: str) -> str:
