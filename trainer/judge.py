@@ -131,7 +131,7 @@ def judge_responses(
         # Judges of words are done before a bar would be drawn.
         bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
         said = {row.id: row.response for row in todo if row.id not in done}
-        _append(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
+        append_all(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
     return artefact.finish([row.id for row in rows])
 
 
@@ -180,7 +180,7 @@ def follow(verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any]
     write_sidecar(verdicts, replace(before, inputs=now.inputs))
 
 
-def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
+def append_all(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
     """Bring verdicts to the disk as they come, also those before an error or an interruption."""
     batch: list[Verdict] = []
     try:
