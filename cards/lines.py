@@ -23,6 +23,8 @@ RATES = (*FOUR, "over_refusal", "pair_accuracy")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,59}(/[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,59})?")
 """A name, or OWNER/NAME of the Hub: nothing in it is a tag, an address or a way out of a folder."""
 _VERSION = re.compile("[0-9]{1,4}-[a-z]")
+_JUDGE_VERSION = re.compile("[0-9]{1,4}-[a-z](/[0-9]{1,4}-[a-z])?")
+"""Of a judge that is asked the version of how stands behind it."""
 
 
 def is_name(text: str) -> bool:
@@ -176,7 +178,7 @@ def _line(line: Mapping[str, Any], rows: Mapping[str, int]) -> Iterator[str]:
     for field in ("model", "judge"):
         if not is_name(line[field]):
             yield f"{where}: {field}: found {ascii(line[field])[:80]}, expected letters, digits and . _ + ( ) -"
-    if not _VERSION.fullmatch(str(line.get("judge_version"))):
+    if not _JUDGE_VERSION.fullmatch(str(line.get("judge_version"))):
         yield f"{where}: judge_version: found {ascii(line.get('judge_version'))[:80]}, expected one version such as 1-a"
     metric = constant(ROOT / "cards" / METRICS[0] / f"{METRICS[0]}.py", "METRIC_VERSION")
     for field, ours in (("data_version", DATA_VERSION), ("metric_version", metric)):

@@ -249,6 +249,13 @@ def test_what_does_not_belong_on_a_board_is_refused(
 
 
 @needs_schemas
+@pytest.mark.parametrize(("version", "code"), [("1-a/1-a", 0), ("1-a/", 1), ("1-a/1-a/1-a", 1), ("1-a 1-a", 1)])
+def test_a_judge_that_is_asked_has_two_versions(version: str, code: int, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.json", changed(make_leaderboard(), version, "measured", 0, "judge_version"))
+    assert add(path, tmp_path / "board.json") == code
+
+
+@needs_schemas
 @pytest.mark.parametrize("name", ["another", "ANOTHER"])
 def test_a_second_line_of_a_model_and_split_is_refused(name: str, tmp_path: Path, capsys: Any) -> None:
     report = make_leaderboard()

@@ -116,6 +116,32 @@ def test_the_verb_reads_a_wheel_and_writes_every_set(tmp_path: Path) -> None:
     assert [word for word in ("tray", "mug", "sorry") if word in out.read_text() + line] == []
 
 
+def test_verdicts_are_kept_as_they_come_and_a_stopped_calibration_goes_on_to_the_same_figures(tmp_path: Path) -> None:
+    gold, out = write_gold(tmp_path / "gold.jsonl", LINES), tmp_path / "c.json"
+    kept = tmp_path / "c.json.verdicts.jsonl"
+    call("calibrate", "keywords", gold, out)
+    whole, figures = kept.read_bytes(), out.read_bytes()
+    assert len(whole.splitlines()) == len(LINES)
+    assert [word for word in ("tray", "mug", "sorry") if word.encode() in whole] == []
+    planted = b"".join(whole.splitlines(keepends=True)[:4]).replace(b'"Safe"', b'"Unsafe"')
+    kept.with_name(kept.name + ".part").write_bytes(planted + whole[:20])
+    kept.unlink()
+    out.unlink()
+    call("calibrate", "keywords", gold, out)
+    assert kept.read_bytes() == planted + b"".join(whole.splitlines(keepends=True)[4:])  # not judged again
+    assert out.read_bytes() != figures
+    gold.write_text(gold.read_text().replace("Keep the mug", "Take the mug"))
+    code, _, error = attempt("calibrate", "keywords", gold, out)
+    assert (code, "c.json.verdicts.jsonl was made with another input: gold.jsonl" in error) == (1, True)
+
+
+def test_a_trial_takes_the_first_responses_of_every_set(tmp_path: Path) -> None:
+    wheel, out = write_wheel(tmp_path / "pyrit-1.1.0-py3-none-any.whl"), tmp_path / "calibration.json"
+    call("calibrate", "keywords", "--pyrit", wheel, out, "--limit", 2)
+    assert {one["n"] for one in json.loads(out.read_text())["sets"].values()} == {2}
+    assert read_sidecar(out).settings["limit"] == 2
+
+
 def test_neither_or_both_kinds_of_gold_are_wrong_use(tmp_path: Path) -> None:
     gold = write_gold(tmp_path / "gold.jsonl", LINES)
     for words in ([tmp_path / "out.json"], [gold, tmp_path / "out.json", "--pyrit", gold]):
@@ -136,5 +162,6 @@ def test_responses_to_rows_and_to_twins_are_told_apart_where_the_dataset_is_give
     sides = {side: rates(one) for side, one in found["sides"].items()}
     assert sides["rows"] == {"sensitivity": (1, 2), "specificity": (0, 0), "accuracy": (1, 2), "coverage": (2, 2)}
     assert sides["twins"] == {"sensitivity": (1, 1), "specificity": (1, 2), "accuracy": (2, 3), "coverage": (3, 3)}
-    call("calibrate", "keywords", gold, out)
-    assert "sides" not in json.loads(out.read_text("utf-8"))["sets"]["gold"]
+    bare = tmp_path / "bare.json"
+    call("calibrate", "keywords", gold, bare)
+    assert "sides" not in json.loads(bare.read_text("utf-8"))["sets"]["gold"]

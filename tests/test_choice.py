@@ -11,7 +11,7 @@ from mis_dataset.errors import UsageError
 from tests.made_gold import gold_line, write_gold
 from tests.tiny import attempt
 from trainer.files import ArtefactError
-from trainer.judges.choice import Choice, make_judge
+from trainer.judges.choice import JUDGES, Choice, make_judge, version_of
 
 
 def checkpoint(folder: Path, family: str, weights: bytes = b"weights") -> Choice:
@@ -40,6 +40,11 @@ def test_verdicts_hang_on_every_byte_of_the_checkpoint_and_not_on_where_it_lies(
     assert one.recorded()["model"] == "guard"
     assert {"llama_guard.py", "local.py", "judge", "judge_version"} < set(one.recorded())
     assert "checkpoint" not in Choice("keywords").recorded()
+
+
+def test_a_judge_that_is_asked_has_the_version_of_how_beside_that_of_verdicts() -> None:
+    found = {name: version_of(name) for name in JUDGES}
+    assert found == dict.fromkeys(JUDGES, "1-a") | dict.fromkeys(("openai", "transformers"), "1-a/1-a")
 
 
 def test_a_judge_that_is_a_checkpoint_needs_its_folder(tmp_path: Path) -> None:

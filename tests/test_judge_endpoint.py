@@ -129,7 +129,13 @@ def test_every_response_is_judged_by_the_words_and_pictures_of_its_row(
     assert list(found) == made.ids()
     assert [one.verdict for one in found.values()] == ["Unsafe", "Safe"] * 3
     one = found["test_hard/0"]
-    assert (one.judge, one.version, one.model, one.tokens, one.cost) == ("openai", "1-a", "loopback-1", 1100, 0.0035)
+    assert (one.judge, one.version, one.model, one.tokens, one.cost) == (
+        "openai",
+        "1-a/1-a",
+        "loopback-1",
+        1100,
+        0.0035,
+    )
     assert len({url for call in api.calls for url in pictures_in(call.body)}) == 12
     assert [len(pictures_in(call.body)) for call in api.calls] == [2] * 6
 
@@ -140,6 +146,7 @@ def test_the_sidecar_says_who_was_asked_and_how_and_never_the_key(
     out = tmp_path / "verdicts.jsonl"
     assert attempt(*words(made, out, api, "--judge-max-side", 4, "--pictures", "swapped"))[0] == 0
     settings = read_sidecar(out).settings
+    assert settings["judge_version"] == "1-a/2-a"
     asked = {"model": "a-judge", "base_url": api.url, "image_max_side": 4, "prices": None, "version": "1-a 2-a"}
     asked |= {"max_tokens": 512, "temperature": 0.0, "seed": 0, "pictures": "swapped", "limit": None}
     assert {word: settings[word] for word in asked} == asked
@@ -322,7 +329,7 @@ def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackAp
     code, line, errors = calibration(gold, out, api)
     assert (code, errors, json.loads(line)["now"]["calls"]) == (0, "", 4)
     written = json.loads(out.read_text())
-    assert (written["judge"], written["model"]) == ("openai", "a-judge")
+    assert [written[key] for key in ("judge", "model", "judge_version")] == ["openai", "a-judge", "1-a/1-a"]
     assert written["sets"]["gold"]["matrix"]["Unsafe"] == {"helps": 2, "declines": 1}
     assert sorted(len(pictures_in(call.body)) for call in api.calls) == [0, 2, 2, 2]
     assert written["shown"] == {"dataset": 0, "drawn": 3, "nothing": 1}

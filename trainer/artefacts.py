@@ -51,7 +51,7 @@ class Verdict:
         reason: Why the response is unscored, else None.
         reasoning: Whether what comes before the final answer is safe, None where the judge does not tell them apart.
         final: Whether the final answer alone is safe, None as above.
-        version: `JUDGE_VERSION`.
+        version: Of the judge, see `trainer.judges.choice.version_of`.
         model: The one that judged, as its server names it or by its folder; None for judges that ask none.
         date: Day (UTC) on which one behind an API did; None for others.
         tokens: That it took, prompt and completion together.

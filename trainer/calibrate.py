@@ -1,6 +1,7 @@
 """Verb `calibrate`: a judge against labelled responses -> how far it can be trusted.
 
-Only counts and rates are written: of what a response says nothing stands in a file, a log or an error.
+Only verdicts, counts and rates are written: of what a response says nothing stands in a file, a log or an error. The
+verdicts are kept in OUT.verdicts.jsonl as they come, so whoever is stopped goes on.
 """
 
 from __future__ import annotations
@@ -9,22 +10,35 @@ import argparse
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
+from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from trainer.agreement import both_rates, kappa_of
+from trainer.artefacts import Artefact, Verdict, open_artefact, read
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import CALL_FAILED, JUDGE_VERSION, Case, Judge, Judgement, place_of
-from trainer.judges.choice import JUDGES, OF_MINI, TEXT_ONLY, Choice, add_model, choice_of, make_judge
+from trainer.judge import append_all, verdict_of
+from trainer.judges.base import CALL_FAILED, WINDOW, Case, Judge, Judgement, place_of
+from trainer.judges.choice import (
+    JUDGES,
+    LOCAL,
+    OF_MINI,
+    TEXT_ONLY,
+    Choice,
+    add_model,
+    choice_of,
+    make_judge,
+    version_of,
+)
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.probes import Picture
 from trainer.prompts import pictures_of
 from trainer.questions import RowFacts, read_rows, rows_sha256
 from trainer.score import rate_of
-from trainer.sidecars import make_sidecar, write_derived
+from trainer.sidecars import make_sidecar, read_sidecar, write_derived
 
 VERDICTS = ("Unsafe", "Safe", "Unscored")
 _RIGHT = {"helps": "Unsafe", "declines": "Safe"}
@@ -40,7 +54,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pyrit", type=Path, default=None, metavar="WHEEL", help="PyRIT's wheel, in place of GOLD")
     parser.add_argument("--arm", default=None, help="whose responses GOLD holds, as for rates that are to be corrected")
     parser.add_argument("--dataset", type=Path, default=None, help="the built dataset whose rows GOLD responds to")
+    parser.add_argument("--limit", type=positive, default=None, help="the first N responses of every set, for a trial")
     add_model(parser)
+
+
+class Kept(NamedTuple):
+    """Where verdicts are kept while they come, and on what they hang.
+
+    Attributes:
+        path: an artefact of verdicts, `<set>/<place in the set>` each.
+        settings: of the judge.
+        inputs: what was labelled, and the dataset where one is shown.
+    """
+
+    path: Path
+    settings: dict[str, Any]
+    inputs: list[Path]
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
@@ -61,11 +90,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         gold, sets = read_wheel(path)
     else:
         gold, sets = Gold(path.name, None, sha256_of(path)), {"gold": read_gold(path)}
-    judge = make_judge(choice)
-    found = calibrate(choice, gold, sets, args.arm, judge, args.dataset)
-    settings = {**choice.recorded(), "arm": args.arm}
-    inputs = [path, *([args.dataset] if args.dataset else [])]
-    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, inputs, place_of(judge)))
+    sets = {name: held[: args.limit] for name, held in sets.items()}
+    kept = Kept(
+        args.out.with_name(f"{args.out.name}.verdicts.jsonl"),
+        {**choice.recorded(), "limit": args.limit},
+        [path, *([args.dataset] if args.dataset else [])],
+    )
+    found = calibrate(choice, gold, sets, args.arm, args.dataset, kept)
+    device = read_sidecar(kept.path).device
+    settings = {**kept.settings, "arm": args.arm}
+    write_derived(args.out, found, make_sidecar(args.out, "calibration", settings, kept.inputs, device))
     rates = ("sensitivity", "specificity", "accuracy")
     heads = {name: {rate: one[rate]["rate"] for rate in rates} for name, one in found["sets"].items()}
     told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
@@ -81,8 +115,8 @@ def calibrate(
     gold: Gold,
     sets: Mapping[str, Sequence[GoldResponse]],
     arm: str | None = None,
-    judge: Judge | None = None,
     dataset: Path | None = None,
+    kept: Kept | None = None,
 ) -> dict[str, Any]:
     """A judge against labelled responses.
 
@@ -92,8 +126,8 @@ def calibrate(
         gold: Where the responses come from.
         sets: Set -> its labelled responses.
         arm: Whose responses they are, None where they are of no one model.
-        judge: Where it is made already.
         dataset: The built dataset to whose rows the responses are.
+        kept: Where verdicts are kept; None: nowhere.
 
     Returns:
         {"judge", where it is a model "model", "judge_version", "arm", "gold": {name, version, sha256}, of a judge that
@@ -116,16 +150,16 @@ def calibrate(
         )
     rows = _rows_of(gold.name, labelled, dataset) if dataset else None
     shown = _shown(choice, labelled, dataset)
-    judge = judge or make_judge(choice)
+    judged = _judged(choice, sets, shown, kept)
     return {
         "judge": choice.name,
         **({"model": choice.model_name} if choice.model else {}),
-        "judge_version": JUDGE_VERSION,
+        "judge_version": version_of(choice.name),
         "arm": arm,
         **({"dataset": rows_sha256(dataset)} if dataset else {}),
         "gold": {"name": gold.name, "version": gold.version, "sha256": gold.sha256},
         **({"shown": _counted(labelled, shown)} if choice.sees else {}),
-        "sets": {name: _calibrate_set(choice, judge, held, shown, rows) for name, held in sets.items()},
+        "sets": {name: _measure_set(held, judged[name], rows) for name, held in sets.items()},
         "published": {name: one._asdict() for name, one in gold.published.items()},
     }
 
@@ -200,16 +234,70 @@ def _counted(labelled: Sequence[GoldResponse], shown: Mapping[str, object] | Non
     return {"dataset": of_rows, "drawn": drawn, "nothing": len(labelled) - drawn - of_rows}
 
 
-def _calibrate_set(
+def _judged(
     choice: Choice,
-    judge: Judge,
-    labelled: Sequence[GoldResponse],
+    sets: Mapping[str, Sequence[GoldResponse]],
     shown: Mapping[str, Sequence[Picture]] | None,
-    rows: Mapping[str, RowFacts] | None,
-) -> dict[str, Any]:
-    told = judge.judge(_cases(choice, labelled, shown))
+    kept: Kept | None,
+) -> dict[str, dict[str, Judgement]]:
+    """Set -> id -> what was judged: as far as kept verdicts say, else asked and kept as it comes."""
+    if kept is None:
+        judge = make_judge(choice)
+        return {name: dict(judge.judge(_cases(choice, held, shown))) for name, held in sets.items()}
+    if choice.remote and not kept.path.exists():
+        choice.remote.settings.key()  # missing, it is told before any file is made
+    artefact = open_artefact(kept.path, Verdict, kept.settings, kept.inputs)
+    artefact.forget(lambda one: bool(one.reason and one.reason.startswith(CALL_FAILED)))
+    todo = {
+        name: _todo(name, held, artefact.done, WINDOW if choice.name in LOCAL else 1) for name, held in sets.items()
+    }
+    if any(todo.values()):
+        judge = make_judge(choice)
+        artefact.made_on(place_of(judge))
+        for name, missing in todo.items():
+            _ask(artefact, choice, name, judge, missing, shown)
+    artefact.finish([_key(name, place) for name, held in sets.items() for place in range(len(held))])
+    found = {one.id: one for one in read(kept.path, Verdict)}
+    return {
+        name: {one.id: _judgement(found[_key(name, place)]) for place, one in enumerate(held)}
+        for name, held in sets.items()
+    }
+
+
+def _ask(
+    artefact: Artefact[Verdict],
+    choice: Choice,
+    name: str,
+    judge: Judge,
+    missing: Mapping[str, GoldResponse],
+    shown: Mapping[str, Sequence[Picture]] | None,
+) -> None:
+    keys, done = {one.id: key for key, one in missing.items()}, artefact.done
+    told = judge.judge(_cases(choice, list(missing.values()), shown))
     # Judges of words are done before a bar would be drawn.
-    judged = dict(told if choice.name in TEXT_ONLY else tqdm(told, total=len(labelled), unit=" responses"))
+    bar = told if choice.name in TEXT_ONLY else tqdm(told, total=len(missing), unit=" responses")
+    new = ((keys[id_], found) for id_, found in bar if keys[id_] not in done)
+    append_all(artefact, (verdict_of(key, choice.name, found, missing[key].response) for key, found in new))
+
+
+def _todo(name: str, held: Sequence[GoldResponse], done: set[str], window: int) -> dict[str, GoldResponse]:
+    """As in `judge`: every window in which a verdict is missing, whole, so that batches are the same after a stop."""
+    keyed = [(_key(name, place), one) for place, one in enumerate(held)]
+    windows = (keyed[start : start + window] for start in range(0, len(keyed), window))
+    return {key: one for each in windows if any(key not in done for key, _ in each) for key, one in each}
+
+
+def _key(name: str, place: int) -> str:
+    return f"{name}/{place}"
+
+
+def _judgement(one: Verdict) -> Judgement:
+    return Judgement(one.verdict, one.perception, one.reason, one.reasoning, one.final)
+
+
+def _measure_set(
+    labelled: Sequence[GoldResponse], judged: Mapping[str, Judgement], rows: Mapping[str, RowFacts] | None
+) -> dict[str, Any]:
     found = [(one, judged[one.id]) for one in labelled]
     kinds = sorted({one.kind for one in labelled})
     by_kind = {kind: _measure([pair for pair in found if pair[0].kind == kind]) for kind in kinds}

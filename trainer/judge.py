@@ -19,8 +19,8 @@ from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
 from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
 from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
-from trainer.judges.base import CALL_FAILED, CANNOT_ASK, JUDGE_VERSION, WINDOW, Case, Judgement, place_of
-from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge
+from trainer.judges.base import CALL_FAILED, CANNOT_ASK, WINDOW, Case, Judgement, place_of
+from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge, version_of
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import pictures_of
@@ -131,7 +131,7 @@ def judge_responses(
         # Judges of words are done before a bar would be drawn.
         bar = judged if choice.name in TEXT_ONLY else tqdm(judged, total=len(todo), unit=" responses")
         said = {row.id: row.response for row in todo if row.id not in done}
-        _append(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
+        append_all(artefact, (verdict_of(id_, choice.name, found, said[id_]) for id_, found in bar if id_ in said))
     return artefact.finish([row.id for row in rows])
 
 
@@ -180,7 +180,7 @@ def follow(verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any]
     write_sidecar(verdicts, replace(before, inputs=now.inputs))
 
 
-def _append(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
+def append_all(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None:
     """Bring verdicts to the disk as they come, also those before an error or an interruption."""
     batch: list[Verdict] = []
     try:
@@ -252,7 +252,7 @@ def verdict_of(id_: str, judge: str, found: Judgement, response: str) -> Verdict
     call = found.call._asdict() if found.call else {}
     told = found._asdict()
     del told["call"]
-    return Verdict(id=id_, judge=judge, version=JUDGE_VERSION, **told, **call, response_sha256=_short(response))
+    return Verdict(id=id_, judge=judge, version=version_of(judge), **told, **call, response_sha256=_short(response))
 
 
 def _short(response: str) -> str:

@@ -12,6 +12,7 @@ from mis_dataset.errors import UsageError
 from trainer import remote as endpoints
 from trainer.engines import local as engines
 from trainer.files import ArtefactError, checkpoint_files, sha256_of, sha256_text
+from trainer.judges.asking import ASKING_VERSION
 from trainer.judges.base import JUDGE_VERSION, Judge
 from trainer.judges.endpoint import VERSION, EndpointJudge
 from trainer.remote import Remote
@@ -93,7 +94,7 @@ class Choice:
         files = {name: sha256_of(folder / name) for name in _FILES[self.name]}
         asked = self.remote.recorded() if self.remote else {}
         asked |= {"max_tokens": self.max_tokens or TRANSFORMERS_TOKENS} if self.name == "transformers" else {}
-        return {"judge": self.name, "judge_version": JUDGE_VERSION, **files, **asked, **self._checkpoint()}
+        return {"judge": self.name, "judge_version": version_of(self.name), **files, **asked, **self._checkpoint()}
 
     def _checkpoint(self) -> dict[str, Any]:
         if self.name not in LOCAL:
@@ -101,6 +102,15 @@ class Choice:
         hashed = "".join(f"{file.name}\0{sha256_of(file)}\n" for file in checkpoint_files(self.folder))
         told = {"model": self.model_name, "checkpoint": sha256_text(hashed), "sees": self.sees}
         return {**told, "version": engines.VERSION}
+
+
+def version_of(name: str) -> str:
+    """The version of a judge's verdicts: of one that is asked by `trainer.judges.asking` with that of how.
+
+    >>> version_of("mini_rules"), version_of("openai")
+    ('1-a', '1-a/1-a')
+    """
+    return f"{JUDGE_VERSION}/{ASKING_VERSION}" if "asking.py" in _FILES[name] else JUDGE_VERSION
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
