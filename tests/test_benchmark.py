@@ -19,6 +19,7 @@ from trainer import benchmark as verb
 from trainer.__main__ import main
 from trainer.artefacts import Response, read
 from trainer.benchmarks import benchmark_of
+from trainer.score import NOT_MEASURED
 from trainer.training.rows import read_split
 
 
@@ -125,6 +126,9 @@ def test_generate_judge_and_score_work_on_it(
     assert told["n"] + told["unscored"] == 2
     scores = json.loads((tmp_path / "score.json").read_text("utf-8"))["benchmarks"][name]
     assert scores["paper"] == {"judge": benchmark_of(name).judge, "n": benchmark_of(name).n}
+    # The keywords say nothing of perception.
+    four = [scores, *scores["categories"].values()] if rate == "asr" else []
+    assert [one[name].get("reason") for one in four for name in ("hr", "rsr", "rr")] == [NOT_MEASURED] * 3 * len(four)
     assert list(scores["categories"]) == (["Illegal_Activitiy"] if rate == "asr" else [])
 
 
