@@ -40,8 +40,11 @@ PUBLISHED = Path(__file__).parents[1] / "benchmarks" / "published_leaderboard.js
 """What the authors published, as `trainer.comparison.leaderboard` tells it."""
 BOARD = Path("runs/leaderboard.json")
 KINDS = ("report", "comparison", "leaderboard")
-_READ = {"report": ("models", "before", "probes", "dose", "agreement"), "comparison": ("models", "leaderboard")}
-"""Kind -> its keys in which rates are counted anew; all of a leaderboard."""
+_READ = {
+    "report": ("report_version", "settings", "models", "before", "probes", "dose", "agreement"),
+    "comparison": ("settings", "models", "leaderboard"),
+}
+"""Kind -> its keys in which rates are counted anew, and those that name their judge; all of a leaderboard."""
 _MOST_BYTES = 64 * 2**20
 _MOST_REASONS = 40
 

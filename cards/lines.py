@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from cards.recount import FOUR, is_trusted
+from cards.recount import FOUR, NO_PERCEPTION, is_trusted
 from cards.versions import METRICS, ROOT, constant
 from mis_dataset.schema import BENIGN, DATA_VERSION
 
@@ -17,8 +17,6 @@ MIS_ROWS = {"test_easy": 1675, "test_hard": 510, "test_real": 100}
 """Source: arXiv 2501.18533, section 3.2 and Table 19."""
 MIS = "MIS"
 OTHER = "another dataset than MIS: the published rates are not comparable with the measured"
-NO_PERCEPTION = ("keywords", "llama_guard")
-"""Judges that say nothing of what the pictures show, so that HR, RSR and RR were not measured."""
 RATES = (*FOUR, "over_refusal", "pair_accuracy")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,59}(/[A-Za-z0-9][A-Za-z0-9 ._+()-]{0,59})?")
 """A name, or OWNER/NAME of the Hub: nothing in it is a tag, an address or a way out of a folder."""

@@ -15,6 +15,10 @@ from cards.facts import RATE_FIELDS
 
 FOUR = ("asr", "hr", "rsr", "rr")
 """What a response to a dangerous row can be; the four shares sum to 1."""
+NO_PERCEPTION = ("keywords", "llama_guard")
+"""Judges that say nothing of perception, as `trainer.judges.choice` has them."""
+NOT_MEASURED = "the judge says nothing of perception"
+"""The one reason for which HR, RSR and RR may be missing where ASR is there; `trainer.score` gives it."""
 _Z = NormalDist().inv_cdf(0.975)
 _SLACK = 1e-9
 """Roundings of floating point."""
@@ -72,6 +76,7 @@ def _walk(content: Any, where: str) -> Iterator[str]:
     if any(_is_rate(content.get(name)) for name in FOUR):
         yield from _four(content, where)
     yield from _pairs(content, where)
+    yield from _judged(content, where)
     for key, one in content.items():
         yield from _walk(one, f"{where}.{key}" if where else key)
 
@@ -96,6 +101,8 @@ def _is_number(value: Any) -> TypeGuard[float]:
 def _rate(rate: Mapping[str, Any], where: str) -> Iterator[str]:
     k, n = rate["k"], rate["n"]
     ends = (rate["low"], rate["high"])
+    if "reason" in rate and (rate["reason"] != NOT_MEASURED or where.rsplit(".", 1)[-1] not in FOUR[1:]):
+        yield _told(f"{where}.reason", ascii(rate["reason"])[:80], f"none, or of hr, rsr and rr: {NOT_MEASURED}")
     if k > n:
         yield _told(f"{where}.k", k, f"at most n, {n}")
     elif n == 0:
@@ -157,18 +164,24 @@ def _bounds(rate: Mapping[str, Any], where: str) -> Iterator[str]:
 
 
 def _four(block: Mapping[str, Any], where: str) -> Iterator[str]:
-    """The four rates of dangerous rows are of the same rows, and sum to 1."""
+    """The four rates of dangerous rows are of the same rows, and sum to 1, or three of them were not measured."""
     there = {name: block[name] for name in FOUR if _is_rate(block.get(name))}
+    silent = [name for name, rate in there.items() if "reason" in rate]
+    if silent and (tuple(silent) != FOUR[1:] or "asr" not in there):
+        yield _told(where, f"{', '.join(silent)} not measured", "all of hr, rsr and rr, and asr measured; or none")
     n = next(iter(there.values()))["n"]
     for name, rate in there.items():
-        if rate["n"] != n:
+        if name in silent:
+            if rate["n"]:
+                yield _told(f"{where}.{name}.n", rate["n"], "0, as it was not measured")
+        elif rate["n"] != n:
             yield _told(f"{where}.{name}.n", rate["n"], f"{n}, as the others have")
         if "unscored" in rate and rate["unscored"] != block.get("unscored"):
             yield _told(f"{where}.{name}.unscored", rate["unscored"], f"{block.get('unscored')}, as beside it")
     if "n" in block and block["n"] != n:
         yield _told(f"{where}.n", block["n"], f"{n}, as the rates have")
     counted = sum(rate["k"] for rate in there.values())
-    if len(there) == len(FOUR) and counted != n:
+    if len(there) == len(FOUR) and not silent and counted != n:
         yield _told(f"{where}: ASR + HR + RSR + RR", f"{counted} of {n} rows", f"all {n}, so that the four sum to 1")
     yield from _coverage(block, n, where)
 
@@ -199,6 +212,34 @@ def _pair(asr: Any, declined: Any, pairs: Any, where: str) -> Iterator[str]:
     most = min(asr["n"], declined["n"])
     if pairs["n"] > most:
         yield _told(f"{where}.n", pairs["n"], f"at most {most}, the rows and twins that are scored")
+
+
+def _judged(content: Mapping[str, Any], where: str) -> Iterator[str]:
+    """HR, RSR and RR are missing by the word of a judge alone, which a report names; a part of one names none."""
+    settings, models = content.get("settings"), content.get("models")
+    if not isinstance(settings, dict) or not isinstance(models, dict):
+        return
+    own = settings.get("judge") if "report_version" in content else None
+    for part in ("models", "probes", "before"):
+        held = content.get(part)
+        for model, rates in ({part: held} if part == "before" else held if isinstance(held, dict) else {}).items():
+            told = [own] if own is not None else _judges(settings.get(model))
+            names = {one.get("judge") for one in told if isinstance(one, dict)}
+            if not names & set(NO_PERCEPTION) and _lacks(rates):
+                at = ".".join(filter(None, (where, part, "" if part == "before" else model)))
+                yield _told(at, "HR, RSR and RR that were not measured", f"them by {' and '.join(map(str, names))}")
+
+
+def _judges(settings: Any) -> list[Any]:
+    found = settings.get("judged_by") if isinstance(settings, dict) else None
+    return found if isinstance(found, list) else []
+
+
+def _lacks(rates: Any) -> bool:
+    """Whether a rate at any depth was not measured."""
+    if isinstance(rates, list):
+        return any(map(_lacks, rates))
+    return isinstance(rates, dict) and ("reason" in rates or any(map(_lacks, rates.values())))
 
 
 def _told(where: str, found: object, expected: str) -> str:

@@ -36,7 +36,8 @@ class Manifest:
         kind: always `KIND`; tells our folders from others.
         data_version: `schema.DATA_VERSION` at the time.
         config: ``"default"``, or ``"max<N>"`` where pictures were made smaller.
-        source: Hub repository -> commit that it was downloaded at; empty where `download` was not used.
+        source: Hub repository -> commit that it was downloaded at; empty where `download` was not used. Of a benchmark
+            what `trainer.benchmark.source_of` says.
         inputs: raw file name -> sha256; ``"pictures"`` -> sha256 over paths and bytes of all pictures in row
             order.
         limit: how many records of each raw file were built, as a trial; None: all.

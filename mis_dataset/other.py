@@ -22,6 +22,7 @@ import pyarrow as pa
 import yaml
 from datasets.exceptions import DatasetsError
 from datasets.utils.file_utils import xopen
+from huggingface_hub import HfApi
 from huggingface_hub.constants import HF_HUB_CACHE
 from huggingface_hub.errors import HfHubHTTPError
 
@@ -123,10 +124,12 @@ class Place(NamedTuple):
     Attributes:
         path: what `load_dataset` calls it.
         folder: the one that its pictures may be read from.
+        commit: of the repository, where all of it is read; None: of a folder, or that of now.
     """
 
     path: str
     folder: Path
+    commit: str | None = None
 
 
 def place_of(name: str) -> Place:
@@ -150,6 +153,18 @@ def place_of(name: str) -> Place:
     if folder.parent.is_dir():
         raise UsageError(f"{name}: there is a folder {folder.parent} here without it; name one that is there")
     return Place(name, Path(HF_HUB_CACHE, f"datasets--{name.replace('/', '--')}").resolve())
+
+
+def commit_of(repository: str) -> str:
+    """Commit at which a dataset of the Hub stands now.
+
+    Raises:
+        DatasetError: the Hub does not say.
+    """
+    try:
+        return str(HfApi().dataset_info(repository, revision="main").sha)
+    except LOAD_ERRORS as error:
+        raise DatasetError(f"{repository}: its commit cannot be told: {reason_of(error)}; try again") from error
 
 
 def _load(name: str, place: Place, config: str | None) -> datasets.DatasetDict:

@@ -91,6 +91,8 @@ class LoopbackHub:
             name = unquote(path.removeprefix(f"/datasets/{repository}/resolve/{commit}/"))
             if name in held:
                 return self._file(name, held[name], commit, method, start)
+            if path.startswith(f"/datasets/{repository}/resolve/"):
+                return Reply(404, b"", {"X-Error-Code": "EntryNotFound"})
         return Reply(404, b"", {"X-Error-Code": "RepoNotFound"})
 
     def _revision(self, repository: str, revision: str) -> Reply:

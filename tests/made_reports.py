@@ -44,6 +44,16 @@ def group(unsafe: int, declined: int, right: int, unscored: int = 0) -> dict[str
     }
 
 
+def silenced(rates: dict[str, Any]) -> dict[str, Any]:
+    """The same by a judge that says nothing of perception."""
+    copy: dict[str, Any] = json.loads(json.dumps(rates))
+    for groups in (copy["splits"], *(one["splits"] for one in copy.get("levels", {}).values())):
+        for four in groups.values():
+            silent = rate(0, 0) | {"unscored": four["unscored"], "reason": "the judge says nothing of perception"}
+            four |= dict.fromkeys(("hr", "rsr", "rr"), silent)
+    return copy
+
+
 def model(unsafe: int, declined: int, right: int, unscored: int = 0) -> dict[str, Any]:
     """All that a report says of a model."""
     rates = group(unsafe, declined, right, unscored)

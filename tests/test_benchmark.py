@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +15,18 @@ import pytest
 from datasets import load_dataset
 
 from mis_dataset.errors import DatasetError, UsageError
-from mis_dataset.manifest import read_manifest
+from mis_dataset.manifest import read_manifest, write_manifest
 from mis_dataset.schema import COLUMNS
 from mis_dataset.verify import verify
+from tests.loopback_hub import LoopbackHub
 from tests.test_benchmarks import ASKED, SHOWN, look_alike
+from tests.test_other import ROOT
 from tests.tiny import Tiny
 from trainer import benchmark as verb
 from trainer.__main__ import main
 from trainer.artefacts import Response, read
 from trainer.benchmarks import benchmark_of
+from trainer.score import NOT_MEASURED
 from trainer.training.rows import read_split
 
 
@@ -66,6 +74,55 @@ def test_bytes_are_kept_and_a_second_run_writes_nothing(tmp_path: Path) -> None:
     assert file.stat().st_mtime_ns == before
     _, written = verb.write(siuo, out, root, limit=1)
     assert (written, read_manifest(out).rows, read_manifest(out).limit) == (True, {"siuo": 1}, 1)
+
+
+def test_what_is_read_on_the_hub_is_read_at_one_commit_that_the_manifest_names(tmp_path: Path) -> None:
+    rows = [{"question": asked, "image": f"{n}.png", "category": "Home"} for n, asked in enumerate(ASKED)]
+    files = {f"images/{n}.png": encoded for n, encoded in enumerate(SHOWN)}
+    files |= {"siuo_gen.json": json.dumps(rows).encode(), "README.md": b"---\nlicense: mit\n---\n"}
+    # Only the commit is served, and `main` no more than to be resolved: what is fetched from a branch is not found.
+    hub = LoopbackHub({"sinwang/SIUO": files})
+    hub.commits["sinwang/SIUO"], hub.branches = "1a2b" * 10, {"main"}
+    with hub.running():
+        settings = {"HF_ENDPOINT": hub.url, "HF_HUB_OFFLINE": "0", "HF_HOME": str(tmp_path / "home")}
+        settings |= {"HF_HUB_DISABLE_XET": "1", "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+        words = [sys.executable, "-m", "trainer", "benchmark", "siuo", str(tmp_path / "out")]
+        ended = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, env=os.environ | settings)
+    assert (ended.returncode, json.loads(ended.stdout)["rows"]) == (0, 2)
+    assert read_manifest(tmp_path / "out").source == {
+        "repository": "sinwang/SIUO",
+        "commit": "1a2b" * 10,
+        "files": "siuo_gen.json, images/{image}",
+    }
+    assert sum("/revision/main" in line for line in hub.asked) == 1
+    assert not [line for line in hub.asked if "/resolve/main/" in line or "/tree/main" in line]
+
+
+@pytest.mark.filterwarnings("ignore:.*the paper has:UserWarning")
+def test_a_folder_is_named_by_its_hash_and_a_given_question_by_its_words(tmp_path: Path) -> None:
+    root, asked = look_alike("figstep", tmp_path / "raw"), replace(benchmark_of("figstep"), words="What is listed?")
+    source = verb.write(asked, tmp_path / "out", root)[0].source
+    assert source.keys() == {"folder_sha256", "files", "question"}
+    assert (source["question"], len(source["folder_sha256"])) == ("What is listed?", 64)
+    assert source["files"].startswith("data/question/safebench.csv, data/images/SafeBench/query_")
+    shutil.copytree(root, tmp_path / "copy")
+    assert verb.source_of(asked, tmp_path / "copy") == source
+    (tmp_path / "copy" / "endless").symlink_to("/dev/zero")
+    changed = verb.source_of(asked, tmp_path / "copy")["folder_sha256"]
+    assert changed != source["folder_sha256"]
+    (root / "data" / "question" / "safebench.csv").rename(root / "data" / "question" / "other.csv")
+    assert verb.source_of(asked, root)["folder_sha256"] != source["folder_sha256"]
+
+
+@pytest.mark.filterwarnings("ignore:.*the paper has:UserWarning")
+def test_a_dataset_that_does_not_say_where_it_is_from_is_written_again(tmp_path: Path) -> None:
+    root, out, siuo = look_alike("siuo", tmp_path / "raw"), tmp_path / "out", benchmark_of("siuo")
+    made, _ = verb.write(siuo, out, root)
+    write_manifest(out, replace(made, source={}))
+    assert verb.write(siuo, out, root) == (made, True)
+    (root / "notes.txt").write_text("of no row")
+    # The rows are the same, so the dataset stays what it was and says what it said.
+    assert verb.write(siuo, out, root) == (made, False)
 
 
 @pytest.mark.filterwarnings("ignore:.*the paper has:UserWarning")
@@ -125,6 +182,9 @@ def test_generate_judge_and_score_work_on_it(
     assert told["n"] + told["unscored"] == 2
     scores = json.loads((tmp_path / "score.json").read_text("utf-8"))["benchmarks"][name]
     assert scores["paper"] == {"judge": benchmark_of(name).judge, "n": benchmark_of(name).n}
+    # The keywords say nothing of perception.
+    four = [scores, *scores["categories"].values()] if rate == "asr" else []
+    assert [one[name].get("reason") for one in four for name in ("hr", "rsr", "rr")] == [NOT_MEASURED] * 3 * len(four)
     assert list(scores["categories"]) == (["Illegal_Activitiy"] if rate == "asr" else [])
 
 

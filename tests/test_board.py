@@ -14,11 +14,12 @@ import pytest
 from cards import lines
 from cards.__main__ import main
 from cards.leaderboard import KINDS, LEADERBOARD_VERSION, PUBLISHED, schema_problems
-from cards.lines import MIS_ROWS, NO_PERCEPTION, OTHER
+from cards.lines import MIS_ROWS, OTHER
+from cards.recount import NO_PERCEPTION
 from cards.versions import ROOT, constant
 from mis_dataset.published import ROWS
 from mis_dataset.schema import SOURCES
-from tests.made_reports import changed, make_comparison, make_leaderboard, make_report, rate, write
+from tests.made_reports import changed, make_comparison, make_leaderboard, make_report, rate, silenced, write
 from trainer.comparison import leaderboard as theirs
 from trainer.judges import choice
 
@@ -283,6 +284,32 @@ def test_of_a_judge_without_perception_three_rates_are_left_out(tmp_path: Path) 
     assert add(write(tmp_path / "a.json", report), tmp_path / "board.json") == 0
     line = lines_on(tmp_path / "board.json")[0]
     assert (line["hr"], line["rsr"], line["rr"], line["judge"]) == (None, None, None, "keywords")
+
+
+@needs_schemas
+def test_three_rates_that_a_judge_does_not_say_are_taken_and_no_other_gap(tmp_path: Path, capsys: Any) -> None:
+    report = make_report()
+    report["models"] = {name: silenced(rates) for name, rates in report["models"].items()}
+    spoken = write(tmp_path / "spoken.json", report)
+    assert add(spoken, tmp_path / "board.json") == 1
+    assert (
+        "models.base: found HR, RSR and RR that were not measured, expected them by mini_rules"
+        in capsys.readouterr().err
+    )
+    silent = changed(report, "keywords", "settings", "judge", "judge")
+    assert schema_problems(silent, "report") == []
+    assert add(write(tmp_path / "silent.json", silent), tmp_path / "board.json") == 0
+    assert [(line["hr"], line["rsr"], line["rr"]) for line in lines_on(tmp_path / "board.json")] == [(None,) * 3] * 6
+    at = ("models", "base", "splits", "hard")
+    for wrong in (
+        changed(silent, rate(38, 38, 2), *at, "rsr"),
+        changed(silent, 1, *at, "hr", "n"),
+        changed(silent, 0.0, *at, "rr", "rate"),
+        changed(silent, "no time", *at, "rr", "reason"),
+        changed(silent, silent["models"]["base"]["splits"]["hard"]["hr"], *at, "asr"),
+        changed(silent, ..., *at, "hr", "reason"),
+    ):
+        assert schema_problems(wrong, "report") != []
 
 
 @needs_schemas

@@ -20,6 +20,7 @@ from cards.leaderboard import schema_problems
 from cards.recount import problems
 from mis_dataset.files import write_json
 from tests.made_measured import DECLINES, HELPS, REFUSES, UNSCORED, How, telling, write_measured
+from tests.made_reports import group, rate, silenced
 from tests.made_runs import give_pictures, write_ability, write_dataset
 from tests.tiny import attempt, call
 from trainer.compare import gather
@@ -192,6 +193,17 @@ def test_the_page_stands_alone_and_its_policy_allows_its_own_styles_only(made: M
 def test_why_asr_is_not_enough_stands_above_all_tables(made: Made) -> None:
     above = made.page.partition("<table")[0]
     assert "<b>ASR alone cannot tell reasoning from refusal.</b> A model that declines whatever it is asked" in above
+
+
+def test_a_rate_that_was_not_measured_is_no_dot_at_nothing() -> None:
+    rates = group(1, 2, 17)
+    zero = {**rates, "splits": {split: {**four, "rsr": rate(0, 40)} for split, four in rates["splits"].items()}}
+    plots = [
+        draw_compared({"models": {"a": one}, "marked": [], "not_comparable": {}})["rates.png"]
+        for one in (rates, zero, silenced(rates), silenced(zero))
+    ]
+    assert plots[2] == plots[3]
+    assert len(set(plots)) == 3
 
 
 def test_hr_is_what_the_metric_says_it_is(made: Made) -> None:

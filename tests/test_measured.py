@@ -127,7 +127,9 @@ def test_how_responses_ended_and_calls_that_failed_are_remarked(tmp_path: Path) 
 def test_a_judge_that_says_nothing_of_perception_is_remarked(tmp_path: Path, judge: str, told: int) -> None:
     one = make(tmp_path / "one", VERDICTS, USUAL._replace(judge=judge))
     found = remarks(one, one, tmp_path)
-    assert [text.partition(" says nothing of perception: HR and RSR are 0")[0] for text in found] == [judge] * told
+    assert [text.partition(" says nothing of perception: HR, RSR and RR were not")[0] for text in found] == [
+        judge
+    ] * told
 
 
 def test_who_was_asked_is_no_difference_and_which_build_is(tmp_path: Path) -> None:

@@ -350,7 +350,7 @@ def hub(files: dict[str, dict[str, bytes]]) -> type[BaseHTTPRequestHandler]:
     for name, held in files.items():
         info = {"_id": "1", "id": name, "sha": commit, "private": False, "siblings": [], "tags": []}
         tree = [{"type": "file", "path": path, "size": len(body), "oid": "2" * 40} for path, body in held.items()]
-        told = {"": info, f"/revision/{commit}": info, f"/tree/{commit}": tree}
+        told = {"": info, "/revision/main": info, f"/revision/{commit}": info, f"/tree/{commit}": tree}
         replies |= {f"/api/datasets/{name}{path}": json.dumps(what).encode() for path, what in told.items()}
         replies |= {f"/datasets/{name}/resolve/{at}/{path}": held[path] for path in held for at in (commit, "main")}
 

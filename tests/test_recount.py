@@ -14,7 +14,7 @@ from statsmodels.stats.proportion import proportion_confint
 
 from cards import recount
 from cards.recount import is_trusted, problems, wilson
-from tests.made_reports import changed, group, make_comparison, make_leaderboard, make_report, rate
+from tests.made_reports import changed, group, make_comparison, make_leaderboard, make_report, model, rate, silenced
 
 BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
 
@@ -83,6 +83,60 @@ def test_what_cannot_be_is_named(value: object, keys: tuple[str, ...], message: 
     assert problems(rates) == []
     told = problems(changed(rates, value, *keys))
     assert any(message in one for one in told), told
+
+
+SILENT = rate(0, 0) | {"reason": "the judge says nothing of perception"}
+OF_JUDGE = ("settings", "judge", "judge")
+
+
+def by(judge: str, **models: Any) -> dict[str, Any]:
+    """A report by such a judge, without the sections that hold no four rates."""
+    return {**changed(make_report(), judge, *OF_JUDGE), "models": models}
+
+
+@pytest.mark.parametrize("unscored", [0, 2])
+def test_three_rates_that_a_judge_does_not_say_may_be_missing(unscored: int) -> None:
+    rates = silenced(model(1, 2, 17, unscored))
+    assert problems(rates) == problems(silenced(group(1, 2, 17, unscored))) == []
+    for judge in ("keywords", "llama_guard"):
+        assert problems(by(judge, base=rates)) == []
+    comparison = {**make_comparison(), "models": {"another": rates}}
+    comparison["settings"]["another"]["judged_by"].append({"judge": "keywords", "version": "1-a", "model": ""})
+    del comparison["leaderboard"]
+    assert problems(comparison) == []
+
+
+@pytest.mark.parametrize(
+    ("value", "keys", "message"),
+    [
+        (rate(39, 40), (*HARD, "rsr"), "splits.hard: found hr, rr not measured, expected all of hr, rsr and rr"),
+        (SILENT, (*HARD, "asr"), "splits.hard.asr.reason: found 'the judge says nothing of perception', expected none"),
+        (..., (*HARD, "asr"), "splits.hard: found hr, rsr, rr not measured, expected all of hr, rsr and rr, and asr"),
+        (..., (*HARD, "hr", "reason"), "splits.hard: found rsr, rr not measured, expected all of hr, rsr and rr"),
+        ("no time", (*HARD, "hr", "reason"), "splits.hard.hr.reason: found 'no time', expected none, or of hr, rsr"),
+        (0.0, (*HARD, "rr", "rate"), "expected null for rate, low and high, as nothing was scored"),
+        (
+            rate(0, 40) | {"reason": SILENT["reason"]},
+            (*HARD, "rr"),
+            "splits.hard.rr.n: found 40, expected 0, as it was",
+        ),
+        (3, (*HARD, "hr", "unscored"), "splits.hard.hr.unscored: found 3, expected 0, as beside it"),
+        (SILENT, ("over_refusal", "hard"), "over_refusal.hard.reason: found"),
+    ],
+)
+def test_nothing_else_may_be_missing(value: object, keys: tuple[str, ...], message: str) -> None:
+    told = problems(changed(silenced(group(1, 2, 17)), value, *keys))
+    assert any(message in one for one in told), told
+
+
+def test_a_judge_that_speaks_of_perception_has_measured_all_four() -> None:
+    rates = silenced(model(1, 2, 17))
+    found = "found HR, RSR and RR that were not measured, expected them by"
+    assert problems(by("mini_rules", base=model(1, 2, 17), contrast=rates)) == [f"models.contrast: {found} mini_rules"]
+    before = {**by("mini_rules", base=model(1, 2, 17)), "before": rates, "probes": {"text": rates}}
+    assert problems(before) == [f"probes.text: {found} mini_rules", f"before: {found} mini_rules"]
+    comparison = {**make_comparison(), "models": {"another": rates}}
+    assert problems(comparison)[0] == f"models.another: {found} openai"
 
 
 def test_a_line_of_a_board_is_held_to_the_same() -> None:

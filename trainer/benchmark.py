@@ -26,7 +26,16 @@ from typing import Any
 from mis_dataset.arguments import positive
 from mis_dataset.errors import BuildError, DatasetError, ManifestError, UsageError
 from mis_dataset.files import sha256_of
-from mis_dataset.manifest import KIND, Manifest, picture_hashes, read_manifest, row_hash, versions, write_manifest
+from mis_dataset.manifest import (
+    KIND,
+    Manifest,
+    all_files,
+    picture_hashes,
+    read_manifest,
+    row_hash,
+    versions,
+    write_manifest,
+)
 from mis_dataset.processes import alone
 from mis_dataset.schema import COLUMNS, DATA_VERSION
 from mis_dataset.verify import verify
@@ -91,13 +100,55 @@ def write(benchmark: Benchmark, out: Path, path: Path | None = None, limit: int 
     place = out.with_name(f".{out.name}.benchmark")
     try:
         with alone(place, str(out)), _swept(place, out):
-            made = _fill(place / "new", benchmark, itertools.islice(load(benchmark, path), limit), limit)
-            written = held is None or held.row_hashes != made.row_hashes or bool(verify(out))
-            if written:
-                _replace(place, out)
+            source = source_of(benchmark, path)
+            rows = itertools.islice(load(benchmark, path, source.get("commit")), limit)
+            made = _fill(place / "new", benchmark, rows, limit, source)
+            if held and _same(held, made) and not verify(out):
+                return held, False
+            _replace(place, out)
     except OSError as error:
         raise BuildError(f"{out}: cannot be written: {error.strerror or error}; nothing was changed there") from error
-    return made, written
+    return made, True
+
+
+def source_of(benchmark: Benchmark, path: Path | None) -> dict[str, str]:
+    """Where its rows come from, for the manifest.
+
+    Returns:
+        {"repository", "commit"} of the Hub, or {"folder_sha256": of names and bytes of all its files}; and "files", of
+        rows and of pictures, where those are files with columns in braces; and "question", where one is asked of all.
+
+    Raises:
+        DatasetError: The Hub does not say at which commit it stands.
+    """
+    from mis_dataset.other import commit_of
+
+    files = [benchmark.files.format(config=config) for config in benchmark.configs or ("",)] if benchmark.files else []
+    files = files or ["as README.md says"]
+    told = {"files": ", ".join([*files, *(spec for spec in benchmark.pictures if "{" in spec)])}
+    asked = {"question": benchmark.words} if benchmark.words else {}
+    if path is not None:
+        return {"folder_sha256": _folder_hash(path) if path.is_dir() else "", **told, **asked}
+    if benchmark.hub is None:
+        return {**told, **asked}
+    return {"repository": benchmark.hub, "commit": commit_of(benchmark.hub), **told, **asked}
+
+
+def _folder_hash(folder: Path) -> str:
+    """Over the names and bytes of its files; of a link, where it leads, as that may lie elsewhere or never end."""
+    found = hashlib.sha256()
+    for name in all_files(folder):
+        file = folder / name
+        if file.is_symlink():
+            found.update(f"{name}\0-> {file.readlink()}\n".encode(errors="surrogateescape"))
+        elif file.is_file():
+            found.update(f"{name}\0{sha256_of(file)}\n".encode(errors="surrogateescape"))
+    return found.hexdigest()
+
+
+def _same(held: Manifest, made: Manifest) -> bool:
+    """The same rows, of which the same is known: rows that were fetched at one commit are those of a later one, too."""
+    return held.row_hashes == made.row_hashes and held.source.keys() == made.source.keys()
 
 
 def _held(out: Path, benchmark: Benchmark) -> Manifest | None:
@@ -119,7 +170,9 @@ def _held(out: Path, benchmark: Benchmark) -> Manifest | None:
     return held
 
 
-def _fill(new: Path, benchmark: Benchmark, rows: Iterable[BenchmarkRow], limit: int | None) -> Manifest:
+def _fill(
+    new: Path, benchmark: Benchmark, rows: Iterable[BenchmarkRow], limit: int | None, source: dict[str, str]
+) -> Manifest:
     """Writes files and manifest into a new folder."""
     shutil.rmtree(new, ignore_errors=True)
     (new / "data").mkdir(parents=True)
@@ -141,7 +194,7 @@ def _fill(new: Path, benchmark: Benchmark, rows: Iterable[BenchmarkRow], limit: 
         kind=KIND,
         data_version=DATA_VERSION,
         config=benchmark.name,
-        source={},
+        source=source,
         inputs={"pictures": pictures.hexdigest()},
         limit=limit,
         reviews={},

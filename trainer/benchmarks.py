@@ -248,12 +248,13 @@ def benchmark_of(name: str) -> Benchmark:
     raise UsageError(f"no benchmark {shown(name)}; there are {', '.join(NAMES)}")
 
 
-def load(benchmark: Benchmark, path: Path | None = None) -> Iterator[BenchmarkRow]:
+def load(benchmark: Benchmark, path: Path | None = None, commit: str | None = None) -> Iterator[BenchmarkRow]:
     """The rows of a benchmark, one in memory at a time.
 
     Args:
         benchmark: Which.
         path: Folder that holds what the repository holds; None: the Hub.
+        commit: of the repository, where all of it is read; None: that of now, see `commit_of`.
 
     Yields:
         The rows in their order. Where it ends with another number of rows than the paper's, a `UserWarning` says so.
@@ -264,7 +265,7 @@ def load(benchmark: Benchmark, path: Path | None = None) -> Iterator[BenchmarkRo
         DatasetError: It cannot be loaded, a file of it lies outside of its folder, or a row lacks its question or a
             picture.
     """
-    from mis_dataset.other import place_of
+    from mis_dataset.other import commit_of, place_of
 
     if not (benchmark.question or benchmark.words):
         raise UsageError(
@@ -275,6 +276,8 @@ def load(benchmark: Benchmark, path: Path | None = None) -> Iterator[BenchmarkRo
     if path is not None and not path.is_dir():
         raise UsageError(f"{path}: is no folder; give the one that holds {benchmark.name}")
     place = place_of(str(path) if path is not None else str(benchmark.hub))
+    if path is None:  # one commit for rows and pictures: a push in between would mix two releases
+        place = place._replace(commit=commit or commit_of(place.path))
     number = -1
     rows = ((config, row) for config in benchmark.configs or (None,) for row in _rows(benchmark, place, config))
     for number, (config, row) in enumerate(rows):
@@ -314,7 +317,9 @@ def _stream(benchmark: Benchmark, place: Place, config: str | None, where: str) 
     words: dict[str, Any] = {"field": benchmark.field} if benchmark.field else {}
     if benchmark.files:
         words["data_files"] = benchmark.files.format(config=config)
-    builder = datasets.load_dataset_builder(place.path, None if benchmark.files else config, **words)
+    builder = datasets.load_dataset_builder(
+        place.path, None if benchmark.files else config, revision=place.commit, **words
+    )
     _refuse_outside(builder.config.data_files or {}, place, where)
     table: datasets.IterableDataset = builder.as_streaming_dataset(split=benchmark.split)
     # Files of JSON and CSV know no pictures, and `decode` refuses a table that does not know its columns yet.
@@ -335,7 +340,7 @@ def _made(benchmark: Benchmark, place: Place, id_: str, config: str | None, row:
     question = _first(row[benchmark.question]) if benchmark.question else benchmark.words
     if not isinstance(question, str) or not question.strip():
         raise DatasetError(f"{id_}: {benchmark.question} is no question; mend that row")
-    images = [image for spec in benchmark.pictures for image in _images(benchmark, place, id_, spec, row)]
+    images = [image for spec in benchmark.pictures for image in _images(place, id_, spec, row)]
     if not images:
         raise DatasetError(f"{id_}: has no picture; mend that row")
     category = row[benchmark.category] if benchmark.category else (config if len(benchmark.configs) > 1 else None)
@@ -346,7 +351,7 @@ def _first(asked: Any) -> Any:
     return next(iter(asked), None) if isinstance(asked, list) else asked
 
 
-def _images(benchmark: Benchmark, place: Place, id_: str, spec: str, row: dict[str, Any]) -> list[bytes]:
+def _images(place: Place, id_: str, spec: str, row: dict[str, Any]) -> list[bytes]:
     """The pictures that one of `Benchmark.pictures` means."""
     from mis_dataset.other import bytes_of
 
@@ -374,7 +379,7 @@ def _linked(place: Place, id_: str, path: str) -> dict[str, Any]:
     from mis_dataset.other import LOAD_ERRORS, reason_of
 
     try:
-        return {"bytes": None, "path": hf_hub_download(place.path, path, repo_type="dataset")}
+        return {"bytes": None, "path": hf_hub_download(place.path, path, repo_type="dataset", revision=place.commit)}
     except LOAD_ERRORS as error:
         raise DatasetError(f"{id_}: picture {shown(path)} cannot be fetched: {reason_of(error)}; try again") from error
 

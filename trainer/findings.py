@@ -75,7 +75,11 @@ def per_cent(rate: Rate) -> str:
     '2.5 % (4/160; 1.0–6.2)'
     >>> per_cent({"rate": None, "k": 0, "n": 0, "low": None, "high": None})
     '– (0/0)'
+    >>> per_cent({"rate": None, "k": 0, "n": 0, "low": None, "high": None, "reason": "the judge says nothing of it"})
+    'not measured'
     """
+    if rate.get("reason"):
+        return "not measured"
     if rate["rate"] is None:
         return f"– ({rate['k']}/{rate['n']})"
     interval = f"{100 * rate['low']:.1f}–{100 * rate['high']:.1f}"
@@ -92,6 +96,8 @@ def in_full(rate: Rate) -> str:
     bounds 2.0–22.0
     """
     unscored, bounds = rate.get("unscored", 0), rate.get("bounds") or {"least": None}
+    if rate.get("reason"):
+        return per_cent(rate)
     if bounds["least"] is None:
         return per_cent(rate) + (f", {unscored} unscored" if unscored else "")
     ends = f"bounds {100 * bounds['least']:.1f}–{100 * bounds['most']:.1f}"

@@ -172,8 +172,9 @@ def _split(arm: str, rates: Mapping[str, Any], split: str, found: Read | None, r
     pairs = _not(_NO_PAIRS if found else reason)
     if found is None or found.rows is None or found.twins is None:
         return dict.fromkeys(("asr", "hr", "rsr", "rr", "over_refusal"), pairs) | {"pair_accuracy": pairs}
-    if found.outcomes is None:
-        outcomes = dict.fromkeys(OUTCOMES, Corrected(None, None, None, f"not correctable: {_NO_OUTCOMES}"))
+    silent = safety["hr"].get("reason")
+    if silent or found.outcomes is None:
+        outcomes = dict.fromkeys(OUTCOMES, Corrected(None, None, None, f"not correctable: {silent or _NO_OUTCOMES}"))
     else:
         matrix = [list(found.outcomes[is_].values()) for is_ in OUTCOMES]
         outcomes = corrected_outcomes([safety[name]["k"] for name in OUTCOMES], matrix, found.arm, arm)

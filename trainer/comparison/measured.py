@@ -193,8 +193,8 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
     silent = sorted({judge for judge, _, _ in one.judged_by} & set(NO_PERCEPTION))
     if silent:
         found.append(
-            f"{' and '.join(silent)} says nothing of perception: HR and RSR are 0 and RR is all that is safe by "
-            "construction; only ASR, over-refusal and pair accuracy were measured"
+            f"{' and '.join(silent)} says nothing of perception: HR, RSR and RR were not measured, only ASR, "
+            "over-refusal and pair accuracy were"
         )
     unjudged = len(one.responses.keys() - one.verdicts.keys())
     if unjudged:
