@@ -12,11 +12,11 @@ from PIL import Image
 
 from mis_dataset.build import build
 from mis_dataset.errors import MISError
-from tests.made_release import make_release, png
+from tests.made_release import change, make_release, png
 from tests.tiny import Tiny
 from trainer.benchmark import write
 from trainer.benchmarks import benchmark_of
-from trainer.probes import PROBES, Picture, Probe, drawn
+from trainer.probes import PROBES, Picture, Probe, Shown, drawn
 from trainer.prompts import read_prompts
 from trainer.training.rows import read_split
 
@@ -162,6 +162,31 @@ def test_black_leaves_the_picture_that_tells_a_row_from_its_twin(tiny: Tiny, spl
             assert black[id_].pictures[kept].read() == own[id_].pictures[kept].read()
             assert not is_black(own[id_].pictures[1 - kept].read())
             assert is_black(black[id_].pictures[1 - kept].read())
+
+
+def of_many(raw: Path, count: int, changed: int) -> Path:
+    """The release, hard 0 and its twin with so many pictures, all but one shared."""
+    change(raw, "mis_hard.json", 0, **_paths("hard_image/1", count))
+    change(raw, "mis_benign.json", 1, **_paths("benign_image/2", count), changed_image=changed)
+    for number in range(1, count + 1):
+        for folder, colour in (("hard_image/1", 100), ("benign_image/2", 200 if number == changed else 100)):
+            (raw / folder / f"object{number}.png").write_bytes(png(colour + number))
+    return raw
+
+
+def _paths(folder: str, count: int) -> dict[str, str]:
+    return {f"image_path{number}": f"{folder}/object{number}.png" for number in range(1, count + 1)}
+
+
+@pytest.mark.parametrize(("count", "changed"), [(2, 1), (3, 1), (3, 3), (4, 4)])
+def test_black_hides_all_that_a_row_and_its_twin_share(tmp_path: Path, count: int, changed: int) -> None:
+    build(of_many(make_release(tmp_path / "raw"), count, changed), tmp_path / "MIS")
+    row = next(read_prompts(tmp_path / "MIS", ["test_hard"], limit=1))
+    assert len(row.pictures) == count
+    for split, number in (("test_hard", 0), ("test_benign", 1)):
+        id_ = f"{split}/{number}"
+        shown = Shown(tmp_path / "MIS", split, "black").of(number, id_)
+        assert [is_black(one.read()) for one in shown] == [place != changed for place in range(1, count + 1)]
 
 
 def test_text_only_takes_both_pictures_away(tiny: Tiny) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pyarrow import ChunkedArray
 
 Probe = Literal["own", "black", "both_black", "first_black", "second_black", "swapped", "other", "none"]
-"""``own``: no probe. ``black``: the picture that a row and its twin share is black, so what is left is what the other
+"""``own``: no probe. ``black``: all pictures that a row and its twin share are black, so what is left is what the other
 one alone can decide. ``both_black``: all pictures are black, be they one, two, three or four. ``first_black``,
 ``second_black``: that one is black, a third and a fourth stay as they are. ``swapped``: the pictures in reverse order.
 ``other``: as many pictures of other rows of the split. ``none``: text only; a row and its twin become the same prompt.
@@ -132,7 +132,13 @@ class Shown:
                     f"{self._dataset}: {id_} has no twin, so none of its pictures is shared; take first_black or "
                     "second_black"
                 )
-            return (3 - self._exchanged[id_],)
+            shared = [place for place in range(1, count + 1) if place != self._exchanged[id_]]
+            if not shared:
+                raise MISError(
+                    f"{self._dataset}: {id_} shares no picture with its twin, so black would show it as it is; take "
+                    "both_black, other or none"
+                )
+            return shared
         if self._probe == "both_black":
             return range(1, count + 1)
         return {"first_black": (1,), "second_black": (2,)}.get(self._probe, ())
@@ -176,6 +182,6 @@ def _broken(where: str, error: BaseException) -> MISError:
 
 
 def _exchanged(dataset: Path) -> dict[str, int]:
-    """Id of every twin and of its row -> which picture, 1 or 2, differs between them."""
+    """Id of every twin and of its row -> which picture, from 1, differs between them."""
     twins = read_split(dataset, "test_benign").select_columns(["id", "twin_of", "changed_image"]).to_list()
     return {id_: twin["changed_image"] for twin in twins for id_ in (twin["id"], twin["twin_of"])}
