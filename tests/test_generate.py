@@ -162,7 +162,7 @@ def test_settings_of_a_checkpoint_of_how_it_speaks_are_left_alone(
 
 def test_an_adapter_around_the_embeddings_speaks(tiny_arm: Path) -> None:
     model, processor = models.load(tiny_arm / "model", float32=True)
-    asked = [(prompt("Which is first?", 0), [])]
+    asked: list[Any] = [(prompt("Which is first?", 0), [])]
     plain = respond(model, processor, asked, 6)
     adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[1]))
     assert respond(adapted, processor, asked, 6) == plain  # an adapter that is new changes nothing
