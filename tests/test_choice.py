@@ -10,6 +10,7 @@ import pytest
 from mis_dataset.errors import UsageError
 from tests.made_gold import gold_line, write_gold
 from tests.tiny import attempt
+from trainer.engines.local import VERSION
 from trainer.files import ArtefactError
 from trainer.judges.choice import JUDGES, Choice, make_judge, version_of
 
@@ -38,7 +39,8 @@ def test_verdicts_hang_on_every_byte_of_the_checkpoint_and_not_on_where_it_lies(
     assert one.recorded() == same.recorded()
     assert one.recorded()["checkpoint"] != other.recorded()["checkpoint"]
     assert one.recorded()["model"] == "guard"
-    assert {"llama_guard.py", "local.py", "judge", "judge_version"} < set(one.recorded())
+    assert {"llama_guard.py", "local.py", "../engines/local.py", "judge", "judge_version"} < set(one.recorded())
+    assert one.recorded()["version"] == VERSION
     assert "checkpoint" not in Choice("keywords").recorded()
 
 

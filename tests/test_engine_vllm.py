@@ -80,6 +80,8 @@ def test_a_first_token_that_the_template_writes_comes_once(tiny: Tiny, vllm: Non
     once, twice = (processor.tokenizer(one).input_ids for one in (_prompt(processor, asked)["prompt"], text))
     begins = processor.tokenizer.bos_token_id
     assert (once.count(begins), twice) == (1, [begins, *once])
+    processor.chat_template = "{{ '\\n' }}" + processor.chat_template
+    assert processor.tokenizer(_prompt(processor, asked)["prompt"]).input_ids == once
 
 
 def test_it_goes_on_where_it_was_stopped_and_asks_equal_prompts_once(tiny: Tiny, vllm: None, tmp_path: Path) -> None:

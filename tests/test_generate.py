@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from peft import LoraConfig, get_peft_model
 from PIL import Image
 from transformers import AutoModelForImageTextToText
 
@@ -159,12 +160,21 @@ def test_settings_of_a_checkpoint_of_how_it_speaks_are_left_alone(
     assert processor.tokenizer.decode(said, skip_special_tokens=True).strip() != plain
 
 
+def test_an_adapter_around_the_embeddings_speaks(tiny_arm: Path) -> None:
+    model, processor = models.load(tiny_arm / "model", float32=True)
+    asked: list[Any] = [(prompt("Which is first?", 0), [])]
+    plain = respond(model, processor, asked, 6)
+    adapted = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj"], trainable_token_indices=[1]))
+    assert respond(adapted, processor, asked, 6) == plain  # an adapter that is new changes nothing
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
         ('{"eos_token_id": "x"}', "model: generation_config.json: eos_token_id is no token; correct it"),
         ('{"eos_token_id": [1, null]}', "model: generation_config.json: eos_token_id is no token; correct it"),
         ('{"eos_token_id": 10000000}', "model: generation_config.json: eos_token_id is no token; correct it"),
+        ('{"bos_token_id": "x"}', "model: generation_config.json: bos_token_id is no token; correct it"),
         ('{"eos_token_id": 1', "generation_config.json: no readable JSON ("),  # transformers would go on without it
         ("[]", "generation_config.json holds a list, expected an object"),
         ("null", "generation_config.json holds a NoneType, expected an object"),
@@ -189,7 +199,7 @@ def test_a_second_run_writes_nothing_new(tiny: Tiny, tiny_arm: Path, made: Path)
 def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, tiny_arm: Path, made: Path, tmp_path: Path) -> None:
     out = tmp_path / made.name
     lines = made.read_text("utf-8").splitlines(keepends=True)
-    # The longest prompts come first, so what is there is not what comes first in the file.
+    # The longest questions come first, so what is there is not what comes first in the file.
     (tmp_path / "responses.jsonl.part").write_text("".join([*lines[7:11], lines[2][:-9]]), "utf-8")
     sidecar = made.with_name("responses.jsonl.meta.json")
     meta = json.loads(sidecar.read_text("utf-8"))

@@ -113,7 +113,7 @@ def respond(
         max_new_tokens: at most.
 
     Raises:
-        ModelError: The tokens that end a text, as generation_config.json has them, are none.
+        ModelError: The tokens that begin or end a text, as generation_config.json has them, are none.
     """
     import torch
 
@@ -194,11 +194,18 @@ def _greedily(model: PreTrainedModel) -> Iterator[None]:
 
 def _ends(model: PreTrainedModel) -> set[int]:
     """Tokens that end a text; none where a checkpoint names none."""
-    found = model.generation_config.eos_token_id
-    ends = found if isinstance(found, list) else [] if found is None else [found]
-    wrong = [end for end in ends if type(end) is not int or not 0 <= end < model.get_input_embeddings().num_embeddings]
+    own = model.generation_config
+    ends, begins = _as_list(own.eos_token_id), _as_list(own.bos_token_id)
+    known = len(model.get_input_embeddings().weight)  # what an adapter puts around embeddings has weights, no number
+    wrong = [] if all(type(end) is int and 0 <= end < known for end in ends) else ["eos_token_id"]
+    # Which one begins a text is the tokenizer's matter, so -1 for none does no harm.
+    wrong += [] if all(type(begin) is int for begin in begins) else ["bos_token_id"]
     if wrong:
         from trainer.families import ModelError
 
-        raise ModelError(f"{model.name_or_path}: generation_config.json: eos_token_id is no token; correct it")
+        raise ModelError(f"{model.name_or_path}: generation_config.json: {wrong[0]} is no token; correct it")
     return set(ends)
+
+
+def _as_list(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [] if found is None else [found]

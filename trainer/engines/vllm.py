@@ -137,8 +137,10 @@ def _prompt(processor: Any, one: Prompt) -> dict[str, Any]:
     tokenizer = processor.tokenizer
     question = disarm(one.question, models.control_tokens(processor))
     text = processor.apply_chat_template(prompt(question, len(one.pictures)), add_generation_prompt=True)
-    if tokenizer.bos_token and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
-        text = text.removeprefix(tokenizer.bos_token)
+    begins = tokenizer.bos_token
+    # Blanks before it go as well: what vLLM adds stands before all.
+    if begins and text.lstrip().startswith(begins) and tokenizer("").input_ids[:1] == [tokenizer.bos_token_id]:
+        text = text.lstrip().removeprefix(begins)
     pictures = [each.image() for each in one.pictures]
     return {"prompt": text, "multi_modal_data": {"image": pictures}} if pictures else {"prompt": text}
 

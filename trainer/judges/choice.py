@@ -37,10 +37,10 @@ _FILES = {
     "minilm": ("minilm.py", "minilm_examples.tsv"),
     "keywords": ("keywords.py",),
     "openai": ("endpoint.py", "asking.py"),
-    "transformers": ("local.py", "asking.py"),
-    "llama_guard": ("llama_guard.py", "local.py"),
+    "transformers": ("local.py", "asking.py", "../engines/local.py"),
+    "llama_guard": ("llama_guard.py", "local.py", "../engines/local.py"),
 }
-"""Judge -> its own files, on which its verdicts hang."""
+"""Judge -> the files on which its verdicts hang; a judge that is a checkpoint speaks by the engine."""
 
 
 @dataclass(frozen=True)
