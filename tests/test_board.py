@@ -86,9 +86,10 @@ def _versions(kind: str) -> list[str]:
 def test_the_report_that_a_run_wrote_holds_to_the_schema_of_its_version() -> None:
     found = json.loads((ROOT / "benchmarks" / "report.json").read_text("utf-8"))
     assert schema_problems(found, "report") == []
-    newer = schema_problems({**found, "report_version": "1-c"}, "report")
-    assert "$: 'dataset' is a required property" in newer
-    assert any("'bounds' is a required property" in one for one in newer)
+    del found["dataset"], found["models"]["base"]["splits"]["hard"]["asr"]["bounds"]
+    problems = schema_problems(found, "report")
+    assert "$: 'dataset' is a required property" in problems
+    assert any("'bounds' is a required property" in one for one in problems)
 
 
 @needs_schemas
