@@ -233,7 +233,7 @@ def test_the_verb_writes_rates_and_sidecar(tmp_path: Path) -> None:
     assert found["pair_accuracy"] == {"easy": 0.0, "hard": 0.0, "real": 0.0}
     assert found["asr"] == {"easy": 0.0, "hard": 0.0, "real": 0.0}
     assert json.loads(out.read_text())["over_refusal"]["all"]["rate"] == 1.0
-    assert set(read_sidecar(out).inputs) == {"verdicts.jsonl", "MIS"}
+    assert set(read_sidecar(out).inputs) == {"verdicts.jsonl", "MIS/data"}
     before = {file: file.stat().st_mtime_ns for file in (out, sidecar_path(out))}
     score.run(parse(score, path, out, "--dataset", tmp_path / "MIS"))
     assert {file: file.stat().st_mtime_ns for file in before} == before

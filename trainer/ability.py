@@ -22,6 +22,7 @@ from trainer.engines.local import generate
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import drawn
 from trainer.prompts import Prompt
+from trainer.shares import refuse_several
 from trainer.training.rows import read_said
 
 MIN_RIGHT = 0.6
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         MISError: MODEL is none, no family was chosen, or ABILITY was begun with other settings.
     """
+    refuse_several("ability")
     shown = lessons(f"ability/{args.seed}", ABILITY_FAMILIES, args.pictures)
     asked = picture_questions(shown[: args.limit]) | text_to_measure(args.said, args.limit)
     names = ("pictures", "seed", "max_new_tokens", "limit", "float32")  # not the batch size, as in `trainer.generate`

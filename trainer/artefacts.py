@@ -6,18 +6,19 @@ that stands there under its name is never half-written, and a killed run goes on
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from mis_dataset.files import replace_file, write_text
 from mis_dataset.record import shown
-from trainer.files import ArtefactError, drop_half_line, parse_line, read_lines
+from trainer.files import ArtefactError, drop_half_line, parse_line, read_lines, replaced
 from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_sidecar
 
 
@@ -119,11 +120,58 @@ _MAY_MISS: dict[type[Any], dict[str, object]] = {
 }
 
 
+class Lock:
+    """Keeps an artefact for this process as long as it is there, or until it is released.
+
+    Args:
+        path: The artefact; its folder is made where missing. Beside it lies `<file>.lock`, empty, meanwhile.
+
+    Raises:
+        ArtefactError: Another process writes it, whose rows would come in between.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path.with_name(path.name + ".lock")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle: int | None = None
+        while self._handle is None:
+            handle = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                # Not flock: a child that outlives a killed parent would keep it.
+                fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                os.close(handle)
+                raise ArtefactError(f"{path}: another process writes it; wait for it, or name another file") from error
+            if self._lies_there(handle):
+                self._handle = handle
+            else:
+                os.close(handle)  # whoever held it has removed it since
+
+    def release(self) -> None:
+        """Lets others write the artefact."""
+        if self._handle is not None:
+            self._path.unlink(missing_ok=True)
+            os.close(self._handle)
+            self._handle = None
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self.release()
+
+    def _lies_there(self, handle: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(handle), self._path.stat())
+        except FileNotFoundError:
+            return False
+
+
 class Artefact(Generic[R]):
     """A JSONL file that is being written: append batches, then finish. Made by `open_artefact`."""
 
-    def __init__(self, path: Path, kind: type[R], rows: list[R]) -> None:
+    def __init__(self, path: Path, kind: type[R], rows: list[R], lock: Lock) -> None:
         self.path = path
+        self._lock = lock
+        self._said: str | None = None
         self._kind: type[R] = kind
         self._rows: dict[str, R] = {row.id: row for row in rows}
 
@@ -133,16 +181,20 @@ class Artefact(Generic[R]):
         return set(self._rows)
 
     def made_on(self, device: str) -> None:
-        """Say in the sidecar where the next rows are made, beside where those on disk were; before they are appended.
+        """Say in the sidecar where, and by which versions, the next rows are made, beside what made those on disk.
+
+        To be called before they are appended.
 
         Args:
             device: Such as "cuda/bfloat16"; known only when a model is loaded, which needs missing rows.
         """
+        if device == self._said:
+            return
+        self._said = device
         found = read_sidecar(self.path)
-        before = set(found.device.split("+")) if self._rows else set()
-        said = "+".join(sorted(before | {device}))
-        if said != found.device:
-            write_sidecar(self.path, replace(found, device=said))
+        said = found.and_now(device) if self._rows else found.but_now(device)
+        if said != found:
+            write_sidecar(self.path, said)
 
     def append(self, rows: Iterable[R]) -> None:
         """Write a batch to the disk itself (flush and fsync) before it counts as done.
@@ -193,12 +245,15 @@ class Artefact(Generic[R]):
                 f"asked for (first: {extra[:3]}), {len(order) - len(set(order))} asked for twice; run the "
                 "verb again on the same rows, or delete the file, its sidecar and its .part to start anew"
             )
-        write_text(self.path, "".join(_line(vars(self._rows[id_])) for id_ in order))
+        replaced(self.path, "".join(_line(vars(self._rows[id_])) for id_ in order).encode())
         part_path(self.path).unlink(missing_ok=True)
+        self._lock.release()
         return self.path
 
 
-def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs: Sequence[Path]) -> Artefact[R]:
+def open_artefact(
+    path: Path, kind: type[R], settings: Mapping[str, Any], inputs: Sequence[Path], lock: Lock | None = None
+) -> Artefact[R]:
     """Start an artefact, or go on with one that the same settings and inputs began, on whatever device.
 
     Args:
@@ -206,17 +261,19 @@ def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs
         kind: Response, Verdict or Ability.
         settings: Everything that could change a row; must be JSON.
         inputs: The files and folders that are read; they are hashed.
+        lock: That of the artefact, where it was taken before.
 
     Returns:
         An Artefact whose `done` holds the ids on disk. A last line that a kill cut in two is dropped.
 
     Raises:
-        ArtefactError: The file was begun with other settings or inputs, or a line of it is broken.
+        ArtefactError: The file was begun with other settings or inputs, a line of it is broken, or another process
+            writes it.
     """
     path = Path(path)
     if path.exists() and not path.is_file():
         raise ArtefactError(f"{path}: is a folder, a pipe or a device; name a file")
-    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = lock or Lock(path)
     sidecar = make_sidecar(path, kind.__name__.lower(), settings, inputs)
     part = part_path(path)
     begun = part.exists() or path.exists()
@@ -227,7 +284,7 @@ def open_artefact(path: Path, kind: type[R], settings: Mapping[str, Any], inputs
     if part.exists():
         drop_half_line(part)
     rows = _rows(part if part.exists() else path, kind) if part.exists() or path.exists() else []
-    return Artefact(path, kind, rows)
+    return Artefact(path, kind, rows, lock)
 
 
 def read(path: Path, kind: type[R]) -> list[R]:

@@ -36,7 +36,7 @@ from trainer.judges.choice import (
 from trainer.labelled import LABELS, Gold, GoldResponse, read_gold, read_wheel
 from trainer.probes import Picture
 from trainer.prompts import pictures_of
-from trainer.questions import RowFacts, read_rows, rows_sha256
+from trainer.questions import RowFacts, read_rows, rows_file, rows_sha256
 from trainer.score import rate_of
 from trainer.sidecars import make_sidecar, read_sidecar, write_derived
 
@@ -94,7 +94,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     kept = Kept(
         args.out.with_name(f"{args.out.name}.verdicts.jsonl"),
         {**choice.recorded(), "limit": args.limit},
-        [path, *([args.dataset] if args.dataset else [])],
+        [path, *([rows_file(args.dataset)] if args.dataset else [])],
     )
     found = calibrate(choice, gold, sets, args.arm, args.dataset, kept)
     device = read_sidecar(kept.path).device

@@ -15,7 +15,6 @@ from typing import Any
 from mis_dataset.arguments import inner_fraction, positive
 from mis_dataset.errors import UsageError
 from mis_dataset.files import to_json
-from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.schema import TRAIN
 from trainer.comparison.browser import Pair, pairs_of, thumbnails, units
 from trainer.comparison.calibrated import Read, corrected_rates, fit, read_calibration
@@ -25,7 +24,7 @@ from trainer.comparison.measured import Measured, differing, named_folder, read_
 from trainer.comparison.page import render
 from trainer.files import ArtefactError, read_json, replaced, sha256_of
 from trainer.plots import draw_compared
-from trainer.questions import RowFacts, data_version, is_mis, read_rows, rows_sha256, split_of, twins
+from trainer.questions import RowFacts, data_version, is_mis, read_rows, rows_file, rows_sha256, split_of, twins
 from trainer.score import metric_version, score
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
@@ -159,8 +158,7 @@ def _sidecar(args: argparse.Namespace, runs: Sequence[Measured]) -> Sidecar:
         "published": sha256_of(PUBLISHED),
         **{name: getattr(args, name) for name in ("rows", "no_pictures", "margin")},
     }
-    manifest = args.dataset / MANIFEST
-    inputs = [manifest if manifest.is_file() else args.dataset, *args.calibration]
+    inputs = [rows_file(args.dataset), *args.calibration]
     return make_sidecar(
         args.out / "comparison.json", _KIND, settings, [*inputs, *(f for one in runs for f in one.files)]
     )

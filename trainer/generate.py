@@ -25,6 +25,7 @@ from trainer.engines import local, openai
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import PROBES
 from trainer.prompts import Prompt, named, read_prompts
+from trainer.questions import rows_file
 from trainer.shares import Share, Shared, launched
 
 NAMED = "named"
@@ -200,7 +201,7 @@ def _settings(args: argparse.Namespace, limits: dict[str, Any]) -> dict[str, Any
 
 def _rows(args: argparse.Namespace) -> list[Path]:
     """The files that say what is asked."""
-    return [args.dataset / "MANIFEST.json", *([args.things] if args.things else [])]
+    return [rows_file(args.dataset), *([args.things] if args.things else [])]
 
 
 def _load(args: argparse.Namespace, chosen: Sequence[Prompt], limits: dict[str, Any], share: Share) -> Engine:

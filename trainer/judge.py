@@ -17,14 +17,15 @@ from tqdm import tqdm
 from mis_dataset.arguments import positive
 from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
-from trainer.artefacts import Artefact, Response, Verdict, open_artefact, part_path, read
+from trainer.artefacts import Artefact, Lock, Response, Verdict, open_artefact, part_path, read
 from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
 from trainer.judges.base import CALL_FAILED, CANNOT_ASK, WINDOW, Case, Judgement, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge, version_of
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
 from trainer.prompts import pictures_of
-from trainer.questions import RowFacts, read_rows, read_things
+from trainer.questions import RowFacts, read_rows, read_things, rows_file
+from trainer.shares import refuse_several
 from trainer.sidecars import make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
 _BATCH = 32
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     Raises:
         UsageError: A probe is asked of a judge that sees no picture, or a flag about a model is wrong.
     """
+    refuse_several("judge")
     choice = choice_of(args, args.verdicts)
     if args.retry and not choice.remote:
         raise UsageError(f"--retry: of no use to the judge {args.judge}, which makes no calls that could fail")
@@ -118,7 +120,7 @@ def judge_responses(
     settings = {**choice.recorded(), "limit": limit, **({"pictures": probe} if choice.sees else {})}
     if choice.remote and (retry or not verdicts.exists()):
         choice.remote.settings.key()  # missing, it is told before any file is made
-    artefact = _open(verdicts, rows, settings, [responses, dataset, *([things] if things else [])], retry)
+    artefact = _open(verdicts, rows, settings, [responses, rows_file(dataset), *([things] if things else [])], retry)
     done = artefact.done
     todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
     if todo:
@@ -139,8 +141,9 @@ def _open(
     verdicts: Path, rows: Sequence[Response], settings: Mapping[str, Any], inputs: Sequence[Path], retry: bool
 ) -> Artefact[Verdict]:
     """The verdicts that stay."""
+    lock = Lock(verdicts)
     follow(verdicts, rows, settings, inputs)
-    artefact = open_artefact(verdicts, Verdict, settings, inputs)
+    artefact = open_artefact(verdicts, Verdict, settings, inputs, lock)
     if retry:
         artefact.forget(_failed)
     return artefact

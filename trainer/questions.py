@@ -100,6 +100,19 @@ def parquet_rows(file: Path, columns: Sequence[str], ids: Collection[str] | None
         raise ArtefactError(f"{file}: cannot be read ({type(error).__name__}); build the dataset again") from error
 
 
+def rows_file(dataset: Path) -> Path:
+    """What stands for a built dataset among the inputs of an artefact, which are hashed.
+
+    That is its manifest, which holds the hash of every row and file, so that a card or a croissant.json beside the rows
+    makes no other dataset of it; its folder of Parquet files where it has none. That the rows are still those of the
+    manifest `mis_dataset verify` says.
+
+    Args:
+        dataset: The folder of the dataset.
+    """
+    return dataset / MANIFEST if (dataset / MANIFEST).is_file() else dataset / "data"
+
+
 def rows_sha256(dataset: Path) -> str:
     """A hash of the rows of a built dataset, pictures included: by its manifest, where it has one, whoever built it.
 

@@ -12,7 +12,7 @@ from trainer.artefacts import Ability, Verdict, read
 from trainer.benchmarks import BENCHMARKS, Benchmark
 from trainer.files import ArtefactError
 from trainer.judges.choice import NO_PERCEPTION
-from trainer.questions import TESTED, RowFacts, cluster_of, read_rows, split_of, twins
+from trainer.questions import TESTED, RowFacts, cluster_of, read_rows, rows_file, split_of, twins
 from trainer.sidecars import make_sidecar, write_derived
 
 CARDS = Path(__file__).resolve().parents[1] / "cards"
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Score, write the rates with their sidecar where they are not there yet, and name the headline."""
     rates = score(args.verdicts, args.dataset, args.ability, args.partial)
-    inputs = [args.verdicts, args.dataset, *([args.ability] if args.ability else [])]
+    inputs = [args.verdicts, rows_file(args.dataset), *([args.ability] if args.ability else [])]
     settings = {"partial": args.partial, "metric_version": metric_version()}
     write_derived(args.out, rates, make_sidecar(args.out, "rates", settings, inputs))
     pairs = {split: rates["pair_accuracy"][split]["rate"] for split in TESTED.values()}

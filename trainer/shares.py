@@ -58,6 +58,16 @@ def launched() -> Share:
     return Share(*map(int, found))
 
 
+def refuse_several(verb: str) -> None:
+    """Refuses to run in one of several processes, each of which would do all of it.
+
+    Raises:
+        UsageError: A launcher began several.
+    """
+    if launched().of > 1:
+        raise UsageError(f"{verb} is started once, without a launcher; it shares no work with other processes")
+
+
 def sharded_by() -> Literal["fsdp", "deepspeed"] | None:
     """What cuts a model into shards, by the environment that `accelerate launch` sets; None: each process has all."""
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
@@ -138,8 +148,9 @@ class Shared:
         self._artefact().finish(order)
         for part in _parts(self._path):
             part.unlink()
-        for sidecar in self._path.parent.glob(f"{self._path.name}.share*.meta.json"):
-            sidecar.unlink()
+        for beside in ("meta.json", "lock"):
+            for left in self._path.parent.glob(f"{self._path.name}.share*.{beside}"):
+                left.unlink(missing_ok=True)
         return True
 
     def _artefact(self) -> Artefact[Response]:

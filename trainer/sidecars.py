@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,8 @@ class Sidecar:
         kind: The row type's name in lower case, or a word of the caller's.
         settings: Everything chosen that could change a row.
         inputs: Path as seen from the sidecar's folder -> sha256, of every file or folder that was read.
-        versions: Package -> version.
-        git_commit: The checkout's commit, None outside of one.
+        versions: Package -> version; several, with ", " between them, where rows were made by several.
+        git_commit: The checkout's commit, None outside of one; several as above.
         device: Where it was made: "cpu", or with a model "cpu/float32"; with "+" where a run was begun on one and ended
             on the other, as in "cpu/float32+cuda/bfloat16".
     """
@@ -33,6 +33,27 @@ class Sidecar:
     versions: dict[str, str]
     git_commit: str | None
     device: str
+
+    def but_now(self, device: str) -> Sidecar:
+        """The same, of what is made there, by the versions and the commit of now."""
+        return replace(self, versions=library_versions(), git_commit=git_commit(), device=device)
+
+    def and_now(self, device: str) -> Sidecar:
+        """The same, of what was made before and of what is made there, by the versions and the commit of now."""
+        now = self.but_now(device)
+        packages = sorted({*self.versions, *now.versions})
+        return replace(
+            now,
+            versions={one: _joined(self.versions.get(one), now.versions.get(one)) or "" for one in packages},
+            git_commit=_joined(self.git_commit, now.git_commit),
+            device="+".join(sorted({*self.device.split("+"), *device.split("+")})),
+        )
+
+
+def _joined(before: str | None, now: str | None) -> str | None:
+    """Both, in the order in which they came, each once."""
+    several = [part for one in (before, now) if one is not None for part in one.split(", ")]
+    return ", ".join(dict.fromkeys(several)) if several else None
 
 
 def make_sidecar(

@@ -108,7 +108,7 @@ def version_of(name: str) -> str:
     """The version of a judge's verdicts: of one that is asked by `trainer.judges.asking` with that of how.
 
     >>> version_of("mini_rules"), version_of("openai")
-    ('1-a', '1-a/1-a')
+    ('1-a', '1-a/2-a')
     """
     return f"{JUDGE_VERSION}/{ASKING_VERSION}" if "asking.py" in _FILES[name] else JUDGE_VERSION
 
