@@ -25,7 +25,10 @@ def judged(path: Path, verdicts: str, pictures: str, judge: str = "seer", said: 
     responses.write_text(said)
     dataset.write_text(pictures)
     artefact = open_artefact(path, Verdict, {"judge": judge, "judge_version": "1-a", **more}, [responses, dataset])
-    rows = [Verdict(f"test_hard/{n}", WORDS[v], 0 if v == "-" else 2, judge, None) for n, v in enumerate(verdicts)]  # type: ignore[arg-type]
+    rows = [
+        Verdict(f"test_hard/{n}", WORDS[v], 0 if v == "-" else 2, judge, None, response_sha256=said)  # type: ignore[arg-type]
+        for n, v in enumerate(verdicts)
+    ]
     artefact.append(rows)
     return artefact.finish([row.id for row in rows])
 
@@ -115,7 +118,7 @@ def test_what_is_no_probe_of_the_same_judge_on_the_same_responses_is_refused(tmp
     for pictures, judge, said, verdicts, says in (
         ("own", "seer", "said", OWN, "was made with the same pictures as"),
         ("blank", "other", "said", OWN, "its judge is other, that of .* seer"),
-        ("blank", "seer", "more", OWN, "was made from other responses than"),
+        ("blank", "seer", "more", OWN, "100 verdicts are on other responses than those of"),
         ("blank", "seer", "said", OWN[:5], "95 ids stand in one only"),
     ):
         probe = judged(tmp_path / f"{pictures}_{judge}_{said}_{len(verdicts)}.jsonl", verdicts, pictures, judge, said)

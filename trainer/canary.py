@@ -24,7 +24,7 @@ from trainer.files import ArtefactError
 from trainer.judges.base import CALL_FAILED, CANNOT_ASK
 from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
-from trainer.sidecars import Sidecar, make_sidecar, read_sidecar, write_derived
+from trainer.sidecars import make_sidecar, read_sidecar, write_derived
 
 MARGIN = 0.05
 """Share of verdicts that chance may move, so that a judge counts as seeing only where surely more of them do; ours."""
@@ -89,7 +89,8 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
     judge = pairs[0][0][0].judge
     # A Llama Guard may see or not; what it was given says which.
     reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
-    for probe in probes:
+    for probe, both in zip(probes, pairs, strict=True):
+        _refuse_other_responses(own, probe, *both)
         _check(own, probe, reads_only)
     found = [_moved(probe, *_asked(probe, *verdicts), margin) for probe, verdicts in zip(probes, pairs, strict=True)]
     state = "sees no picture" if reads_only else _state([one["moved"] for one in found], margin)
@@ -130,14 +131,18 @@ def _check(own: Path, probe: Path, text_only: bool) -> None:
             raise ArtefactError(
                 f"{probe}: its {plain(word)} is {told}, that of {own} {other}; judge both with the same"
             )
-    if _responses(first) != _responses(second):
-        raise ArtefactError(f"{probe}: was made from other responses than {own}; judge the same responses")
     if not text_only and (first.settings | free, first.inputs) == (second.settings | free, second.inputs):
         raise ArtefactError(f"{probe}: was made with the same pictures as {own}; judge with others, or none")
 
 
-def _responses(sidecar: Sidecar) -> list[str]:
-    return sorted(sha256 for path, sha256 in sidecar.inputs.items() if path.endswith(".jsonl"))
+def _refuse_other_responses(own: Path, probe: Path, ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> None:
+    """Refuse verdicts on other responses to the same rows; a verdict names its response."""
+    other = [one.id for one, two in zip(ours, theirs, strict=True) if one.response_sha256 != two.response_sha256]
+    if other:
+        raise ArtefactError(
+            f"{probe}: {len(other)} verdicts are on other responses than those of {own} (first: {other[0]}); judge the "
+            "same responses"
+        )
 
 
 def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict], margin: float) -> dict[str, Any]:

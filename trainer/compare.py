@@ -173,7 +173,9 @@ def _refuse_others(out: Path) -> None:
 
 
 def _write(out: Path, contents: Sequence[str], sidecar: Sidecar) -> int:
-    """Write the sidecar, then the files that differ; says how many files."""
-    if not is_from(out / FILES[0], sidecar):
+    """Write the files that differ, and before them the sidecar of what made them; says how many files."""
+    files = {out / name: text.encode() for name, text in zip(FILES, contents, strict=True)}
+    differing = [path for path, content in files.items() if not path.is_file() or path.read_bytes() != content]
+    if differing or not is_from(out / FILES[0], sidecar):
         write_sidecar(out / FILES[0], sidecar)
-    return sum(replaced(out / name, text.encode()) for name, text in zip(FILES, contents, strict=True))
+    return sum(replaced(path, files[path]) for path in differing)

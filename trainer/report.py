@@ -30,6 +30,7 @@ from trainer.questions import (
     is_mis,
     read_parquet,
     read_rows,
+    rows_file,
     rows_sha256,
     split_of,
     twins,
@@ -345,4 +346,4 @@ def _said(folder: Path) -> dict[str, tuple[str, str]]:
 
 def _read(folder: Path) -> list[Path]:
     """What the report's sidecar names: one file of rates a model, and the dataset."""
-    return [folder / "MIS", *(folder / "eval" / model / "score.json" for model in _models(folder))]
+    return [rows_file(folder / "MIS"), *(folder / "eval" / model / "score.json" for model in _models(folder))]
