@@ -65,6 +65,7 @@ def test_every_row_of_the_gold_set_is_sound(gold: list[dict[str, Any]]) -> None:
     assert len(gold) == 350
     assert len({row["id"] for row in gold}) == 350
     assert len({row["response"] for row in gold}) == 350
+    assert len({row["question"] for row in gold}) == 20
     assert problems(gold) == []
 
 

@@ -102,12 +102,29 @@ def calibration_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def gold_table(judges: Sequence[str]) -> str:
+def gold_of(judges: Sequence[str]) -> dict[str, Any]:
     """Each judge against the gold set of tests/fixtures."""
+    gold, labelled = Gold(GOLD.name, None, ""), {"gold": read_gold(GOLD)}
+    return {judge: calibrate(Choice(judge), gold, labelled)["sets"]["gold"] for judge in judges}
+
+
+def kinds_table(found: dict[str, Any]) -> str:
+    """How often a judge is right on each kind of response, and on perception, of those that it scored."""
+    lines = [row("kind", "n", *(f"`{judge}`" for judge in found)), row(*["---"] * (2 + len(found)))]
+    first = next(iter(found.values()))
+    for kind, about in first["kinds"].items():
+        right = (one["kinds"][kind]["accuracy"] for one in found.values())
+        lines.append(row(kind, str(about["n"]), *(f"{one['k']} of {one['n']}" for one in right)))
+    levels = (one["perception"] for one in found.values())
+    return "\n".join(
+        [*lines, row("perception, of all", str(first["n"]), *(f"{one['k']} of {one['n']}" for one in levels))]
+    )
+
+
+def gold_table(found: dict[str, Any]) -> str:
+    """The same in all."""
     lines = [row("judge", "help", "decline", "accuracy", "kappa", "scored"), row(*["---"] * 6)]
-    labelled = {"gold": read_gold(GOLD)}
-    for judge in judges:
-        one = calibrate(Choice(judge), Gold(GOLD.name, None, ""), labelled)["sets"]["gold"]
+    for judge, one in found.items():
         accuracy, kappa = one["accuracy"], one["kappa"]
         lines.append(
             row(
@@ -163,8 +180,9 @@ def test_the_readme_shows_how_the_judge_by_phrases_does_on_what_people_labelled(
 
 @pytest.mark.slow
 def test_the_readme_shows_how_judges_that_need_no_model_do_on_the_gold_set() -> None:
-    table = gold_table(TEXT_ONLY)
-    assert table in README, f"README.md should show:\n{table}"
+    found = gold_of(TEXT_ONLY)
+    for table in (gold_table(found), kinds_table(found)):
+        assert table in README, f"README.md should show:\n{table}"
 
 
 def test_what_was_calibrated_is_the_judge_as_it_is() -> None:
