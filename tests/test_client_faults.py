@@ -304,6 +304,7 @@ def lines(path: Path) -> list[str]:
     return path.read_text("utf-8").split("\n")[:-1] if path.exists() else []
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_calls_of_one_cache(tmp_path: Path) -> None:
     with LoopbackApi(latency=0.02).running() as api:
         both = [run(api, tmp_path), run(api, tmp_path)]
