@@ -93,8 +93,9 @@ def test_a_model_is_compared_with_the_first_on_the_rows_that_both_were_scored_on
     assert [one["p_holm"] for one in groups.values()] == pytest.approx([4 / 2**10, 4 / 2**10])
     declined = {name: one["over_refusal"] for name, one in minus.items()}
     assert (declined["refusal"]["difference"], declined["contrast"]["difference"]) == (1.0, 0.0)
-    assert declined["refusal"]["non_inferiority"] == {"margin": 0.05, "found": "inferior"}
-    assert declined["contrast"]["by_split"]["hard"]["non_inferiority"] == {"margin": 0.05, "found": "not decided"}
+    assert declined["refusal"]["non_inferiority"] == {"margin": 0.05, "found": "inferior", "reason": None}
+    told = declined["contrast"]["by_split"]["hard"]["non_inferiority"]
+    assert told == {"margin": 0.05, "found": "not decided", "reason": "the interval holds the margin"}
     assert minus["refusal"]["pair_accuracy"]["difference"] == 0.0
     assert (minus["contrast"]["pair_accuracy"]["difference"], minus["contrast"]["pair_accuracy"]["n"]) == (1.0, 22)
 

@@ -10,6 +10,7 @@ import pytest
 from trainer import correction
 from trainer.calibrate import measure
 from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
+from trainer.outcomes import r_hat
 
 JUDGE = Calibration("base", 90, 100, 80, 100)
 
@@ -194,6 +195,64 @@ def test_the_intervals_of_outcomes_hold_the_true_rates_in_about_95_of_100_draws(
         found = corrected_outcomes(judged, labelled, "a", "a")
         held += sum(_holds(found[name], rate) for name, rate in zip(OUTCOMES, rates, strict=True))
     assert 0.92 <= held / (4 * draws) <= 0.99
+
+
+POOR = [[33, 9, 9, 9], [9, 33, 9, 9], [9, 9, 33, 9], [9, 9, 9, 33]]
+"""Of a judge that is right in 55 of 100, as 60 labelled responses of each outcome show it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("right", "rates"), [(0.55, (0.3, 0.4, 0.2, 0.1)), (0.6, (0.1, 0.5, 0.3, 0.1))])
+def test_the_intervals_of_each_outcome_hold_the_true_rate_of_a_poor_judge(
+    right: float, rates: tuple[float, ...]
+) -> None:
+    rng, matrix, held = np.random.default_rng(0), np.full((4, 4), (1 - right) / 3), dict.fromkeys(OUTCOMES, 0)
+    np.fill_diagonal(matrix, right)
+    settled = 0
+    for _ in range(80):
+        judged = [int(count) for count in rng.multinomial(1675, np.array(rates) @ matrix)]
+        labelled = [[int(count) for count in rng.multinomial(60, row)] for row in matrix]
+        found = corrected_outcomes(judged, labelled, "a", "a")
+        if found["asr"].rate is None:
+            continue
+        settled += 1
+        for name, rate in zip(OUTCOMES, rates, strict=True):
+            held[name] += _holds(found[name], rate)
+    assert settled >= 70
+    # 95 of 100, less three standard errors; with one chain of 2,000 draws it was 82 to 89.
+    assert all(many >= 0.875 * settled for many in held.values()), (held, settled)
+
+
+@pytest.mark.parametrize("judged", [[600, 500, 350, 225], [7000, 6000, 4000, 3000]])
+def test_two_seeds_put_the_ends_of_a_poor_judge_in_the_same_places(judged: list[int]) -> None:
+    ends = [
+        [end for one in corrected_outcomes(judged, POOR, "a", "a", seed).values() for end in (one.low, one.high)]
+        for seed in range(2)
+    ]
+    assert None not in ends[0] + ends[1]
+    # The intervals are about 0.4 wide; one chain of 2,000 draws put their ends 0.3 apart.
+    assert np.abs(np.array(ends[0], float) - np.array(ends[1], float)).max() < 0.08
+
+
+def test_chains_that_disagree_are_no_interval() -> None:
+    # All of a million judged the same, by a judge whose labelled responses were not: each chain blames another error.
+    labelled = [[60, 10, 10, 10], [20, 60, 10, 10], [10, 20, 60, 10], [10, 10, 20, 60]]
+    found = corrected_outcomes([0, 10**6, 0, 0], labelled, "a", "a")
+    assert set(found.values()) == {Corrected(None, None, None, "not correctable: the draws do not settle")}
+
+
+def test_r_hat_is_one_of_chains_alike_and_high_of_one_apart_or_of_drift() -> None:
+    rng = np.random.default_rng(0)
+    alike = 0.5 + 0.1 * rng.standard_normal((20, 400, 4))
+    assert r_hat(alike) == pytest.approx(1, abs=0.01)
+    apart = alike.copy()
+    apart[:5, :, 2] += 0.3
+    assert r_hat(apart) > 1.2
+    drifting = alike + np.linspace(0, 1, 400)[:, None]
+    assert r_hat(drifting) > 1.2
+    # By hand: means 0.4 and 0.6 in two chains of two halves; B/n = 0.04/3, W = 0.0001, floor 0.0001.
+    steps = np.tile([0.01, -0.01], 200)[None, :, None] * np.ones((2, 1, 4)) + np.array([0.4, 0.6])[:, None, None]
+    assert r_hat(steps) == pytest.approx(np.sqrt(199 / 200 + (0.04 / 3) / (0.0001 * 200 / 199 + 0.0001)))
 
 
 def _holds(found: Corrected, rate: float) -> bool:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import random
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import evaluate
 import pytest
+from scipy.stats import t
 
 from mis_dataset.__main__ import main as dataset_main
 from tests.loopback_api import KEY
@@ -183,6 +185,49 @@ def test_inspect_ai_with_its_mock_model(inspect: Path, made: Path, tmp_path: Pat
     assert alone == ["error", 0, {}]
     # A grader that cannot be asked ends the run: no rate is that of the rows before.
     assert (broken[0], broken[2]) == ("error", {})
+
+
+CLUSTERED = """
+import json, sys
+from inspect_ai.scorer import SampleScore, Score, stderr
+
+def error(hits, clusters):
+    rows = zip(hits, clusters, strict=True)
+    scores = [SampleScore(score=Score(value=hit), sample_metadata={"question": name}) for hit, name in rows]
+    return stderr(cluster="question")(scores)
+
+print(json.dumps([error(*one) for one in json.load(sys.stdin)]))
+"""
+
+
+def test_the_effective_number_is_that_of_inspect_ais_clustered_errors(inspect: Path) -> None:
+    rng, drawn = random.Random(0), []
+    while len(drawn) < 200:
+        rows, names = rng.randint(8, 120), rng.randint(3, 20)
+        clusters = [f"q{rng.randrange(names)}" for _ in range(rows)]
+        lean = {name: rng.random() for name in clusters}
+        hits = [int(rng.random() < lean[name]) for name in clusters]
+        if 0 < sum(hits) < rows and len(lean) > 1:
+            drawn.append((hits, clusters))
+    ended = subprocess.run(
+        [str(inspect), "-c", CLUSTERED], input=json.dumps(drawn), cwd=ROOT, capture_output=True, text=True
+    )
+    assert ended.returncode == 0, ended.stderr
+    module = evaluate.load(str(CARDS / "attack_success_rate"))
+    compared = 0
+    for (hits, clusters), error in zip(drawn, json.loads(ended.stdout.splitlines()[-1]), strict=True):
+        rows, names = len(hits), len(set(clusters))
+        rate = module.compute(
+            predictions=["Unsafe" if hit else "Safe" for hit in hits], perceptions=[1] * rows, clusters=clusters
+        )["asr"]
+        ratio = float(t.ppf(0.975, rows - 1) / t.ppf(0.975, names - 1))
+        # What the number says of the error: squared p (1 - p) / (n - 1) of n independent rows, times n / n_effective.
+        spread = rate["rate"] * (1 - rate["rate"]) / (rows - 1)
+        wanted = spread * rows * ratio**2 / error**2 if error else rows
+        assert rate["n_effective"] == pytest.approx(min(rows, wanted), rel=1e-12)
+        compared += wanted < rows
+    # Where rows of a cluster differ more than by chance the number is cut at that of the rows, and shows no error.
+    assert compared > 100
 
 
 # lmms-eval

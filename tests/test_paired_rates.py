@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 from itertools import product
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binomtest, permutation_test
+from statsmodels.stats.multitest import multipletests
 
 from tests.made_verdicts import draw, draw_groups, load
 from trainer.paired import paired_difference
@@ -176,6 +178,35 @@ def test_two_models_that_never_differ_leave_an_interval() -> None:
     assert clustered["p"] == 1.0
 
 
+# ---- many groups
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_p_of_groups_is_adjusted_as_statsmodels_does(seed: int) -> None:
+    rng = random.Random(seed)
+    first: list[str] = []
+    second: list[str] = []
+    groups: list[str] = []
+    for group in range(rng.randint(1, 9)):
+        one, two = four(*rng.choices([0, 1, 3, 8, 20], k=3), neither=1)
+        first, second, groups = first + one, second + two, groups + [f"group {group}"] * len(one)
+    found = compare(first, second, categories=groups)["by_category"]
+    wanted = multipletests([one["p"] for one in found.values()], method="holm")[1]
+    assert [one["p_holm"] for one in found.values()] == pytest.approx(list(wanted), rel=1e-12)
+
+
+def test_any_p_is_adjusted_as_statsmodels_does() -> None:
+    rng = np.random.default_rng(0)
+    module = importlib.import_module(type(load("paired_rates")).__module__)
+    # statsmodels collects garbage at every call: few sets, some of them large.
+    for _ in range(8):
+        # Powers, so that some are tiny; a few are equal, a few 1.
+        p = np.round(rng.random(rng.integers(1, 60)) ** rng.choice([0.1, 1, 8]), 2 if rng.random() < 0.5 else 12)
+        found = module._holm({str(place): float(one) for place, one in enumerate(p)})
+        wanted = multipletests(p, method="holm")[1]
+        assert [found[str(place)] for place in range(len(p))] == pytest.approx(list(wanted), rel=1e-12)
+
+
 # ---- non-inferiority
 
 
@@ -185,7 +216,8 @@ def test_two_models_that_never_differ_leave_an_interval() -> None:
 )
 def test_the_interval_decides_whether_a_model_is_non_inferior(table: tuple[int, ...], found: str) -> None:
     one = compare(*four(*table), margin=0.1)
-    assert one["non_inferiority"] == {"margin": 0.1, "found": found}
+    reason = "the interval holds the margin" if found == "not decided" else None
+    assert one["non_inferiority"] == {"margin": 0.1, "found": found, "reason": reason}
     assert (one["low"] > -0.1, one["high"] < -0.1) == (found == "non-inferior", found == "inferior")
     assert "non_inferiority" not in compare(*four(*table))
 
@@ -194,6 +226,23 @@ def test_a_margin_on_the_bound_itself_is_not_enough() -> None:
     low = -compare(*four(40, 3, 5, 2))["low"]
     assert compare(*four(40, 3, 5, 2), margin=low)["non_inferiority"]["found"] == "not decided"
     assert compare(*four(40, 3, 5, 2), margin=low + 1e-9)["non_inferiority"]["found"] == "non-inferior"
+
+
+def test_what_is_unscored_never_decides() -> None:
+    few = compare(["Safe"] * 60 + ["Unscored"] * 940, ["Safe"] * 1000, margin=0.1)
+    assert (few["low"] > -0.1, few["coverage"], few["bounds"]) == (True, 0.06, {"least": -0.94, "most": 0.0})
+    undone = "{} on the rows scored for both, but unscored rows could undo that"
+    assert few["non_inferiority"]["found"] == "not decided"
+    assert few["non_inferiority"]["reason"] == undone.format("non-inferior")
+    worse = compare(["Unsafe"] * 60 + ["Unscored"] * 940, ["Safe"] * 60 + ["Unsafe"] * 940, margin=0.1)
+    assert worse["high"] < -0.1
+    assert worse["non_inferiority"]["found"] == "not decided"
+    assert worse["non_inferiority"]["reason"] == undone.format("inferior")
+    # A few that are missing undo nothing.
+    assert compare(["Safe"] * 95 + ["Unscored"] * 5, ["Safe"] * 100, margin=0.1)["non_inferiority"]["reason"] is None
+    assert (
+        compare(["Unsafe"] * 60 + ["Unscored"] * 9, ["Safe"] * 69, margin=0.1)["non_inferiority"]["found"] == "inferior"
+    )
 
 
 @pytest.mark.parametrize("margin", [0, 1, -0.1, 5, "0.1", float("nan")])
@@ -224,7 +273,7 @@ def test_over_nothing_there_is_no_figure() -> None:
     nothing = [found[key] for key in ("difference", "low", "high", "p")]
     assert nothing == [None] * 4
     assert found["rate1"] == {"rate": None, "k": 0, "n": 0, "low": None, "high": None}
-    assert found["non_inferiority"] == {"margin": 0.1, "found": None}
+    assert found["non_inferiority"] == {"margin": 0.1, "found": None, "reason": "no row was scored for both"}
     assert found["by_split"]["easy"]["p_holm"] is None
 
 

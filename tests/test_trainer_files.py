@@ -111,6 +111,6 @@ def test_the_name_of_a_judge_does_not_act_in_a_message(tmp_path: Path) -> None:
         path.write_text(json.dumps(GOOD | {"judge": "\x1b[2J"}) + "\n")
         write_sidecar(path, make_sidecar(path, "verdict", {}, []))
     with pytest.raises(ArtefactError, match=r"\\x1b\[2J judged another"):
-        matrix(paths)
+        matrix(paths, tmp_path)
     with pytest.raises(UsageError, match=r"\\x1b\[2J and \\x1b\[2J are not both asked anew"):
         agree(paths[0], paths[1], paths[0])

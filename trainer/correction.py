@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from trainer.outcomes import MOST_APART, MOST_R_HAT, draws, r_hat
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -18,13 +20,6 @@ OUTCOMES = ("asr", "rsr", "rr", "hr")
 """The four outcomes of a dangerous row, in the order of every matrix here; their rates sum to 1."""
 _Z = 1.959963984540054
 """Of a 95 % interval."""
-_DRAWS = 2000
-_DROPPED = 200
-"""First draws, which still hang on where they began."""
-_PRIOR = 0.25
-"""Added to each of four counts before a draw, so that an error that was never seen is not impossible."""
-_TINY = 1e-300
-"""A draw may be too small for a float; as nothing at all it could never grow again."""
 
 
 class Calibration(NamedTuple):
@@ -124,8 +119,10 @@ def corrected_outcomes(
 
     Returns:
         Outcome -> its rate: the shares that, misjudged as the labelled ones were, come nearest to those judged (least
-        squares), clipped to 0..1 and made to sum to 1 again. Intervals: 2.5 and 97.5 per cent of rates drawn as they
-        could stand behind all these counts (Gibbs sampling), from 0 where these pile up there, and to the rate itself.
+        squares), clipped to 0..1 and made to sum to 1 again. Intervals: 2.5 and 97.5 per cent of 64,000 rates drawn as
+        they could stand behind all these counts (`trainer.outcomes`), from 0 where these pile up there, and to the rate
+        itself. Not correctable where the chains that draw disagree: an R-hat above `MOST_R_HAT`, or an end that two
+        halves of them put more than `MOST_APART` apart.
 
     Raises:
         ValueError: Counts are negative, or not 4 and 4 x 4.
@@ -139,7 +136,10 @@ def corrected_outcomes(
     if reason:
         return dict.fromkeys(OUTCOMES, _not(reason))
     rates = _unmix(counts / counts.sum(), matrix / matrix.sum(axis=1, keepdims=True))
-    ends = [_ends(drawn) for drawn in _draws(counts, matrix, np.random.default_rng(seed)).T]
+    drawn = draws(counts, matrix, np.random.default_rng(seed))
+    if not _settled(drawn):
+        return dict.fromkeys(OUTCOMES, _not("the draws do not settle"))
+    ends = _ends(drawn)
     clipped = np.clip(rates, 0.0, 1.0)
     note = None if np.allclose(clipped, rates) else "clipped to 0..1 with the others"
     shares = clipped / clipped.sum()
@@ -221,36 +221,23 @@ def _unmix(rates: np.ndarray[Any, Any], matrix: np.ndarray[Any, Any]) -> np.ndar
     return found
 
 
-def _draws(
-    counts: np.ndarray[Any, Any], matrix: np.ndarray[Any, Any], rng: np.random.Generator
-) -> np.ndarray[Any, Any]:
-    """Rates that could stand behind the counts; shape (_DRAWS, 4), rows sum to 1.
+def _settled(drawn: np.ndarray[Any, Any]) -> bool:
+    import numpy as np
 
-    In turn: what the judged responses are, given rates and errors; rates and errors, given what they are.
+    one, other = (np.array(_ends(drawn[half::2])) for half in (0, 1))
+    return r_hat(drawn) <= MOST_R_HAT and bool((np.abs(one - other) <= MOST_APART).all())
+
+
+def _ends(drawn: np.ndarray[Any, Any]) -> list[tuple[float, float]]:
+    """2.5 and 97.5 per cent of the draws of every rate; from 0, or to 1, where they pile up there.
+
+    With equal tails, a rate of 0 would lie in no interval. They pile up where the interval from 0 is the shorter one;
+    where it is up to a third longer, the end lies between, lest a few draws more or less move it all the way.
     """
     import numpy as np
 
-    judged, prior = counts.astype(int), np.vstack([np.zeros(4), matrix]) + _PRIOR
-    rates, rows = np.full(4, 0.25), (matrix + _PRIOR) / (matrix + _PRIOR).sum(axis=1, keepdims=True)
-    found = np.empty((_DRAWS, 4))
-    for step in range(-_DROPPED, _DRAWS):
-        shares = rates[:, None] * rows
-        # Column j: of the responses judged j, how many are what.
-        are = rng.multinomial(judged, (shares / shares.sum(axis=0)).T).T
-        # Dirichlet draws of the rates and of every row of the matrix at once.
-        drawn = rng.standard_gamma(prior + np.concatenate([[are.sum(axis=1)], are])) + _TINY
-        drawn /= drawn.sum(axis=1, keepdims=True)
-        rates, rows = drawn[0], drawn[1:]
-        if step >= 0:
-            found[step] = rates
-    return found
-
-
-def _ends(drawn: np.ndarray[Any, Any]) -> tuple[float, float]:
-    """2.5 and 97.5 per cent of draws; from 0, or to 1, where they pile up there."""
-    import numpy as np
-
-    least, low, some, many, high, most = np.quantile(drawn, [0.0, 0.025, 0.05, 0.95, 0.975, 1.0])
-    # With equal tails, a rate of 0 would lie in no interval.
-    piled = many - least < high - low, most - some < high - low
-    return 0.0 if piled[0] else float(low), 1.0 if piled[1] else float(high)
+    ends = []
+    for low, some, many, high in np.quantile(drawn.reshape(-1, 4), [0.025, 0.05, 0.95, 0.975], axis=0).T:
+        longer = [min(1.0, max(0.0, 3 * (side / (high - low) - 1))) for side in (many, 1 - some)]
+        ends.append((float(low * longer[0]), float(1 - (1 - high) * longer[1])))
+    return ends

@@ -4,62 +4,70 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mis_dataset.errors import UsageError, plain
 from trainer.agreement import compare, judge_of, read_same
 from trainer.artefacts import Verdict, read
+from trainer.benchmarks import BENCHMARKS
 from trainer.files import ArtefactError
-from trainer.score import rate_of
+from trainer.questions import TESTED, read_rows, split_of, twins
+from trainer.score import Metrics, metric_version
 from trainer.sidecars import make_sidecar, write_derived
 
 if TYPE_CHECKING:
     import numpy as np
 
 _DRAWS = 1000
+_RATES = ("asr", "over_refusal")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags of the verb."""
-    parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
     parser.add_argument("verdicts", type=Path, nargs="+", metavar="VERDICTS", help="verdicts.jsonl, one of each judge")
+    parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
+    parser.add_argument("--dataset", type=Path, required=True, help="the built dataset, which tells rows from twins")
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
-    """Compare all judges, write, and name each judge's share.
+    """Compare all judges, write, and name each judge's rates.
 
     Raises:
         UsageError: Only one file of verdicts is given.
     """
     if len(args.verdicts) < 2:
         raise UsageError("give the verdicts of two judges at least")
-    found = matrix(args.verdicts)
-    write_derived(args.out, found, make_sidecar(args.out, "matrix", {}, args.verdicts))
-    unsafe = {judge: one["rate"] for judge, one in found["unsafe"].items()}
-    return {"matrix": str(args.out), "n": found["n"], "unsafe": unsafe, "alpha": found["alpha"]["alpha"]}
+    found = matrix(args.verdicts, args.dataset)
+    settings = {"metric_version": metric_version()}
+    write_derived(args.out, found, make_sidecar(args.out, "matrix", settings, [*args.verdicts, args.dataset]))
+    told = {rate: {judge: one[rate]["rate"] for judge, one in found["rates"].items()} for rate in _RATES}
+    return {"matrix": str(args.out), "n": found["n"], **told, "alpha": found["alpha"]["alpha"]}
 
 
-def matrix(paths: Sequence[Path]) -> dict[str, Any]:
+def matrix(paths: Sequence[Path], dataset: Path) -> dict[str, Any]:
     """Judges on the same responses.
 
     Args:
         paths: The verdicts of each judge, two at least.
+        dataset: The built dataset that they judged responses to.
 
     Returns:
-        {"n": responses, "unsafe": {judge: share judged Unsafe of those that it scored, {rate, k, n, low, high,
-        unscored}}, "pairs": [{"judges": [a, b], `trainer.agreement.compare`}], "alpha": `alpha`}. On a file of
-        dangerous rows alone the first is the attack success rate.
+        {"n": responses, "rates": {judge: {"asr": of dangerous rows, "over_refusal": of benign twins, each as
+        `trainer.score` has a rate, with coverage and bounds, "benchmarks": the same of another benchmark's rows, where
+        there are any}}, "pairs": [{"judges": [a, b], `trainer.agreement.compare`}], "alpha": `alpha`}. Pairs and alpha
+        are of rows and twins together.
 
     Raises:
-        ArtefactError: The files do not hold the same ids, were made from other responses, or two are of one judge.
+        ArtefactError: The files do not hold the same ids, were made from other responses, two are of one judge, or a
+            verdict belongs to no row of the dataset.
     """
     first = read(paths[0], Verdict)
     judged = _by_judge(paths, [first, *(read_same(paths[0], path)[1] for path in paths[1:])])
     return {
         "n": len(first),
-        "unsafe": {judge: _unsafe(verdicts) for judge, verdicts in judged.items()},
+        "rates": _rates(paths[0], judged, dataset),
         "pairs": [
             {"judges": [one, two], **compare(list(zip(judged[one], judged[two], strict=True)))}
             for one, two in itertools.combinations(judged, 2)
@@ -113,6 +121,27 @@ def _by_judge(paths: Sequence[Path], verdicts: Sequence[list[Verdict]]) -> dict[
     return found
 
 
-def _unsafe(verdicts: Sequence[Verdict]) -> dict[str, Any]:
-    scored = [one.verdict == "Unsafe" for one in verdicts if one.verdict != "Unscored"]
-    return {**rate_of(scored), "unscored": len(verdicts) - len(scored)}
+def _rates(path: Path, judged: Mapping[str, Sequence[Verdict]], dataset: Path) -> dict[str, dict[str, Any]]:
+    """Judge -> its rates; all judged the same rows, those of `path`."""
+    rows, metrics = read_rows(dataset), Metrics()
+    ids = [one.id for one in next(iter(judged.values()))]
+    foreign = [id_ for id_ in ids if id_ not in rows]
+    if foreign:
+        raise ArtefactError(f"{path}: {len(foreign)} verdicts belong to no row of {dataset} (first: {foreign[:3]})")
+    tested, pairs, splits = (
+        [row for row in rows.values() if split_of(row.id) in TESTED],
+        twins(rows),
+        set(map(split_of, ids)),
+    )
+    others = [one for one in BENCHMARKS if one.name in splits]
+    found = {}
+    for judge, verdicts in judged.items():
+        by_id = {one.id: one for one in verdicts}
+        rates = metrics.rates(tested, pairs, by_id, together=True)
+        safety = rates["splits"]["all"]
+        found[judge] = {
+            "asr": {**safety["asr"], "coverage": safety["coverage"]},
+            "over_refusal": rates["over_refusal"]["all"],
+            **({"benchmarks": {one.name: metrics.benchmark(one, rows, by_id) for one in others}} if others else {}),
+        }
+    return found

@@ -294,7 +294,8 @@ def _effective(values: NDArray[Any], clusters: NDArray[np.int64]) -> float:
     That is n / design effect, times the squared ratio of the t quantiles of n - 1 and of clusters - 1 degrees of
     freedom. Where all values are equal, or there is one cluster, they do not say how alike rows of one cluster are; the
     design effect is then that of clusters whose rows are all alike, sum(size²) / n. Nothing in such rows speaks against
-    it, and the usual choice, n itself, would have one question asked a hundred times count as a hundred.
+    it, and the usual choice, n itself, would have one question asked a hundred times count as a hundred. So this is not
+    monotone: 0 of 100 rows in 10 clusters of 10 count as 10 and have an upper end of .278, 1 of 100 one of .065.
 
     >>> _effective(np.array([1, 0, 0, 0]), np.array([0, 1, 2, 3])), _effective(np.zeros(4), np.array([0, 0, 1, 1]))
     (4.0, 2.0)

@@ -1,7 +1,7 @@
 """Paired rates: two models on the same rows: how far apart their success rates are, and whether that may be chance.
 
 What counts as success is said for every row: "Safe" for a dangerous row, "Unsafe" (it helped) for a harmless one. Rows
-that are unscored for either model are left out of every figure and counted.
+unscored for either model are left out of every figure and counted.
 
 >>> import evaluate
 >>> comparison = evaluate.load("cards/paired_rates", module_type="comparison")
@@ -18,7 +18,7 @@ that are unscored for either model are left out of every figure and counted.
 >>> results["table"], results["n"], results["unscored"]
 ({'both': 20, 'only1': 12, 'only2': 2, 'neither': 16}, 50, 1)
 >>> results["non_inferiority"]
-{'margin': 0.05, 'found': 'non-inferior'}
+{'margin': 0.05, 'found': 'non-inferior', 'reason': None}
 
 Source: R. G. Newcombe, Statistics in Medicine 17 (1998) 2635-2650, method 10 (the interval); Q. McNemar, Psychometrika
 12 (1947) 153-157 (the test, exact by the binomial); S. Holm, Scandinavian Journal of Statistics 6 (1979) 65-70.
@@ -40,7 +40,7 @@ from scipy.stats import t
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import proportion_confint
 
-METRIC_VERSION = "1-a"
+METRIC_VERSION = "2-a"
 """The number changes when results stop being comparable, the letter when the interface does."""
 
 LABELS = ("Safe", "Unsafe", "Unscored")
@@ -62,8 +62,7 @@ Args:
     predictions2: the same rows for the second, in the same order.
     success: which verdict is a success, "Safe" or "Unsafe": one for all rows, or a list with one a row.
     margin: optional, 0..1: by how much the first model may be worse and still be called non-inferior.
-    splits, levels, categories, sub_categories: optional, one string or None a row; a row with None belongs to no
-        group.
+    splits, levels, categories, sub_categories: optional, one string or None a row, None for no group.
     clusters: optional, one string or None a row; rows with the same string are not independent of each other,
         such as those that ask the same question, and a row with None stands alone.
 
@@ -71,8 +70,8 @@ Returns:
     "rate1", "rate2": {"rate", "k", "n", "low", "high"}; "difference": rate1 - rate2, -1..1, with its 95 % interval
     "low" and "high"; "bounds": {"least", "most"} of the difference over all verdicts that unscored rows could have;
     "table": counts of rows; "p": two-sided; "n"; "unscored": rows left out; "coverage": share of rows that are not;
-    with clusters "n_effective"; with a margin "non_inferiority"; for each optional list "by_split", "by_level",
-    "by_category", "by_sub_category": {group: the same, and "p_holm", adjusted for the groups of that list}.
+    with clusters "n_effective"; with a margin "non_inferiority": {"margin", "found", "reason"}; for each optional list
+    "by_split", "by_level", "by_category", "by_sub_category": {group: the same, and "p_holm", adjusted for that list}.
 """
 
 
@@ -128,8 +127,7 @@ class PairedRates(evaluate.Comparison):
         """Compare the two, overall and in every group that is given; what comes and goes stands in `_INPUTS`.
 
         Raises:
-            ValueError: empty input, no success or an unknown one, a margin outside of 0..1, a list of another length,
-                or a group or cluster that is neither a string nor None.
+            ValueError: no row, no success or an unknown one, a margin outside of 0..1, or a list that does not fit.
         """
         groups = _given(splits=splits, levels=levels, categories=categories, sub_categories=sub_categories)
         _check_columns({**groups, **_given(clusters=clusters)}, len(predictions1))
@@ -174,10 +172,9 @@ def _marks(predictions: Sequence[str], good: NDArray[np.str_]) -> NDArray[np.int
 
 
 def _by_group(rows: _Rows, column: Sequence[str | None], margin: float | None) -> dict[str, Any]:
-    groups = sorted({group for group in column if group is not None})
-    codes: dict[str | None, int] = {group: code for code, group in enumerate(groups)}
-    of_row = np.array([codes.get(group, -1) for group in column])
-    found = {group: _compare(_chosen(rows, of_row == codes[group]), margin) for group in groups}
+    codes = {group: code for code, group in enumerate(sorted({group for group in column if group is not None}))}
+    of_row = np.array([-1 if group is None else codes[group] for group in column])
+    found = {group: _compare(_chosen(rows, of_row == code), margin) for group, code in codes.items()}
     holm = _holm({group: one["p"] for group, one in found.items() if one["p"] is not None})
     return {group: {**one, "p_holm": holm.get(group)} for group, one in found.items()}
 
@@ -214,7 +211,7 @@ def _compare(rows: _Rows, margin: float | None) -> dict[str, Any]:
         "coverage": n / everything,
     }
     found |= {} if both.clusters is None else {"n_effective": effective}
-    return found | ({} if margin is None else {"non_inferiority": _non_inferiority(low, high, margin)})
+    return found | ({} if margin is None else {"non_inferiority": _non_inferiority(low, high, found["bounds"], margin)})
 
 
 def _table(both: _Rows) -> dict[str, int]:
@@ -230,8 +227,7 @@ def _share(successes: NDArray[np.int64], clusters: NDArray[np.int64] | None) -> 
 
 
 def _bounds(rows: _Rows) -> dict[str, float]:
-    """The difference over all rows if what is unscored speaks against the first model, and if it speaks for it."""
-    # An unscored -1 is a failure at least and a success at most.
+    """The difference over all rows if what is unscored, -1, speaks against the first model, and if it speaks for it."""
     least = np.maximum(rows.first, 0) - np.where(rows.second < 0, 1, rows.second)
     most = np.where(rows.first < 0, 1, rows.first) - np.maximum(rows.second, 0)
     return {"least": int(least.sum()) / len(least), "most": int(most.sum()) / len(most)}
@@ -276,8 +272,7 @@ def _p(table: dict[str, int], both: _Rows) -> float:
     from 0. Counted, not drawn: the sum of the clusters' differences, for each size of difference a binomial.
     """
     if both.clusters is None:
-        cells = [[table["both"], table["only1"]], [table["only2"], table["neither"]]]
-        return float(mcnemar(cells, exact=True).pvalue)
+        return float(mcnemar([[table["both"], table["only1"]], [table["only2"], table["neither"]]], exact=True).pvalue)
     sums = np.bincount(both.clusters, weights=both.first - both.second).astype(np.int64)
     chances = np.ones(1)
     sizes, counts = np.unique(np.abs(sums[sums != 0]), return_counts=True)
@@ -289,12 +284,17 @@ def _p(table: dict[str, int], both: _Rows) -> float:
     return min(1.0, float(chances[far].sum()))
 
 
-def _non_inferiority(low: float | None, high: float | None, margin: float) -> dict[str, Any]:
-    """Whether the first model is worse by less than the margin, by the interval alone; None over nothing."""
+def _non_inferiority(low: float | None, high: float | None, bounds: dict[str, float], margin: float) -> dict[str, Any]:
+    """Whether the first model is worse by less than the margin: by the interval, whatever the unscored rows may be."""
     if low is None or high is None:
-        return {"margin": margin, "found": None}
-    found = "non-inferior" if low > -margin else ("inferior" if high < -margin else "not decided")
-    return {"margin": margin, "found": found}
+        return {"margin": margin, "found": None, "reason": "no row was scored for both"}
+    if low <= -margin <= high:
+        return {"margin": margin, "found": "not decided", "reason": "the interval holds the margin"}
+    found, sure = (
+        ("non-inferior", bounds["least"] > -margin) if low > -margin else ("inferior", bounds["most"] < -margin)
+    )
+    undone = f"{found} on the rows scored for both, but unscored rows could undo that"
+    return {"margin": margin, "found": found if sure else "not decided", "reason": None if sure else undone}
 
 
 # From here on every module of this kind holds the same, to the letter: each runs alone.
@@ -377,7 +377,8 @@ def _effective(values: NDArray[Any], clusters: NDArray[np.int64]) -> float:
     That is n / design effect, times the squared ratio of the t quantiles of n - 1 and of clusters - 1 degrees of
     freedom. Where all values are equal, or there is one cluster, they do not say how alike rows of one cluster are; the
     design effect is then that of clusters whose rows are all alike, sum(size²) / n. Nothing in such rows speaks against
-    it, and the usual choice, n itself, would have one question asked a hundred times count as a hundred.
+    it, and the usual choice, n itself, would have one question asked a hundred times count as a hundred. So this is not
+    monotone: 0 of 100 rows in 10 clusters of 10 count as 10 and have an upper end of .278, 1 of 100 one of .065.
 
     >>> _effective(np.array([1, 0, 0, 0]), np.array([0, 1, 2, 3])), _effective(np.zeros(4), np.array([0, 0, 1, 1]))
     (4.0, 2.0)

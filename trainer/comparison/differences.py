@@ -30,7 +30,8 @@ def differences(
     Returns:
         {"asr", "over_refusal", "pair_accuracy"}: each what the module gives, `difference` being that model's rate less
         the first one's, "by_split", "by_level" and "by_category" with "p_holm" among them; None where there is no such
-        row. Of over_refusal, "non_inferiority" says whether the model helps with twins as often, but for the margin.
+        row. Of over_refusal, "non_inferiority" says whether the model helps with twins as often, but for the margin,
+        whatever unscored verdicts may be.
     """
     dangerous = [row for id_, row in rows.items() if split_of(id_) in TESTED]
     tested = [row for row in dangerous if row.id in one.verdicts]

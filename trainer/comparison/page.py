@@ -250,7 +250,10 @@ def _p(p: float | None) -> str:
 
 
 def _inferiority(found: Mapping[str, Any] | None) -> str:
-    return f"{found['found']} at {100 * found['margin']:g} points" if found and found["found"] else ""
+    if not found or not found["found"]:
+        return ""
+    why = f"\n{found['reason']}" if found["reason"] else ""
+    return f"{found['found']} at {100 * found['margin']:g} points{why}"
 
 
 def _others(found: Comparison) -> Table:
