@@ -209,7 +209,7 @@ def test_how_many_tokens_a_reply_may_have_is_chosen_and_recorded(words: tuple[An
 @pytest.mark.parametrize(("looks", "state"), [(True, "sees"), (False, "not decided")])
 def test_canary_finds_whether_it_sees(words: tuple[Any, ...], tmp_path: Path, looks: bool, state: str) -> None:
     responses, own, none = (tmp_path / f"{name}.jsonl" for name in ("responses", "own", "none"))
-    seen = "\n".join([verdict(DECLINES, "Unsafe"), verdict(HELPS, "Unsafe")]) if looks else None
+    seen = verdict(DECLINES, "Unsafe") if looks else None
     says = Says(verdict(DECLINES, "Safe"), {"Z": verdict(HELPS, "Unsafe")}, seen)
     judge = make_internvl(tmp_path / "judge", says)
     call("judge", responses, own, *words[:-1], judge)
