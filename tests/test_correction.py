@@ -10,7 +10,7 @@ import pytest
 from trainer import correction
 from trainer.calibrate import measure
 from trainer.correction import OUTCOMES, Calibration, Corrected, calibration_of, corrected, corrected_outcomes
-from trainer.outcomes import r_hat
+from trainer.outcomes import draws, r_hat
 
 JUDGE = Calibration("base", 90, 100, 80, 100)
 
@@ -232,6 +232,21 @@ def test_two_seeds_put_the_ends_of_a_poor_judge_in_the_same_places(judged: list[
     assert None not in ends[0] + ends[1]
     # The intervals are about 0.4 wide; one chain of 2,000 draws put their ends 0.3 apart.
     assert np.abs(np.array(ends[0], float) - np.array(ends[1], float)).max() < 0.08
+
+
+def test_the_jumps_leave_what_is_drawn_as_plain_gibbs_sampling_has_it() -> None:
+    # Few responses and many labels: there plain draws settle, too, and each chain's last alone is taken.
+    judged, labelled = np.array([9, 12, 7, 4]), np.array(POOR)
+    rng, chains = np.random.default_rng(1), 4000
+    rates, rows = np.full((chains, 4), 0.25), np.full((chains, 4, 4), 0.25)
+    for _ in range(60):
+        shares = np.swapaxes(rates[:, :, None] * rows, 1, 2)
+        are = np.swapaxes(rng.multinomial(judged, shares / shares.sum(axis=2, keepdims=True)), 1, 2)
+        rates, rows = (rng.standard_gamma(made + 0.25) + 1e-300 for made in (are.sum(axis=2), are + labelled))
+        rates, rows = (drawn / drawn.sum(axis=-1, keepdims=True) for drawn in (rates, rows))
+    found = draws(judged.astype(float), labelled.astype(float), np.random.default_rng(0)).reshape(-1, 4)
+    at = [0.05, 0.25, 0.5, 0.75, 0.95]
+    assert np.quantile(found, at, axis=0) == pytest.approx(np.quantile(rates, at, axis=0), abs=0.03)
 
 
 def test_chains_that_disagree_are_no_interval() -> None:

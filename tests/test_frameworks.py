@@ -201,7 +201,8 @@ print(json.dumps([error(*one) for one in json.load(sys.stdin)]))
 
 
 def test_the_effective_number_is_that_of_inspect_ais_clustered_errors(inspect: Path) -> None:
-    rng, drawn = random.Random(0), []
+    rng = random.Random(0)
+    drawn: list[tuple[list[int], list[str]]] = []
     while len(drawn) < 200:
         rows, names = rng.randint(8, 120), rng.randint(3, 20)
         clusters = [f"q{rng.randrange(names)}" for _ in range(rows)]

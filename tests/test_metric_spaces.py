@@ -60,7 +60,7 @@ def test_the_five_pages_are_one_text_that_loads_without_gradio() -> None:
 def test_the_rows_that_a_page_begins_with_are_computed(name: str) -> None:
     app = space(name)
     said, lines = app.told([dict(zip(app.COLUMNS, row, strict=True)) for row in app.EXAMPLE])
-    version = "1-b" if name in ("attack_success_rate", "over_refusal", "pair_accuracy") else "1-a"
+    version = {"paired_rates": "2-a", "judge_agreement": "1-a"}.get(name, "1-b")
     assert (name, KINDS[name]) == (app.NAME, app.KIND)
     assert said == f"{name} {version} of {len(app.EXAMPLE)} rows"
     assert lines[0] == FIRST[name]
