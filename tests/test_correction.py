@@ -209,7 +209,7 @@ def test_the_intervals_of_each_outcome_hold_the_true_rate_of_a_poor_judge(
     rng, matrix, held = np.random.default_rng(0), np.full((4, 4), (1 - right) / 3), dict.fromkeys(OUTCOMES, 0)
     np.fill_diagonal(matrix, right)
     settled = 0
-    for _ in range(80):
+    for _ in range(40):
         judged = [int(count) for count in rng.multinomial(1675, np.array(rates) @ matrix)]
         labelled = [[int(count) for count in rng.multinomial(60, row)] for row in matrix]
         found = corrected_outcomes(judged, labelled, "a", "a")
@@ -218,9 +218,9 @@ def test_the_intervals_of_each_outcome_hold_the_true_rate_of_a_poor_judge(
         settled += 1
         for name, rate in zip(OUTCOMES, rates, strict=True):
             held[name] += _holds(found[name], rate)
-    assert settled >= 70
+    assert settled >= 35
     # 95 of 100, less three standard errors; with one chain of 2,000 draws it was 82 to 89.
-    assert all(many >= 0.875 * settled for many in held.values()), (held, settled)
+    assert all(many >= 0.845 * settled for many in held.values()), (held, settled)
 
 
 @pytest.mark.parametrize("judged", [[600, 500, 350, 225], [7000, 6000, 4000, 3000]])

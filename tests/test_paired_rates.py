@@ -188,8 +188,8 @@ def test_p_of_groups_is_adjusted_as_statsmodels_does(seed: int) -> None:
     second: list[str] = []
     groups: list[str] = []
     for group in range(rng.randint(1, 9)):
-        both, ours, theirs = rng.choices([0, 1, 3, 8, 20], k=3)
-        one, two = four(both, ours, theirs, 1)
+        both, only1, only2 = rng.choices([0, 1, 3, 8, 20], k=3)
+        one, two = four(both, only1, only2, 1)
         first, second, groups = first + one, second + two, groups + [f"group {group}"] * len(one)
     found = compare(first, second, categories=groups)["by_category"]
     wanted = multipletests([one["p"] for one in found.values()], method="holm")[1]
