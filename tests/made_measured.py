@@ -20,6 +20,7 @@ class How(NamedTuple):
     max_new_tokens: int = 44
     device: str = "cpu/float32"
     edition: str = "e1"
+    asked: str = "1-a"
 
 
 USUAL = How()
@@ -29,7 +30,9 @@ def write_measured(
     folder: Path, verdicts: Mapping[str, tuple[Any, Any]], texts: Mapping[str, str] | None = None, how: How = USUAL
 ) -> Path:
     """Responses and verdicts with their sidecars; a response is its id where `texts` has none."""
-    said = open_artefact(folder / "responses.jsonl", Response, {"max_new_tokens": how.max_new_tokens}, [])
+    asked: dict[str, Any] = {"engine": "transformers", "version": how.asked, "pictures": "own", "picture_limits": {}}
+    asked |= {"max_new_tokens": how.max_new_tokens}
+    said = open_artefact(folder / "responses.jsonl", Response, asked, [])
     said.made_on(how.device)
     said.append(Response(id_, (texts or {}).get(id_, id_), "stop") for id_ in verdicts)
     said.finish(list(verdicts))

@@ -15,6 +15,7 @@ from tests.made_runs import write_said
 from tests.tiny import Tiny, attempt, call, hashes
 from trainer.ability import chosen_families
 from trainer.artefacts import Ability, read
+from trainer.engines.local import VERSION
 from trainer.sidecars import read_sidecar
 
 FEW = ("--pictures", 9, "--limit", 4, "--max-new-tokens", 4, "--float32")
@@ -89,6 +90,7 @@ def test_an_interrupted_run_ends_with_the_same_bytes(tiny: Tiny, made: Path, tmp
 def test_all_of_the_checkpoint_is_pinned(made: Path) -> None:
     pinned = {Path(name).name for name in read_sidecar(made).inputs}
     assert {"model.safetensors", "config.json", "generation_config.json", "tokenizer_config.json"} <= pinned
+    assert read_sidecar(made).settings["version"] == VERSION
 
 
 def test_other_settings_are_refused(tiny: Tiny, made: Path) -> None:

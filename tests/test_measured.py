@@ -30,6 +30,7 @@ VERDICTS = dict.fromkeys(IDS, HELPS)
         (USUAL._replace(version="2-a"), "another judge: mini_rules 2-a, that of first is mini_rules 1-a"),
         (USUAL._replace(edition="e2"), "judged with rules.py = 'e2', the first with 'e1'"),
         (USUAL._replace(max_new_tokens=9), "generated with max_new_tokens = 9, the first with 44"),
+        (USUAL._replace(asked="2-a"), "generated with version = '2-a', the first with '1-a'"),
     ],
 )
 def test_a_model_measured_in_another_way_cannot_be_compared(tmp_path: Path, how: How, says: str | None) -> None:
@@ -90,6 +91,18 @@ def test_a_checkpoint_and_a_model_behind_an_api_are_compared_where_both_speak_gr
     ):
         _change(one.folder / "responses.jsonl", asked | change, {})
         assert says in differing(read_measured("one", one.folder), first)
+
+
+def test_a_sidecar_that_does_not_say_how_rows_were_asked_is_refused(tmp_path: Path) -> None:
+    one = make(tmp_path / "one", VERDICTS)
+    path = one.folder / "responses.jsonl"
+    told = read_sidecar(path)
+    write_json(sidecar_path(path), vars(told) | {"settings": {**told.settings, "version": None}})
+    read_measured("one", one.folder)  # it says something
+    kept = {key: value for key, value in told.settings.items() if key != "version"}
+    write_json(sidecar_path(path), vars(told) | {"settings": kept})
+    with pytest.raises(ArtefactError, match="its sidecar does not say version, as `generate` does now"):
+        read_measured("one", one.folder)
 
 
 def test_a_judge_that_was_shown_another_dataset_is_a_difference(tmp_path: Path) -> None:
@@ -164,7 +177,9 @@ def test_what_forbids_nothing_is_remarked(tmp_path: Path) -> None:
 def test_settings_name_judge_device_and_files(tmp_path: Path) -> None:
     found = settings_of(make(tmp_path / "first", VERDICTS))
     assert found["judged_by"] == [{"judge": "mini_rules", "version": "1-a", "model": ""}]
-    assert (found["device"], found["generate"], found["verdicts"]) == ("cpu/float32", {"max_new_tokens": 44}, 3)
+    assert (found["device"], found["verdicts"]) == ("cpu/float32", 3)
+    asked = {"engine": "transformers", "version": "1-a", "pictures": "own", "picture_limits": {}}
+    assert found["generate"] == asked | {"max_new_tokens": 44}
     assert list(found["sha256"]) == ["responses.jsonl", "verdicts.jsonl"]
 
 

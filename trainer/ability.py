@@ -18,7 +18,7 @@ from mis_dataset.mini.lessons import ABILITY_FAMILIES, Lesson, is_right, lessons
 from mis_dataset.mini.text_questions import TextQuestion, bank_sha256, text_questions
 from mis_dataset.mini.text_questions import is_right as is_right_text
 from trainer.artefacts import Ability, open_artefact, read
-from trainer.engines.local import generate
+from trainer.engines.local import VERSION, generate
 from trainer.files import adapter_files, checkpoint_files
 from trainer.probes import drawn
 from trainer.prompts import Prompt
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     inputs = [*checkpoint_files(args.model), *([args.said] if args.said else [])]
     inputs += adapter_files(args.adapter) if args.adapter else []
     settings = {name: getattr(args, name) for name in names}
-    settings |= {"picture_questions": lessons_sha256(shown), "text_questions": bank_sha256()}
+    settings |= {"version": VERSION, "picture_questions": lessons_sha256(shown), "text_questions": bank_sha256()}
     artefact = open_artefact(args.out, Ability, settings, inputs)
     missing = len(asked.keys() - artefact.done)
     if missing:

@@ -196,7 +196,7 @@ def _speak(args: argparse.Namespace, chosen: list[Prompt], share: Share) -> dict
 def _settings(args: argparse.Namespace, limits: dict[str, Any]) -> dict[str, Any]:
     """What changes a row."""
     settings = {name: getattr(args, name) for name in (*_SETTINGS, "float32", "engine")}
-    return settings | {"version": local.VERSION} | ({"picture_limits": limits} if limits else {})
+    return settings | {"version": local.VERSION, "picture_limits": limits}
 
 
 def _rows(args: argparse.Namespace) -> list[Path]:

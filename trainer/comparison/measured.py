@@ -21,8 +21,12 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}")
 """A name stands in tables, plots and CSV files, so it is short and nothing in it can act."""
 _WHO = ("model", "adapter", "base_url", "picture_limits")
 """Settings that say who was asked, not how; how large pictures may be hangs on the family."""
-_OF_ENGINES = ("engine", "version", "max_tokens", "max_completion_tokens", "seed", "temperature", "image_max_side")
+_OF_ENGINES = ("engine", "max_tokens", "max_completion_tokens", "seed", "temperature", "image_max_side")
 """Settings that only some engines have; what of them is how a model was asked stands in `_how`."""
+_VERSION = "version"
+"""Of how a row is asked: those of checkpoints and of models behind an API are counted apart."""
+_TOLD = ("engine", _VERSION, "pictures")
+"""Settings that all engines have."""
 _NO_MATTER = ("prices", "float32")
 """Settings that move neither a response nor a verdict, or no more than near ties: the number format is remarked."""
 _LIMIT = "limit"
@@ -84,7 +88,7 @@ class Measured(NamedTuple):
     @property
     def probe(self) -> str:
         """What pictures it was shown, see `trainer.probes`."""
-        return str(self.generate.settings.get("pictures", "own"))
+        return str(self.generate.settings["pictures"])
 
     @property
     def judges_asked(self) -> list[tuple[str, str]]:
@@ -128,6 +132,9 @@ def read_measured(name: str, folder: Path) -> Measured:
     responses = {one.id: one for one in read(said, Response)}
     verdicts = {one.id: one for one in read(judged, Verdict)}
     measured = Measured(name, folder, responses, verdicts, read_sidecar(said), read_sidecar(judged))
+    untold = [key for key in _TOLD if key not in measured.generate.settings]
+    if untold:
+        raise ArtefactError(f"{said}: its sidecar does not say {untold[0]}, as `generate` does now; generate it anew")
     strange = [id_ for id_ in verdicts if id_ not in responses]
     if strange or sha256_of(said) not in measured.judge.inputs.values():
         raise ArtefactError(
@@ -148,7 +155,9 @@ def differing(one: Measured, first: Measured) -> list[str]:
     if one.judged_by != first.judged_by:
         found.append(f"another judge: {_judges(one)}, that of {first.name} is {_judges(first)}")
     found += _settings("judged", one.judge.settings, first.judge.settings, _NOT_JUDGED)
-    found += _settings("generated", _how(one.generate.settings), _how(first.generate.settings), ())
+    how, of_first = _how(one.generate.settings), _how(first.generate.settings)
+    kinds = {of.generate.settings["engine"] == "openai" for of in (one, first)}
+    found += _settings("generated", how, of_first, () if len(kinds) == 1 else (_VERSION,))
     if one.manifest != first.manifest:
         found.append("asked about another build of the dataset")
     read_by_judge, read_by_other = _judged_from(one), _judged_from(first)
@@ -174,7 +183,7 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
         found.append(
             f"generated on {one.generate.device}, {first.name} on {first.generate.device}: near ties may differ"
         )
-    engine, other = (each.generate.settings.get("engine", "transformers") for each in (one, first))
+    engine, other = (each.generate.settings["engine"] for each in (one, first))
     if engine != other:
         found.append(f"asked through {shown(engine)}, {first.name} through {shown(other)}")
     manifest = dataset / MANIFEST
@@ -222,10 +231,9 @@ def settings_of(one: Measured) -> dict[str, Any]:
 def _how(settings: Mapping[str, Any]) -> dict[str, Any]:
     """How responses were made, told alike for all engines: checkpoints speak greedily and get whole pictures."""
     told = {key: value for key, value in settings.items() if key not in (*_WHO, *_NO_MATTER, *_OF_ENGINES)}
-    remote = settings.get("engine") == "openai"
+    remote = settings["engine"] == "openai"
     return {
         **told,
-        "pictures": settings.get("pictures", "own"),
         "temperature": settings.get("temperature") if remote else 0.0,
         "image_max_side": settings.get("image_max_side"),
     }
