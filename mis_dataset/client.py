@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterable, Iterator, Sized
+from collections.abc import Coroutine, Iterable, Iterator
 from concurrent.futures import CancelledError, Future
 from contextlib import AbstractAsyncContextManager, ExitStack, nullcontext
 from dataclasses import replace
@@ -24,8 +24,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from tqdm import tqdm
 
 from mis_dataset.errors import BudgetError, MISError, RemoteError, UsageError
 from mis_dataset.remote.bodies import Asked, prepare
@@ -46,7 +44,6 @@ def ask(
     requests: Iterable[Request],
     settings: Settings,
     cache: Path,
-    progress: bool = False,
     meter: Meter | None = None,
 ) -> Iterator[tuple[str, Reply | Failure]]:
     """Asks a remote model.
@@ -55,7 +52,6 @@ def ask(
         requests: what to ask; drawn one by one, as there is room for them. No id twice.
         settings: how to ask.
         cache: file of the replies so far; made where it is missing.
-        progress: whether to show a bar on stderr.
         meter: told what the calls use, those of tries that failed too; the budget is that of all runs that share one.
 
     Returns:
@@ -69,7 +65,7 @@ def ask(
         BudgetError: The budget is used up. What was paid for, and what the cache has, is handed over first.
         ValueError: An id comes twice.
     """
-    return _shown(requests, settings, _ready(settings), cache, progress, meter or Meter())
+    return _told(requests, settings, _ready(settings), cache, meter or Meter())
 
 
 class Client:
@@ -155,20 +151,12 @@ def _ready(settings: Settings) -> Key:
     return key
 
 
-def _shown(
-    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, progress: bool, meter: Meter
+def _told(
+    requests: Iterable[Request], settings: Settings, key: Key, cache: Path, meter: Meter
 ) -> Iterator[tuple[str, Reply | Failure]]:
-    """Opens all that a run needs, and shows how far it is."""
-    total = len(requests) if isinstance(requests, Sized) else None
-    with (
-        Cache(cache) as kept,
-        Loop() as loop,
-        _UnderWay(settings, key, kept, meter, loop) as under_way,
-        tqdm(total=total, disable=not progress) as bar,
-    ):
-        for told in _Run(settings, kept, under_way).through(requests):
-            bar.update()
-            yield told
+    """Opens all that a run needs."""
+    with Cache(cache) as kept, Loop() as loop, _UnderWay(settings, key, kept, meter, loop) as under_way:
+        yield from _Run(settings, kept, under_way).through(requests)
 
 
 class _Run:

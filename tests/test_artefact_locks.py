@@ -79,6 +79,23 @@ def test_rows_of_two_versions_say_both(tmp_path: Path) -> None:
     assert read_sidecar(path) == told
 
 
+def test_rows_of_another_process_say_by_what_that_made_them(tmp_path: Path) -> None:
+    path = tmp_path / "ability.jsonl"
+    artefact = open_artefact(path, Ability, {}, [])
+    other = replace(read_sidecar(path), versions={"torch": "1.0"}, git_commit="abc", device="cuda/bfloat16")
+    artefact.made_as(other)
+    assert read_sidecar(path) == other
+    artefact.append([Ability("text/0", "Paris", True, "facts")])
+    artefact.made_on("cpu/float32")
+    told = read_sidecar(path)
+    assert (told.device, told.versions["torch"]) == (
+        "cpu/float32+cuda/bfloat16",
+        f"1.0, {library_versions()['torch']}",
+    )
+    artefact.made_as(replace(other, git_commit="def"))
+    assert (read_sidecar(path).git_commit or "").endswith(", def")
+
+
 def test_what_is_finished_is_not_written_again(tmp_path: Path) -> None:
     path = tmp_path / "responses.jsonl"
     artefact = open_artefact(path, Response, {}, [])

@@ -273,7 +273,7 @@ def test_the_key_is_sent_and_shown_nowhere(
     }
     shown = [repr(tiny(api))]
     with pytest.raises(RemoteError) as caught:
-        shown.extend(map(repr, ask(questions(3), tiny(api), cache, progress=True)))
+        shown.extend(map(repr, ask(questions(3), tiny(api), cache)))
     shown += [repr(caught.getrepr(style="long", chain=True)), caplog.text, *capfd.readouterr()]
     shown += [path.read_bytes().decode("latin-1") for path in cache.parent.iterdir()]
     assert api.calls[0].headers["authorization"] == f"Bearer {KEY}"
@@ -287,7 +287,7 @@ def test_no_log_and_no_repr_shows_what_was_asked_or_said(
     caplog.set_level(logging.DEBUG)
     request = Request("a/1", ("a rare question", png(1)), "a rare rule")
     api.every = Step(body=completion("a rare response"))
-    told = list(ask([request], tiny(api), cache, progress=True))
+    told = list(ask([request], tiny(api), cache))
     assert "DEBUG" in caplog.text  # of asyncio: logs are looked at
     shown = [caplog.text, *capfd.readouterr(), repr(request), repr(told)]
     assert [text for text in shown if "rare" in text or "base64" in text] == []

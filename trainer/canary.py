@@ -137,7 +137,9 @@ def _check(own: Path, probe: Path, text_only: bool) -> None:
 
 def _refuse_other_responses(own: Path, probe: Path, ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> None:
     """Refuse verdicts on other responses to the same rows; a verdict names its response."""
-    other = [one.id for one, two in zip(ours, theirs, strict=True) if one.response_sha256 != two.response_sha256]
+    pairs = [(one, two.response_sha256) for one, two in zip(ours, theirs, strict=True)]
+    # One that names none is of a version before, and may be on anything.
+    other = [one.id for one, named in pairs if not named or one.response_sha256 != named]
     if other:
         raise ArtefactError(
             f"{probe}: {len(other)} verdicts are on other responses than those of {own} (first: {other[0]}); judge the "

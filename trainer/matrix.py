@@ -13,7 +13,7 @@ from trainer.agreement import compare, judge_of, read_same
 from trainer.artefacts import Verdict, read
 from trainer.benchmarks import BENCHMARKS
 from trainer.files import ArtefactError
-from trainer.questions import TESTED, read_rows, split_of, twins
+from trainer.questions import TESTED, read_rows, rows_file, split_of, twins
 from trainer.score import Metrics, metric_version
 from trainer.sidecars import make_sidecar, write_derived
 
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         raise UsageError("give the verdicts of two judges at least")
     found = matrix(args.verdicts, args.dataset)
     settings = {"metric_version": metric_version()}
-    write_derived(args.out, found, make_sidecar(args.out, "matrix", settings, [*args.verdicts, args.dataset]))
+    write_derived(
+        args.out, found, make_sidecar(args.out, "matrix", settings, [*args.verdicts, rows_file(args.dataset)])
+    )
     told = {rate: {judge: one[rate]["rate"] for judge, one in found["rates"].items()} for rate in _RATES}
     return {"matrix": str(args.out), "n": found["n"], **told, "alpha": found["alpha"]["alpha"]}
 

@@ -173,7 +173,7 @@ class Shared:
                 raise ArtefactError(f"{part}: was begun with other settings or inputs; delete {beside.name}*")
             rows = [row for row in _whole(part) if row.id not in self._artefact().done]
             if rows:
-                self._artefact().made_on(read_sidecar(beside).device)
+                self._artefact().made_as(read_sidecar(beside))
                 self._artefact().append(rows)
             self._sizes[part] = size
 

@@ -34,19 +34,22 @@ class Sidecar:
     git_commit: str | None
     device: str
 
-    def but_now(self, device: str) -> Sidecar:
+    def now(self, device: str) -> Sidecar:
         """The same, of what is made there, by the versions and the commit of now."""
         return replace(self, versions=library_versions(), git_commit=git_commit(), device=device)
 
-    def and_now(self, device: str) -> Sidecar:
-        """The same, of what was made before and of what is made there, by the versions and the commit of now."""
-        now = self.but_now(device)
-        packages = sorted({*self.versions, *now.versions})
+    def but_of(self, other: Sidecar) -> Sidecar:
+        """The same, made where and by what the other says."""
+        return replace(self, versions=other.versions, git_commit=other.git_commit, device=other.device)
+
+    def and_of(self, other: Sidecar) -> Sidecar:
+        """The same, made where and by what both say, this one first."""
+        packages = sorted({*self.versions, *other.versions})
         return replace(
-            now,
-            versions={one: _joined(self.versions.get(one), now.versions.get(one)) or "" for one in packages},
-            git_commit=_joined(self.git_commit, now.git_commit),
-            device="+".join(sorted({*self.device.split("+"), *device.split("+")})),
+            self,
+            versions={one: _joined(self.versions.get(one), other.versions.get(one)) or "" for one in packages},
+            git_commit=_joined(self.git_commit, other.git_commit),
+            device="+".join(sorted({*self.device.split("+"), *other.device.split("+")})),
         )
 
 

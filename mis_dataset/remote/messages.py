@@ -70,7 +70,9 @@ class Reply:
 
 @dataclass(frozen=True)
 class Failure:
-    """No reply, after all tries; a part of what is measured, not an exception. It is not cached.
+    """No reply, after all tries; a part of what is measured, not an exception.
+
+    Another run asks again; what a `Client` was told is kept beside the replies, for a replay to end the same.
 
     Attributes:
         reason: of the last try, in our words: never in those of the endpoint, which may repeat prompts or keys.

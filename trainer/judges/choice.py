@@ -23,7 +23,7 @@ OF_MINI = ("mini_rules", "minilm")
 TEXT_ONLY = ("mini_rules", "minilm", "keywords")
 """Judges that read words and see no picture."""
 NO_PERCEPTION = ("keywords", "llama_guard")
-"""Judges that say nothing of perception: it is always 2, so that HR, RSR and RR mean nothing."""
+"""Judges that say nothing of perception: it is 2 wherever they score, so that HR, RSR and RR mean nothing."""
 LOCAL = ("transformers", "llama_guard")
 """Judges that are a checkpoint in a folder."""
 OPENAI_TOKENS, TRANSFORMERS_TOKENS = 512, 384
