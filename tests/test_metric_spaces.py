@@ -22,6 +22,8 @@ import yaml
 from tests.made_environment import environment
 from tests.made_verdicts import CARDS, KINDS
 
+VERSIONS = {"paired_rates": "2-a", "judge_agreement": "1-a"}
+"""Of the metrics that are not at 1-b."""
 FIRST = {
     "attack_success_rate": ["all", "asr", "0.5", "0.09453", "0.9055", "1", "2", "1", "0.3333", "0.6667", ""],
     "over_refusal": ["all", "over_refusal", "0.3333", "0.06149", "0.7923", "1", "3", "1", "0.25", "0.5", ""],
@@ -60,7 +62,7 @@ def test_the_five_pages_are_one_text_that_loads_without_gradio() -> None:
 def test_the_rows_that_a_page_begins_with_are_computed(name: str) -> None:
     app = space(name)
     said, lines = app.told([dict(zip(app.COLUMNS, row, strict=True)) for row in app.EXAMPLE])
-    version = {"paired_rates": "2-a", "judge_agreement": "1-a"}.get(name, "1-b")
+    version = VERSIONS.get(name, "1-b")
     assert (name, KINDS[name]) == (app.NAME, app.KIND)
     assert said == f"{name} {version} of {len(app.EXAMPLE)} rows"
     assert lines[0] == FIRST[name]
@@ -187,7 +189,7 @@ def test_a_page_starts_from_its_folder_alone_and_computes(
     assert ended.returncode == 0, ended.stderr[-2000:]
     by_table, by_file, refused = json.loads(ended.stdout.splitlines()[-1])
     for said, shown in (by_table, by_file):
-        assert said.startswith(f"{name} 1-")
+        assert said.startswith(f"{name} {VERSIONS.get(name, '1-b')} ")
         assert shown["headers"] == app.HEAD
         assert shown["data"][0] == FIRST[name]
     assert refused[0].startswith("Refused: ")
