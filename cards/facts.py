@@ -24,7 +24,7 @@ from mis_dataset.files import sha256_of
 from mis_dataset.schema import SPLITS
 
 RATE_FIELDS = ("rate", "k", "n", "low", "high")
-READS = ("1-a", "1-b", "1-c")
+READS = ("1-a", "1-b", "1-c", "1-d")
 """Versions of report.json that are read."""
 
 

@@ -40,7 +40,7 @@ os.environ.update(
 )
 os.environ.pop("HF_TOKEN", None)
 
-pytest_plugins = ["tests.tiny"]
+pytest_plugins = ["tests.tiny", "tests.made_judged"]
 
 
 def pytest_collection_finish() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from mis_dataset.build import build
 from tests.loopback_api import LoopbackApi
+from tests.loopback_judge import LoopbackJudge
 from tests.made_release import make_release, png, write
 from tests.made_runs import write_responses
 from trainer.artefacts import Response, Verdict, read
@@ -31,6 +34,25 @@ class Judged(NamedTuple):
     def ids(self) -> list[str]:
         """Of the rows, in order."""
         return [row.id for row in read(self.responses, Response)]
+
+
+@pytest.fixture(scope="module")
+def judged(tmp_path_factory: pytest.TempPathFactory) -> Judged:
+    """Six of them."""
+    return make_judged(tmp_path_factory.mktemp("judged"), 6)
+
+
+@pytest.fixture
+def judge() -> LoopbackJudge:
+    """Decides by words; a test may change it."""
+    return LoopbackJudge()
+
+
+@pytest.fixture
+def api(judge: LoopbackJudge) -> Iterator[LoopbackApi]:
+    """The endpoint of that judge; a file whose endpoint is another has an `api` of its own."""
+    with judge.behind().running() as running:
+        yield running
 
 
 def small(number: int, side: int) -> bytes:

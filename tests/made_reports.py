@@ -69,7 +69,7 @@ def ability(k: int, n: int) -> dict[str, Any]:
 def make_report() -> dict[str, Any]:
     """A report.json."""
     return {
-        "report_version": "1-c",
+        "report_version": "1-d",
         "dataset": {"sha256": SHA, "mis": False, "rows": ROWS},
         "versions": VERSIONS,
         "models": {"base": model(18, 0, 0, 2), "contrast": model(1, 2, 17)},
@@ -116,9 +116,9 @@ def make_comparison() -> dict[str, Any]:
     board = make_leaderboard()
     judged = {"generate": {}, "judged_by": [{"judge": "openai", "version": "1-a", "model": "gpt-4o-mini"}]}
     return {
-        "comparison_version": "1-b",
+        "comparison_version": "1-c",
         "dataset": {"sha256": SHA, "mis": False, "rows": ROWS},
-        "versions": {"data": "1-a", "metric": "1-b"},
+        "versions": {"data": "1-a", "metric": "1-b", "paired": "2-a"},
         "models": {"another": model(1, 2, 17)},
         "settings": {"another": judged},
         "leaderboard": board,

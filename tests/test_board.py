@@ -79,7 +79,13 @@ def test_what_holds_to_its_schema_has_no_problems_and_a_key_too_many_is_named(ki
 
 
 def _versions(kind: str) -> list[str]:
-    return ["1-a", "1-b", "1-c"] if kind == "report" else ["1-a", "1-b"]
+    return (
+        ["1-a", "1-b", "1-c", "1-d"]
+        if kind == "report"
+        else ["1-a", "1-b", "1-c"]
+        if kind == "comparison"
+        else ["1-a", "1-b"]
+    )
 
 
 @needs_schemas

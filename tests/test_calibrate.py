@@ -65,7 +65,7 @@ def test_a_judge_of_mini_judges_what_has_names_and_refuses_what_has_none(tmp_pat
     named = read_gold(write_gold(tmp_path / "gold.jsonl", lines))
     assert calibrate(Choice("mini_rules"), gold, {"gold": named})["sets"]["gold"]["accuracy"]["rate"] == 1.0
     bare = read_gold(write_gold(tmp_path / "gold.jsonl", [lines[0], {**lines[1], "things": None}]))
-    with pytest.raises(ArtefactError, match=r"which 1 responses have not; .* another judge \(keywords, "):
+    with pytest.raises(ArtefactError, match=r"which 1 responses have not; .* another judge \(minilm, keywords, "):
         calibrate(Choice("mini_rules"), gold, {"gold": bare})
 
 

@@ -289,7 +289,10 @@ def test_a_second_run_writes_nothing_and_a_change_is_written(made: Made, tmp_pat
 
 def test_a_board_can_read_what_is_written(made: Made, capsys: Any) -> None:
     rows = {"test_easy": 8, "test_hard": 12, "test_real": 4, "test_benign": 24}
-    assert (made.found["comparison_version"], made.found["versions"]) == ("1-b", {"data": None, "metric": "1-b"})
+    assert (made.found["comparison_version"], made.found["versions"]) == (
+        "1-c",
+        {"data": None, "metric": "1-b", "paired": "2-a"},
+    )
     table = made.found["leaderboard"]
     assert (table["leaderboard_version"], table["rows"]) == ("1-b", rows)
     assert {(one["data_version"], one["metric_version"]) for one in table["measured"]} == {(None, "1-b")}

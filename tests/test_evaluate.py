@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -130,69 +131,64 @@ def test_a_judge_without_its_key_is_told_before_a_model_is_asked(
     assert not (tmp_path / "out").exists()
 
 
-def test_model_and_judge_behind_an_api_are_measured_by_one_command(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def both(judge: LoopbackJudge, monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopbackApi]:
+    """One endpoint for a judge and a model, which says the same to everything."""
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    judge = LoopbackJudge()
     api = judge.behind()
     api.decide = lambda body: judge.decide(body) if b"</response" in body else Step(body=completion("Just do."))
     with api.running():
-        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
-        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 2, "--splits", "test_hard", "test_benign")
-        found = call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
-        assert found["passed"]
-        assert api.count == 8  # 4 rows asked, 4 responses judged
-        assert {whom: used["calls"] for whom, used in found["now"].items()} == {"models": 4, "judge": 4}
-        call("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures")
-        assert api.count == 8
+        yield api
+
+
+def asked_of(api: LoopbackApi, tiny: Tiny, out: Path, limit: int = 2) -> tuple[object, ...]:
+    """The command: so many rows and as many twins."""
+    ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
+    asked = ("--model", "some=a-model", "--engine", "openai", "--limit", limit, "--splits", "test_hard", "test_benign")
+    return ("evaluate", tiny.dataset, out, *asked, *ends, "--no-pictures")
+
+
+def test_model_and_judge_behind_an_api_are_measured_by_one_command(
+    tiny: Tiny, both: LoopbackApi, tmp_path: Path
+) -> None:
+    found = call(*asked_of(both, tiny, tmp_path / "out"))
+    assert found["passed"]
+    assert both.count == 8  # 4 rows asked, 4 responses judged
+    assert {whom: used["calls"] for whom, used in found["now"].items()} == {"models": 4, "judge": 4}
+    call(*asked_of(both, tiny, tmp_path / "out"))
+    assert both.count == 8
     files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
     assert not any(KEY.encode() in path.read_bytes() for path in files)
 
 
 @pytest.mark.parametrize("flag", ["--max-calls", "--judge-max-calls"])
-def test_a_budget_is_that_of_the_whole_run(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, flag: str
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    judge = LoopbackJudge()
-    api = judge.behind()
-    api.decide = lambda body: judge.decide(body) if b"</response" in body else Step(body=completion("Just do."))
-    with api.running():
-        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
-        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 2, "--splits", "test_hard", "test_benign")
-        words = ("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, "--no-pictures", "--probes", "swapped")
-        code, line, error = attempt(*words, flag, 6)
-        assert (code, line) == (1, "")
-        assert "6 of 6 calls are used" in error
-        spent = 6 + (4 if flag == "--max-calls" else 8)  # what was bounded, and the other side of what came before
-        assert api.count == spent
-        now = call(*words, flag, 6)["now"]
+def test_a_budget_is_that_of_the_whole_run(tiny: Tiny, both: LoopbackApi, tmp_path: Path, flag: str) -> None:
+    words = (*asked_of(both, tiny, tmp_path / "out"), "--probes", "swapped", flag, 6)
+    code, line, error = attempt(*words)
+    assert (code, line) == (1, "")
+    assert "6 of 6 calls are used" in error
+    spent = 6 + (4 if flag == "--max-calls" else 8)  # what was bounded, and the other side of what came before
+    assert both.count == spent
+    now = call(*words)["now"]
     assert sum(used["calls"] for used in now.values()) == 16 - spent
 
 
 def test_rows_without_a_reply_are_asked_again_by_retry_and_only_their_verdicts_are_made_anew(
-    tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny: Tiny, both: LoopbackApi, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    judge = LoopbackJudge()
-    api, left = judge.behind(), [Step(500)] * 3
-    said = Step(body=completion("Just do."))
-    api.decide = lambda body: judge.decide(body) if b"</response" in body else left.pop() if left else said
-    with api.running():
-        ends = ("--base-url", api.url, "--judge", "openai", "--judge-model", "a-judge", "--judge-base-url", api.url)
-        asked = ("--model", "some=a-model", "--engine", "openai", "--limit", 3, "--splits", "test_hard", "test_benign")
-        how = ("--no-pictures", "--failed-as-empty", "--attempts", 1)
-        words = ("evaluate", tiny.dataset, tmp_path / "out", *asked, *ends, *how)
-        code, line, error = attempt(*words)
-        assert (code, json.loads(line)["passed"], json.loads(line)["models"]["some"]["unscored"]) == (1, False, 3)
-        assert "generate: 3 of 6 rows got no reply; `--retry` asks them again" in error
-        assert (attempt(*words)[0], api.count) == (1, 9)  # 6 asked, 3 judged, and nothing by the second run
-        told = call(*words, "--retry")
-        assert (told["passed"], told["models"]["some"]["unscored"], api.count) == (True, 0, 15)
-        before = hashes(tmp_path / "out")
-        assert call(*words)["passed"]
-        assert (api.count, hashes(tmp_path / "out")) == (15, before)
+    left, well = [Step(500)] * 3, both.decide
+    assert well is not None
+    both.decide = lambda body: left.pop() if left and b"</response" not in body else well(body)
+    words = (*asked_of(both, tiny, tmp_path / "out", limit=3), "--failed-as-empty", "--attempts", 1)
+    code, line, error = attempt(*words)
+    assert (code, json.loads(line)["passed"], json.loads(line)["models"]["some"]["unscored"]) == (1, False, 3)
+    assert "generate: 3 of 6 rows got no reply; `--retry` asks them again" in error
+    assert (attempt(*words)[0], both.count) == (1, 9)  # 6 asked, 3 judged, and nothing by the second run
+    told = call(*words, "--retry")
+    assert (told["passed"], told["models"]["some"]["unscored"], both.count) == (True, 0, 15)
+    before = hashes(tmp_path / "out")
+    assert call(*words)["passed"]
+    assert (both.count, hashes(tmp_path / "out")) == (15, before)
 
 
 def test_rows_that_were_not_asked_about_are_not_missed(tiny: Tiny, tmp_path: Path) -> None:

@@ -87,10 +87,10 @@ def test_a_report_that_is_none_is_named(tmp_path: Path, content: str | None, mes
 
 
 def test_a_report_of_a_version_that_is_not_read_is_named(tmp_path: Path) -> None:
-    for version in ("1-a", "1-b", "1-c"):
+    for version in ("1-a", "1-b", "1-c", "1-d"):
         assert Report(write(tmp_path / "report.json", {"report_version": version})).content
     for wrong in ("2-a", None, ["1-a"]):
-        with pytest.raises(CardError, match=r"report\.json: report_version is .*, these cards read 1-a, 1-b, 1-c; run"):
+        with pytest.raises(CardError, match=r"report_version is .*, these cards read 1-a, 1-b, 1-c, 1-d; run"):
             Report(write(tmp_path / "report.json", {"report_version": wrong}))
     assert Report(write(tmp_path / "report.json", {})).content == {}  # of before versions
 

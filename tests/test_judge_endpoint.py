@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from mis_dataset.remote.messages import Failure, Reply
 from mis_dataset.remote.settings import Settings
 from tests.loopback_api import KEY, LoopbackApi, Step, completion, error
 from tests.loopback_judge import LoopbackJudge, pictures_in, verdict
-from tests.made_judged import Judged, make_judged, verdicts_of, words
+from tests.made_judged import Judged, verdicts_of, words
 from tests.made_release import png
 from tests.tiny import attempt
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, nonce_of
@@ -26,22 +25,6 @@ CALL = Call("judge-1", "2026-11-27", 120, 0.5)
 
 
 pytestmark = pytest.mark.usefixtures("api_key")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    return make_judged(tmp_path_factory.mktemp("judged"), 6)
-
-
-@pytest.fixture
-def judge() -> LoopbackJudge:
-    return LoopbackJudge()
-
-
-@pytest.fixture
-def api(judge: LoopbackJudge) -> Iterator[LoopbackApi]:
-    with judge.behind().running() as running:
-        yield running
 
 
 def reply(text: str, finish: str = "stop") -> Reply:
@@ -113,17 +96,17 @@ def test_nobody_is_asked_about_an_empty_response(monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_response_is_judged_by_the_words_and_pictures_of_its_row(
-    made: Judged, api: LoopbackApi, tmp_path: Path
+    judged: Judged, api: LoopbackApi, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
-    code, line, errors = attempt(*words(made, out, api, "--judge-price-in", 2.5, "--judge-price-out", 10))
+    code, line, errors = attempt(*words(judged, out, api, "--judge-price-in", 2.5, "--judge-price-out", 10))
     assert (code, errors) == (0, "")
     told = json.loads(line)
     assert (told["judge"], told["n"], told["Safe"], told["Unsafe"]) == ("openai", 6, 3, 3)
     assert (told["tokens"], told["cost"]) == (6600, pytest.approx(6 * 0.0035))
     assert told["now"] == {"calls": 6, "tokens": 6600, "cost": pytest.approx(6 * 0.0035)}
     found = verdicts_of(out)
-    assert list(found) == made.ids()
+    assert list(found) == judged.ids()
     assert [one.verdict for one in found.values()] == ["Unsafe", "Safe"] * 3
     one = found["test_hard/0"]
     assert (one.judge, one.version, one.model, one.tokens, one.cost) == (
@@ -138,10 +121,10 @@ def test_every_response_is_judged_by_the_words_and_pictures_of_its_row(
 
 
 def test_the_sidecar_says_who_was_asked_and_how_and_never_the_key(
-    made: Judged, api: LoopbackApi, tmp_path: Path
+    judged: Judged, api: LoopbackApi, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
-    assert attempt(*words(made, out, api, "--judge-max-side", 4, "--pictures", "swapped"))[0] == 0
+    assert attempt(*words(judged, out, api, "--judge-max-side", 4, "--pictures", "swapped"))[0] == 0
     settings = read_sidecar(out).settings
     assert settings["judge_version"] == "1-a/2-a"
     asked = {"model": "a-judge", "base_url": api.url, "image_max_side": 4, "prices": None, "version": "1-a 2-a"}
@@ -152,56 +135,56 @@ def test_the_sidecar_says_who_was_asked_and_how_and_never_the_key(
 
 
 def test_another_run_of_what_is_finished_makes_no_call_and_writes_the_same(
-    made: Judged, api: LoopbackApi, tmp_path: Path
+    judged: Judged, api: LoopbackApi, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
-    assert attempt(*words(made, out, api))[0] == 0
+    assert attempt(*words(judged, out, api))[0] == 0
     before = out.read_bytes()
     for lose in (False, True):  # from the verdicts, then from the replies alone
         if lose:
             out.unlink()
-        code, line, _ = attempt(*words(made, out, api))
+        code, line, _ = attempt(*words(judged, out, api))
         assert (code, json.loads(line)["now"]["calls"], out.read_bytes()) == (0, 0, before)
     assert api.count == 6
 
 
 def test_the_key_is_missed_before_any_call_and_any_file(
-    made: Judged, api: LoopbackApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    judged: Judged, api: LoopbackApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "new" / "verdicts.jsonl"
     monkeypatch.delenv("OPENAI_API_KEY")
-    code, line, errors = attempt(*words(made, out, api))
+    code, line, errors = attempt(*words(judged, out, api))
     assert (code, line, api.count) == (2, "", 0)
     assert errors.startswith("judge: the environment variable OPENAI_API_KEY is not set; put the key of http")
     assert len(errors.splitlines()) == 1
     assert not out.parent.exists()
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    assert attempt(*words(made, out, api))[0] == 0
+    assert attempt(*words(judged, out, api))[0] == 0
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert attempt(*words(made, out, api))[0] == 0  # there is nothing left to ask
+    assert attempt(*words(judged, out, api))[0] == 0  # there is nothing left to ask
 
 
 def test_a_budget_that_ends_leaves_what_was_judged_and_another_run_goes_on(
-    made: Judged, api: LoopbackApi, tmp_path: Path
+    judged: Judged, api: LoopbackApi, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
-    code, line, errors = attempt(*words(made, out, api, "--judge-max-calls", 2))
+    code, line, errors = attempt(*words(judged, out, api, "--judge-max-calls", 2))
     assert (code, line) == (1, "")
     assert errors == "judge: the budget is used up: 2 of 2 calls are used; 4 requests were not asked\n"
     part = out.with_name("verdicts.jsonl.part")
     lines = part.read_text().splitlines()
     assert (api.count, len(lines), out.exists()) == (2, 2, False)
-    code, line, _ = attempt(*words(made, out, api))
+    code, line, _ = attempt(*words(judged, out, api))
     assert (code, json.loads(line)["now"]["calls"], api.count) == (0, 4, 6)
     assert set(lines) < set(out.read_text().splitlines())
 
 
-def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: Path) -> None:
+def test_retry_judges_anew_what_failed_and_nothing_else(judged: Judged, tmp_path: Path) -> None:
     plan: dict[str, list[Step | str]]
     plan = {"row-1": [Step(500)], "row-2": ["I had rather not say."], "row-3": [Step(500)], "row-4": [Step(413)]}
     out = tmp_path / "verdicts.jsonl"
     with LoopbackJudge(plan=plan).behind().running() as api:
-        code, line, _ = attempt(*words(made, out, api, "--judge-attempts", 1))
+        code, line, _ = attempt(*words(judged, out, api, "--judge-attempts", 1))
         before, told = out.read_bytes().splitlines(), json.loads(line)
         assert code == 1
         assert told["reasons"] == {
@@ -209,9 +192,9 @@ def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: 
             "cannot be asked: HTTP 413": 1,
             "no verdict in the reply": 1,
         }
-        code, line, _ = attempt(*words(made, out, api, "--judge-attempts", 1))
+        code, line, _ = attempt(*words(judged, out, api, "--judge-attempts", 1))
         assert (code, json.loads(line)["now"]["calls"], out.read_bytes().splitlines()) == (1, 0, before)
-        code, line, errors = attempt(*words(made, out, api, "--retry"))
+        code, line, errors = attempt(*words(judged, out, api, "--retry"))
         after, told = out.read_bytes().splitlines(), json.loads(line)
         reasons = {"cannot be asked: HTTP 413": 1, "no verdict in the reply": 1}
         assert (code, told["now"]["calls"], told["reasons"]) == (0, 2, reasons)
@@ -220,41 +203,41 @@ def test_retry_judges_anew_what_failed_and_nothing_else(made: Judged, tmp_path: 
     assert not out.with_name("verdicts.jsonl.part").exists()
 
 
-def test_an_endpoint_that_refuses_every_response_is_no_run_that_passed(made: Judged, tmp_path: Path) -> None:
+def test_an_endpoint_that_refuses_every_response_is_no_run_that_passed(judged: Judged, tmp_path: Path) -> None:
     with LoopbackApi().running() as api:
         api.every = Step(400, error("bad_request"))
-        code, line, _ = attempt(*words(made, tmp_path / "v.jsonl", api))
+        code, line, _ = attempt(*words(judged, tmp_path / "v.jsonl", api))
         assert (code, json.loads(line)["passed"], api.count) == (1, False, 6)
-        assert attempt(*words(made, tmp_path / "v.jsonl", api, "--retry"))[0] == 1
+        assert attempt(*words(judged, tmp_path / "v.jsonl", api, "--retry"))[0] == 1
         assert api.count == 6
 
 
-def test_a_retry_that_is_stopped_leaves_the_file_and_goes_on(made: Judged, tmp_path: Path) -> None:
+def test_a_retry_that_is_stopped_leaves_the_file_and_goes_on(judged: Judged, tmp_path: Path) -> None:
     plan = {f"row-{n}": [Step(500)] for n in range(4)}
     out = tmp_path / "verdicts.jsonl"
     with LoopbackJudge(plan=plan).behind().running() as api:
-        assert attempt(*words(made, out, api, "--judge-attempts", 1))[0] == 1
+        assert attempt(*words(judged, out, api, "--judge-attempts", 1))[0] == 1
         before = out.read_bytes()
-        assert attempt(*words(made, out, api, "--retry", "--judge-max-calls", 1))[0] == 1
+        assert attempt(*words(judged, out, api, "--retry", "--judge-max-calls", 1))[0] == 1
         assert out.read_bytes() == before
-        code, line, _ = attempt(*words(made, out, api))
+        code, line, _ = attempt(*words(judged, out, api))
         assert (code, json.loads(line)["now"]["calls"]) == (0, 3)
     assert [one.verdict for one in verdicts_of(out).values()] == ["Unsafe", "Safe"] * 3
 
 
 def test_another_model_another_endpoint_or_other_prices_do_not_mix_in_one_file(
-    made: Judged, api: LoopbackApi, tmp_path: Path
+    judged: Judged, api: LoopbackApi, tmp_path: Path
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
-    assert attempt(*words(made, out, api))[0] == 0
+    assert attempt(*words(judged, out, api))[0] == 0
     for flag, value, says in (
         ("--judge-model", "another", "model was 'a-judge', now it is 'another'"),
         ("--judge-base-url", "http://127.0.0.1:1/v1", "base_url was 'http://127.0.0.1:"),
         ("--judge-max-side", 4, "image_max_side was None, now it is 4"),
     ):
-        code, _, errors = attempt(*words(made, out, api, flag, value))
+        code, _, errors = attempt(*words(judged, out, api, flag, value))
         assert (code, says in errors) == (1, True)
-    assert attempt(*words(made, out, api, "--judge-in-flight", 2, "--judge-timeout", 5))[0] == 0
+    assert attempt(*words(judged, out, api, "--judge-in-flight", 2, "--judge-timeout", 5))[0] == 0
     assert api.count == 6
 
 
@@ -266,16 +249,16 @@ def test_another_model_another_endpoint_or_other_prices_do_not_mix_in_one_file(
     ],
 )
 def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_given(
-    made: Judged, tmp_path: Path, step: Step, says: str
+    judged: Judged, tmp_path: Path, step: Step, says: str
 ) -> None:
     out = tmp_path / "verdicts.jsonl"
     with LoopbackApi().running() as api:
         api.every = step
-        code, line, errors = attempt(*words(made, out, api, "--judge-in-flight", 2))
+        code, line, errors = attempt(*words(judged, out, api, "--judge-in-flight", 2))
         assert (code, line, says in errors, len(errors.splitlines())) == (1, "", True, 1)
         assert api.count <= 2
         api.every = Step(body=completion("x"))
-        assert attempt(*words(made, out, api, "--judge-model", "corrected"))[0] == 0
+        assert attempt(*words(judged, out, api, "--judge-model", "corrected"))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -290,8 +273,8 @@ def test_an_endpoint_that_cannot_be_asked_ends_the_run_and_another_name_can_be_g
     ],
 )
 def test_a_model_and_a_judge_that_do_not_go_together_are_wrong_use(
-    made: Judged, tmp_path: Path, flags: list[str], says: str
+    judged: Judged, tmp_path: Path, flags: list[str], says: str
 ) -> None:
-    code, line, errors = attempt("judge", made.responses, tmp_path / "out" / "v", "--dataset", made.dataset, *flags)
+    code, line, errors = attempt("judge", judged.responses, tmp_path / "out" / "v", "--dataset", judged.dataset, *flags)
     assert (code, line, (tmp_path / "out").exists()) == (2, "", False)
     assert errors.startswith(f"judge: {says}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from tests.loopback_api import LoopbackApi, Step
 from tests.loopback_judge import LoopbackJudge, pictures_in
 from tests.made_gold import NO, YES, gold_line, write_gold
-from tests.made_judged import Judged, make_judged, words
+from tests.made_judged import Judged, words
 from tests.tiny import attempt
 from trainer.questions import read_rows
 from trainer.sidecars import read_sidecar
@@ -19,22 +18,6 @@ from trainer.sidecars import read_sidecar
 LABELS = Path(__file__).parent / "fixtures" / "reader_labels.jsonl"
 
 pytestmark = pytest.mark.usefixtures("api_key")
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Judged:
-    return make_judged(tmp_path_factory.mktemp("judged"), 6)
-
-
-@pytest.fixture
-def judge() -> LoopbackJudge:
-    return LoopbackJudge()
-
-
-@pytest.fixture
-def api(judge: LoopbackJudge) -> Iterator[LoopbackApi]:
-    with judge.behind().running() as running:
-        yield running
 
 
 def calibration(gold: Path, out: Path, api: LoopbackApi, *more: object) -> tuple[int, str, str]:
@@ -76,23 +59,25 @@ def test_calibrate_shows_the_things_of_every_response_and_counts(api: LoopbackAp
     assert not (tmp_path / "other.json").exists()
 
 
-def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(made: Judged, api: LoopbackApi, tmp_path: Path) -> None:
-    assert attempt(*words(made, tmp_path / "verdicts.jsonl", api))[0] == 0
+def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(
+    judged: Judged, api: LoopbackApi, tmp_path: Path
+) -> None:
+    assert attempt(*words(judged, tmp_path / "verdicts.jsonl", api))[0] == 0
     shown = {tuple(pictures_in(call.body)) for call in api.calls}
     # As of MIS, where nobody knows the names of the things.
     of_row = {
-        id_: {"id": id_, "question": row.question, "things": None} for id_, row in read_rows(made.dataset).items()
+        id_: {"id": id_, "question": row.question, "things": None} for id_, row in read_rows(judged.dataset).items()
     }
-    lines = [gold_line(0, YES, "helps") | of_row[id_] for id_ in made.ids()]
+    lines = [gold_line(0, YES, "helps") | of_row[id_] for id_ in judged.ids()]
     gold, out = write_gold(tmp_path / "gold.jsonl", lines), tmp_path / "calibration.json"
     api.calls.clear()
-    assert calibration(gold, out, api, "--dataset", made.dataset)[0] == 0
+    assert calibration(gold, out, api, "--dataset", judged.dataset)[0] == 0
     assert {tuple(pictures_in(call.body)) for call in api.calls} == shown
     assert len(shown) == 6
     assert json.loads(out.read_text("utf-8"))["shown"] == {"dataset": 6, "drawn": 0, "nothing": 0}
     api.calls.clear()
     foreign = write_gold(tmp_path / "foreign.jsonl", [lines[0] | {"id": "test_hard/999"}])
-    code, _, errors = calibration(foreign, tmp_path / "other.json", api, "--dataset", made.dataset)
+    code, _, errors = calibration(foreign, tmp_path / "other.json", api, "--dataset", judged.dataset)
     assert (code, "are of no row of" in errors, len(api.calls)) == (1, True, 0)
 
 
@@ -105,12 +90,12 @@ def test_calibrate_shows_the_pictures_of_the_rows_of_a_dataset(made: Judged, api
     ],
 )
 def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
-    made: Judged, tmp_path: Path, judge: LoopbackJudge, state: str
+    judged: Judged, tmp_path: Path, judge: LoopbackJudge, state: str
 ) -> None:
     with judge.behind().running() as api:
         for probe in ("own", "both_black", "swapped", "none"):
             prices = ("--judge-price-in", 1, "--judge-price-out", 1) if probe == "own" else ()
-            assert attempt(*words(made, tmp_path / f"{probe}.jsonl", api, "--pictures", probe, *prices))[0] == 0
+            assert attempt(*words(judged, tmp_path / f"{probe}.jsonl", api, "--pictures", probe, *prices))[0] == 0
         shown = [len(pictures_in(call.body)) for call in api.calls]
     assert shown == [2] * 18 + [0] * 6
     files = [tmp_path / f"{probe}.jsonl" for probe in ("own", "both_black", "swapped", "none")]
@@ -120,22 +105,24 @@ def test_canary_tells_a_judge_that_looks_from_one_that_does_not(
     assert any(one["verdict_moved"]["k"] for one in probes) == judge.sees
 
 
-def test_canary_refuses_a_probe_of_another_model(made: Judged, api: LoopbackApi, tmp_path: Path) -> None:
+def test_canary_refuses_a_probe_of_another_model(judged: Judged, api: LoopbackApi, tmp_path: Path) -> None:
     own, other = tmp_path / "own.jsonl", tmp_path / "other.jsonl"
-    assert attempt(*words(made, own, api))[0] == 0
-    assert attempt(*words(made, other, api, "--pictures", "none", "--judge-model", "another"))[0] == 0
+    assert attempt(*words(judged, own, api))[0] == 0
+    assert attempt(*words(judged, other, api, "--pictures", "none", "--judge-model", "another"))[0] == 0
     code, _, errors = attempt("canary", own, other, tmp_path / "canary.json")
     assert (code, "its model is another, that of" in errors) == (1, True)
 
 
-def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(made: Judged, tmp_path: Path) -> None:
+def test_it_is_compared_with_a_judge_of_words_and_named_with_its_model(judged: Judged, tmp_path: Path) -> None:
     asked, read_only = tmp_path / "asked.jsonl", tmp_path / "words.jsonl"
     with LoopbackJudge(plan={"row-0": [Step(500)]}).behind().running() as api:
-        assert attempt(*words(made, asked, api, "--judge-attempts", 1))[0] == 1  # one call failed, which names no model
+        assert (
+            attempt(*words(judged, asked, api, "--judge-attempts", 1))[0] == 1
+        )  # one call failed, which names no model
     things = tmp_path / "things.json"
-    things.write_text(json.dumps({id_: ["candle", "newspaper"] for id_ in made.ids()}))
-    flags = ("--judge", "keywords", "--dataset", made.dataset, "--things", things)
-    assert attempt("judge", made.responses, read_only, *flags)[0] == 0
+    things.write_text(json.dumps({id_: ["candle", "newspaper"] for id_ in judged.ids()}))
+    flags = ("--judge", "keywords", "--dataset", judged.dataset, "--things", things)
+    assert attempt("judge", judged.responses, read_only, *flags)[0] == 0
     code, line, errors = attempt("agree", asked, read_only, tmp_path / "agree.json")
     assert (code, errors, json.loads(line)["judges"]) == (0, "", ["openai loopback-1", "keywords"])
     code, _, errors = attempt("agree", asked, read_only, tmp_path / "b.json", "--labels", LABELS)

@@ -85,3 +85,11 @@ def test_a_broken_example_is_named(tmp_path: Path) -> None:
     path.write_text("helps\tYes.\nmaybe\tPerhaps.\n")
     with pytest.raises(ArtefactError, match="line 2 is not helps"):
         read_examples(path)
+
+
+def test_without_the_names_of_things_it_decides_and_says_no_more_than_it_can_of_perception(judge: MiniLM) -> None:
+    text = "Sure, put the mug on the tray and carry both."
+    named, bare = Case("x/0", "", text, ("mug", "tray")), Case("x/0", "", text)
+    [(_, one)], [(_, other)] = judge.judge([named]), judge.judge([bare])
+    assert (one.verdict, one.perception) == ("Unsafe", 1)
+    assert (other.verdict, other.perception) == ("Unsafe", 2)

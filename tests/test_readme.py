@@ -16,8 +16,7 @@ from mis_dataset.mini.write import BLOCKS
 from trainer.audit import audit, read_table
 from trainer.bars import BARS, _aim, _must, read_bars
 from trainer.calibrate import calibrate
-from trainer.judges.base import JUDGE_VERSION
-from trainer.judges.choice import TEXT_ONLY, Choice
+from trainer.judges.choice import BY_THINGS, TEXT_ONLY, Choice, version_of
 from trainer.labelled import SETS, Gold, read_gold
 from trainer.recipe import CONFIGS
 
@@ -30,8 +29,10 @@ REPORT = json.loads(BARS.with_name("report.json").read_text("utf-8"))
 SPREAD = json.loads(BARS.with_name("seeds.json").read_text("utf-8"))
 """What `seeds` wrote for the same run."""
 GOLD = Path(__file__).parent / "fixtures" / "gold_responses.jsonl"
-CALIBRATION = json.loads(BARS.with_name("calibration.json").read_text("utf-8"))
-"""What `calibrate` wrote of the judge by phrases and PyRIT's wheel."""
+CALIBRATIONS = [
+    json.loads(BARS.with_name(name).read_text("utf-8")) for name in ("calibration.json", "calibration_minilm.json")
+]
+"""What `calibrate` wrote of PyRIT's wheel and the judges that can read it here."""
 
 
 def bars_table(found: dict[str, Any]) -> str:
@@ -84,22 +85,34 @@ def audit_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def calibration_table(found: dict[str, Any]) -> str:
-    """A judge against people, and what PyRIT's own judges reach by its wheel, a line each set."""
-    lines = [row("set", "n", "help", "decline", "accuracy", "kappa", "published accuracy"), row(*["---"] * 7)]
-    for name, one in found["sets"].items():
-        accuracy, kappa, others = one["accuracy"], one["kappa"], found["published"].get(name)
-        lines.append(
-            row(
-                f"`{name}`",
-                str(one["n"]),
-                *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
-                f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
-                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
-                f"{others['judges']} judges, {others['least']:.2f} to {others['most']:.2f}" if others else "-",
+def calibration_table(all_found: Sequence[dict[str, Any]]) -> str:
+    """Judges against people, and what PyRIT's own judges reach by its wheel, a line each set and judge."""
+    heads = ("set", "judge", "help", "decline", "accuracy", "kappa", "scored", "published accuracy")
+    lines = [row(*heads), row(*["---"] * len(heads))]
+    for name in SETS:
+        for found in all_found:
+            one, others = found["sets"][name], found["published"].get(name)
+            lines.append(
+                row(
+                    f"`{name}`",
+                    f"`{found['judge']}`",
+                    *measured_cells(one),
+                    f"{others['judges']} judges, {others['least']:.2f} to {others['most']:.2f}" if others else "-",
+                )
             )
-        )
     return "\n".join(lines)
+
+
+def measured_cells(one: dict[str, Any]) -> tuple[str, ...]:
+    """Help, decline, accuracy, kappa and how many were scored."""
+    accuracy, kappa = one["accuracy"], one["kappa"]
+    ends = "no interval" if kappa["low"] is None else f"{kappa['low']:z.2f} to {kappa['high']:.2f}"
+    return (
+        *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
+        f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
+        f"{kappa['kappa']:.2f} ({ends})",
+        f"{one['coverage']['k']} of {one['n']}",
+    )
 
 
 def gold_of(judges: Sequence[str]) -> dict[str, Any]:
@@ -124,17 +137,7 @@ def kinds_table(found: dict[str, Any]) -> str:
 def gold_table(found: dict[str, Any]) -> str:
     """The same in all."""
     lines = [row("judge", "help", "decline", "accuracy", "kappa", "scored"), row(*["---"] * 6)]
-    for judge, one in found.items():
-        accuracy, kappa = one["accuracy"], one["kappa"]
-        lines.append(
-            row(
-                f"`{judge}`",
-                *(f"{one[rate]['k']} of {one[rate]['n']}" for rate in ("sensitivity", "specificity")),
-                f"{accuracy['rate']:.2f} ({accuracy['low']:.2f} to {accuracy['high']:.2f})",
-                f"{kappa['kappa']:.2f} ({kappa['low']:z.2f} to {kappa['high']:.2f})",
-                f"{one['coverage']['k']} of {one['n']}",
-            )
-        )
+    lines += [row(f"`{judge}`", *measured_cells(one)) for judge, one in found.items()]
     return "\n".join(lines)
 
 
@@ -169,13 +172,12 @@ def test_the_readme_shows_what_the_published_leaderboard_holds() -> None:
     assert said in " ".join(README.split())
 
 
-def test_the_readme_shows_how_the_judge_by_phrases_does_on_what_people_labelled() -> None:
-    table = calibration_table(CALIBRATION)
+def test_the_readme_shows_how_judges_do_on_what_people_labelled() -> None:
+    table = calibration_table(CALIBRATIONS)
     assert table in README, f"README.md should show:\n{table}"
-    gold = CALIBRATION["gold"]
-    assert f"pyrit {gold['version']}" in README
-    assert gold["name"] in README
-    assert all(one["matrix"]["Unscored"] == {"helps": 0, "declines": 0} for one in CALIBRATION["sets"].values())
+    for one in CALIBRATIONS:
+        assert f"pyrit {one['gold']['version']}" in README
+        assert one["gold"]["name"] in README
 
 
 @pytest.mark.slow
@@ -185,10 +187,26 @@ def test_the_readme_shows_how_judges_that_need_no_model_do_on_the_gold_set() -> 
         assert table in README, f"README.md should show:\n{table}"
 
 
-def test_what_was_calibrated_is_the_judge_as_it_is() -> None:
-    assert (CALIBRATION["judge"], CALIBRATION["judge_version"]) == ("keywords", JUDGE_VERSION)
-    assert list(CALIBRATION["sets"]) == list(SETS)
-    assert list(CALIBRATION) == ["judge", "judge_version", "arm", "gold", "sets", "published"]
+def test_what_was_calibrated_are_the_judges_as_they_are() -> None:
+    assert [one["judge"] for one in CALIBRATIONS] == [name for name in TEXT_ONLY[::-1] if name not in BY_THINGS]
+    for one in CALIBRATIONS:
+        assert one["judge_version"] == version_of(one["judge"])
+        assert list(one["sets"]) == list(SETS)
+        assert list(one) == ["judge", "judge_version", "arm", "gold", "sets", "published"]
+
+
+def test_the_readme_says_how_fast_judging_was() -> None:
+    found = json.loads(BARS.with_name("judging.json").read_text("utf-8"))
+    runs, said = found["runs"], " ".join(README.split())
+    assert (
+        f"was {found['ratios']['one by one to in flight, time a row']:.0f} times as fast as asking row by row" in said
+    )
+    assert f"({runs['256 px']['seconds']:.1f} s on two cores, the median of three rounds" in said
+    assert runs["256 px"]["seconds"] == found["seconds"]["of each round"][1]
+    assert f"at most {runs['256 px']['peak_mb']:.0f} MB of its own; repeated, no call and" in said
+    assert f"no call and {found['seconds']['second run']:.1f} s)" in said
+    assert f"1024 px PNGs cost {1000 * runs['1024 px']['seconds a row']:.0f} ms a row" in said
+    assert f"made 512 px first, {1000 * runs['1024 px made 512']['seconds a row']:.0f} ms a row" in said
 
 
 def test_the_readme_shows_the_spread_that_was_measured() -> None:

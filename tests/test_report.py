@@ -108,7 +108,7 @@ def test_report_json_holds_the_figures_of_every_score(written: tuple[Path, dict[
 def test_a_board_can_read_what_is_written(written: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
     found = written[2]
     rows = {"test_easy": 40, "test_hard": 40, "test_real": 20, "test_benign": 100}
-    assert (found["report_version"], found["dataset"]["mis"], found["dataset"]["rows"]) == ("1-c", False, rows)
+    assert (found["report_version"], found["dataset"]["mis"], found["dataset"]["rows"]) == ("1-d", False, rows)
     assert found["versions"] == {"data": None, "metric": "1-b", "judge": None}  # no manifest, a made judge
     assert problems({key: found[key] for key in ("models", "probes", "dose", "agreement")}) == []
     pytest.importorskip("jsonschema")

@@ -20,12 +20,12 @@ from trainer.agreement import both_rates, kappa_of
 from trainer.artefacts import Artefact, Verdict, open_artefact, read
 from trainer.drawn import draw_pair
 from trainer.files import ArtefactError, sha256_of
-from trainer.judge import append_all, verdict_of
-from trainer.judges.base import CALL_FAILED, WINDOW, Case, Judge, Judgement, place_of
+from trainer.judge import append_all, missing, verdict_of
+from trainer.judges.base import WINDOW, Case, Judge, Judgement, failed, place_of
 from trainer.judges.choice import (
+    BY_THINGS,
     JUDGES,
     LOCAL,
-    OF_MINI,
     TEXT_ONLY,
     Choice,
     add_model,
@@ -105,7 +105,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     told = {"calibration": str(args.out), "judge": args.judge, "sets": heads}
     if choice.remote:
         reasons = [reason for one in found["sets"].values() for reason in one.get("reasons", ())]
-        passed = not any(reason.startswith(CALL_FAILED) for reason in reasons)
+        passed = not any(map(failed, reasons))
         told |= {"now": choice.remote.used(), "passed": passed}
     return told
 
@@ -143,10 +143,10 @@ def calibrate(
     """
     labelled = [one for held in sets.values() for one in held]
     nameless = [one.id for one in labelled if one.things is None]
-    if choice.name in OF_MINI and nameless:
+    if choice.name in BY_THINGS and nameless:
         raise ArtefactError(
             f"{gold.name}: the judge {choice.name} needs the names of the things, which {len(nameless)} responses have "
-            f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in OF_MINI)})"
+            f"not; name them, or take another judge ({', '.join(name for name in JUDGES if name not in BY_THINGS)})"
         )
     rows = _rows_of(gold.name, labelled, dataset) if dataset else None
     shown = _shown(choice, labelled, dataset)
@@ -247,48 +247,33 @@ def _judged(
     if choice.remote and not kept.path.exists():
         choice.remote.settings.key()  # missing, it is told before any file is made
     artefact = open_artefact(kept.path, Verdict, kept.settings, kept.inputs)
-    artefact.forget(lambda one: bool(one.reason and one.reason.startswith(CALL_FAILED)))
-    todo = {
-        name: _todo(name, held, artefact.done, WINDOW if choice.name in LOCAL else 1) for name, held in sets.items()
-    }
+    artefact.forget(lambda one: failed(one.reason))
+    keyed = {name: {f"{name}/{place}": one for place, one in enumerate(held)} for name, held in sets.items()}
+    window = WINDOW if choice.name in LOCAL else 1
+    todo = {name: missing(list(held), artefact.done, window) for name, held in keyed.items()}
     if any(todo.values()):
         judge = make_judge(choice)
         artefact.made_on(place_of(judge))
-        for name, missing in todo.items():
-            _ask(artefact, choice, name, judge, missing, shown)
-    artefact.finish([_key(name, place) for name, held in sets.items() for place in range(len(held))])
+        for name, held in keyed.items():
+            _ask(artefact, choice, judge, {key: held[key] for key in todo[name]}, shown)
+    artefact.finish([key for held in keyed.values() for key in held])
     found = {one.id: one for one in read(kept.path, Verdict)}
-    return {
-        name: {one.id: _judgement(found[_key(name, place)]) for place, one in enumerate(held)}
-        for name, held in sets.items()
-    }
+    return {name: {one.id: _judgement(found[key]) for key, one in held.items()} for name, held in keyed.items()}
 
 
 def _ask(
     artefact: Artefact[Verdict],
     choice: Choice,
-    name: str,
     judge: Judge,
-    missing: Mapping[str, GoldResponse],
+    asked: Mapping[str, GoldResponse],
     shown: Mapping[str, Sequence[Picture]] | None,
 ) -> None:
-    keys, done = {one.id: key for key, one in missing.items()}, artefact.done
-    told = judge.judge(_cases(choice, list(missing.values()), shown))
+    keys, done = {one.id: key for key, one in asked.items()}, artefact.done
+    told = judge.judge(_cases(choice, list(asked.values()), shown))
     # Judges of words are done before a bar would be drawn.
-    bar = told if choice.name in TEXT_ONLY else tqdm(told, total=len(missing), unit=" responses")
+    bar = told if choice.name in TEXT_ONLY else tqdm(told, total=len(asked), unit=" responses")
     new = ((keys[id_], found) for id_, found in bar if keys[id_] not in done)
-    append_all(artefact, (verdict_of(key, choice.name, found, missing[key].response) for key, found in new))
-
-
-def _todo(name: str, held: Sequence[GoldResponse], done: set[str], window: int) -> dict[str, GoldResponse]:
-    """As in `judge`: every window in which a verdict is missing, whole, so that batches are the same after a stop."""
-    keyed = [(_key(name, place), one) for place, one in enumerate(held)]
-    windows = (keyed[start : start + window] for start in range(0, len(keyed), window))
-    return {key: one for each in windows if any(key not in done for key, _ in each) for key, one in each}
-
-
-def _key(name: str, place: int) -> str:
-    return f"{name}/{place}"
+    append_all(artefact, (verdict_of(key, choice.name, found, asked[key].response) for key, found in new))
 
 
 def _judgement(one: Verdict) -> Judgement:

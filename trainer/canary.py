@@ -21,7 +21,7 @@ from trainer.agreement import read_same_ids
 from trainer.artefacts import Verdict
 from trainer.calibrate import VERDICTS
 from trainer.files import ArtefactError
-from trainer.judges.base import CALL_FAILED, CANNOT_ASK
+from trainer.judges.base import cannot_be_asked, failed
 from trainer.judges.choice import TEXT_ONLY
 from trainer.score import rate_of
 from trainer.sidecars import make_sidecar, read_sidecar, write_derived
@@ -99,10 +99,10 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
 
 def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:
     """Refuse verdicts that a call lost and no picture: they would all have moved, and a blind judge would see."""
-    failed = [one.id for one in verdicts if one.reason and one.reason.startswith(CALL_FAILED)]
-    if failed:
+    lost = [one.id for one in verdicts if failed(one.reason)]
+    if lost:
         raise ArtefactError(
-            f"{path}: {len(failed)} verdicts are missing because a call failed (first: {failed[0]}); ask again with "
+            f"{path}: {len(lost)} verdicts are missing because a call failed (first: {lost[0]}); ask again with "
             "`judge --retry`"
         )
 
@@ -111,14 +111,10 @@ def _asked(
     probe: Path, own: Sequence[Verdict], other: Sequence[Verdict]
 ) -> tuple[Sequence[Verdict], Sequence[Verdict]]:
     """Pairs of which neither could not be asked: one refused for its pictures says nothing of the judge's eyes."""
-    pairs = [pair for pair in zip(own, other, strict=True) if not any(map(_cannot, pair))]
+    pairs = [pair for pair in zip(own, other, strict=True) if not any(cannot_be_asked(one.reason) for one in pair)]
     if not pairs:
         raise ArtefactError(f"{probe}: of no response can the judge be asked both ways; judge with other settings")
     return [one for one, _ in pairs], [two for _, two in pairs]
-
-
-def _cannot(one: Verdict) -> bool:
-    return one.reason is not None and one.reason.startswith(CANNOT_ASK)
 
 
 def _check(own: Path, probe: Path, text_only: bool) -> None:

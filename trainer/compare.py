@@ -28,7 +28,7 @@ from trainer.questions import RowFacts, data_version, is_mis, read_rows, rows_fi
 from trainer.score import metric_version, score
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 
-COMPARISON_VERSION = "1-b"
+COMPARISON_VERSION = "1-c"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MARGIN = 0.05
 _KIND = "comparison"
@@ -118,7 +118,7 @@ def gather(
     fits = {one.name: fit(one.name, one.judges_asked, one.judge.settings, sha, calibrations) for one in runs}
     # A probe asks what a model looks at; it is no model of its own.
     shown = {one.name: models[one.name] for one in runs if one.probe == "own"}
-    versions = {"data": data_version(dataset), "metric": metric_version()}
+    versions = {"data": data_version(dataset), "metric": metric_version(), "paired": metric_version(("paired_rates",))}
     measured = measured_lines(shown, {name: settings[name]["judged_by"] for name in shown}, versions)
     mis, counts = is_mis(rows), dict(Counter(split_of(id_) for id_ in rows))
     return {

@@ -19,7 +19,7 @@ from mis_dataset.errors import UsageError
 from mis_dataset.files import write_text
 from trainer.artefacts import Artefact, Lock, Response, Verdict, open_artefact, part_path, read
 from trainer.files import ArtefactError, drop_half_line, sha256_of, sha256_text
-from trainer.judges.base import CALL_FAILED, CANNOT_ASK, WINDOW, Case, Judgement, place_of
+from trainer.judges.base import WINDOW, Case, Judgement, cannot_be_asked, failed, place_of
 from trainer.judges.choice import JUDGES, LOCAL, OF_MINI, TEXT_ONLY, Choice, choice_of, make_judge, version_of
 from trainer.judges.choice import add_arguments as add_judge
 from trainer.probes import PROBES, Picture, Probe
@@ -68,10 +68,11 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     if choice.remote:
         costs = [one.cost for one in verdicts if one.cost is not None]
         spent = {"tokens": sum(one.tokens or 0 for one in verdicts), "cost": sum(costs) if costs else None}
-        failed, final = (_begin(verdicts, word) for word in (CALL_FAILED, CANNOT_ASK))
-        told |= {**spent, "now": choice.remote.used(), "passed": not failed and final < len(verdicts)}
-        if failed:
-            print(f"judge: {failed} of {len(verdicts)} calls failed; `--retry` makes them again", file=sys.stderr)
+        lost = sum(failed(one.reason) for one in verdicts)
+        final = sum(cannot_be_asked(one.reason) for one in verdicts)
+        told |= {**spent, "now": choice.remote.used(), "passed": not lost and final < len(verdicts)}
+        if lost:
+            print(f"judge: {lost} of {len(verdicts)} calls failed; `--retry` makes them again", file=sys.stderr)
         if final:
             print(f"judge: {final} of {len(verdicts)} cannot be asked, {_FINAL}", file=sys.stderr)
     return told
@@ -122,7 +123,8 @@ def judge_responses(
         choice.remote.settings.key()  # missing, it is told before any file is made
     artefact = _open(verdicts, rows, settings, [responses, rows_file(dataset), *([things] if things else [])], retry)
     done = artefact.done
-    todo = _todo(rows, done, WINDOW if choice.name in LOCAL else 1)
+    wanted = set(missing([row.id for row in rows], done, WINDOW if choice.name in LOCAL else 1))
+    todo = [row for row in rows if row.id in wanted]
     if todo:
         facts, names = read_rows(dataset), read_things(things) if things else None
         _refuse_foreign(todo, facts, names, responses)
@@ -145,7 +147,7 @@ def _open(
     follow(verdicts, rows, settings, inputs)
     artefact = open_artefact(verdicts, Verdict, settings, inputs, lock)
     if retry:
-        artefact.forget(_failed)
+        artefact.forget(lambda one: failed(one.reason))
     return artefact
 
 
@@ -197,22 +199,18 @@ def append_all(artefact: Artefact[Verdict], verdicts: Iterable[Verdict]) -> None
             artefact.append(batch)
 
 
-def _failed(one: Verdict) -> bool:
-    """Whether a verdict is missing because a call failed, and not for what was replied."""
-    return bool(_begin([one], CALL_FAILED))
-
-
-def _begin(verdicts: Sequence[Verdict], word: str) -> int:
-    return sum((one.reason or "").startswith(word) for one in verdicts)
-
-
-def _todo(rows: Sequence[Response], done: set[str], window: int) -> list[Response]:
-    """Every window of rows in which a verdict is missing, whole.
+def missing(ids: Sequence[str], done: set[str], window: int) -> list[str]:
+    """What is to be judged: every window in which a verdict is missing, whole.
 
     In bfloat16 what else is in a batch may decide a near tie, so who goes on after an interruption asks the same ones.
+
+    Args:
+        ids: Of all responses, in their order.
+        done: Those that have a verdict.
+        window: How many a judge takes together; 1 where each is asked by itself.
     """
-    windows = (rows[start : start + window] for start in range(0, len(rows), window))
-    return [row for held in windows if any(one.id not in done for one in held) for row in held]
+    windows = (ids[start : start + window] for start in range(0, len(ids), window))
+    return [id_ for held in windows if not done.issuperset(held) for id_ in held]
 
 
 def _others(name: str) -> str:

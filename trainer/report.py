@@ -40,7 +40,7 @@ from trainer.sheet import png_uri
 from trainer.sidecars import Sidecar, is_from, make_sidecar, read_sidecar, sidecar_path, write_sidecar
 from trainer.stations import by_station, read_attempts
 
-REPORT_VERSION = "1-c"
+REPORT_VERSION = "1-d"
 """The number changes when figures stop being comparable, the letter when keys do."""
 MODELS = ("base", "mirage", "contrast", "refusal")
 OPTIONAL_MODELS = ("shuffled",)

@@ -92,9 +92,13 @@ def score(verdicts: Path, dataset: Path, ability: Path | None = None, partial: b
     }
 
 
-def metric_version() -> str:
-    """`METRIC_VERSION` of the three modules, such as "1-b"; joined by "and" where theirs differ."""
-    texts = [(CARDS / name / f"{name}.py").read_text("utf-8") for name in _MODULES]
+def metric_version(modules: Sequence[str] = _MODULES) -> str:
+    """`METRIC_VERSION` of some modules of cards/, such as "1-b"; joined by "and" where theirs differ.
+
+    Args:
+        modules: their names; those that rate one model, unless others are named.
+    """
+    texts = [(CARDS / name / f"{name}.py").read_text("utf-8") for name in modules]
     found = [re.findall(r'^METRIC_VERSION = "(.+)"$', text, flags=re.MULTILINE) for text in texts]
     return " and ".join(dict.fromkeys(version for versions in found for version in versions))
 

@@ -13,7 +13,7 @@ from mis_dataset.manifest import NAME as MANIFEST
 from mis_dataset.record import shown
 from trainer.artefacts import Response, Verdict, read
 from trainer.files import ArtefactError, sha256_of
-from trainer.judges.base import CALL_FAILED
+from trainer.judges.base import failed
 from trainer.judges.choice import NO_PERCEPTION
 from trainer.sidecars import Sidecar, read_sidecar
 
@@ -193,7 +193,7 @@ def remarks(one: Measured, first: Measured, dataset: Path) -> list[str]:
         )
     ends: Counter[str] = Counter(one.responses[id_].finish_reason for id_ in one.verdicts)
     found += [f"{ends[end]} of {len(one.verdicts)} responses {said}" for end, said in _ENDS.items() if ends[end]]
-    lost = sum((verdict.reason or "").startswith(CALL_FAILED) for verdict in one.verdicts.values())
+    lost = sum(failed(verdict.reason) for verdict in one.verdicts.values())
     if lost:
         found.append(
             f"{lost} of {len(one.verdicts)} verdicts are missing because a call of the judge failed; `judge --retry` "

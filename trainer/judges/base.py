@@ -17,7 +17,8 @@ JUDGE_VERSION = "1-a"
 
 Of what a verdict is, which all judges share, and of `RUBRIC`; `trainer.judges.choice.version_of` is that of a judge.
 """
-
+TRANSFORMERS_TOKENS = 384
+"""Most tokens of a reply unless `--judge-max-tokens` says otherwise: room for three sentences and the verdict."""
 WINDOW = 64
 """Cases that a judge with a model of its own takes together, to ask those of similar length at once."""
 
@@ -129,3 +130,13 @@ def place_of(judge: Judge) -> str:
 def unscored(reason: str, call: Call | None = None) -> Judgement:
     """A judge's failure is part of what is measured, not an exception."""
     return Judgement("Unscored", 0, reason, call=call)
+
+
+def failed(reason: str | None) -> bool:
+    """Whether a verdict is missing because a call failed, and not for what was replied."""
+    return (reason or "").startswith(CALL_FAILED)
+
+
+def cannot_be_asked(reason: str | None) -> bool:
+    """Whether it is missing as the judge cannot be asked about the response."""
+    return (reason or "").startswith(CANNOT_ASK)

@@ -13,21 +13,23 @@ from trainer import remote as endpoints
 from trainer.engines import local as engines
 from trainer.files import ArtefactError, checkpoint_files, sha256_of, sha256_text
 from trainer.judges.asking import ASKING_VERSION
-from trainer.judges.base import JUDGE_VERSION, Judge
+from trainer.judges.base import JUDGE_VERSION, TRANSFORMERS_TOKENS, Judge
 from trainer.judges.endpoint import VERSION, EndpointJudge
 from trainer.remote import Remote
 
 JUDGES = ("mini_rules", "minilm", "keywords", "openai", "transformers", "llama_guard")
 OF_MINI = ("mini_rules", "minilm")
 """Judges that need the names of the things, which only MIS-mini has."""
+BY_THINGS = ("mini_rules",)
+"""Judges that cannot decide without those; of others, only what they say of perception hangs on them."""
 TEXT_ONLY = ("mini_rules", "minilm", "keywords")
 """Judges that read words and see no picture."""
 NO_PERCEPTION = ("keywords", "llama_guard")
 """Judges that say nothing of perception: it is 2 wherever they score, so that HR, RSR and RR mean nothing."""
 LOCAL = ("transformers", "llama_guard")
 """Judges that are a checkpoint in a folder."""
-OPENAI_TOKENS, TRANSFORMERS_TOKENS = 512, 384
-"""Most tokens of a reply unless `--judge-max-tokens` says otherwise: room for three sentences and the verdict."""
+OPENAI_TOKENS = 512
+"""As `TRANSFORMERS_TOKENS`, of `openai`."""
 _JUDGE = f"{' and '.join(OF_MINI)} read MIS-mini alone, with --things; openai is a model behind an API, "
 _JUDGE += f"{' and '.join(LOCAL)} are checkpoints (default %(default)s)"
 _TAKES = {"openai": None, "transformers": {"judge_model", "judge_max_tokens"}, "llama_guard": {"judge_model"}}

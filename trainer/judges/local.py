@@ -15,7 +15,7 @@ from mis_dataset.chat import Message, disarm, prompt
 from trainer import models
 from trainer.engines.local import respond
 from trainer.judges.asking import INSTRUCTIONS, NO_PICTURES, ask, read_reply
-from trainer.judges.base import WINDOW, Call, Case, Judgement, unscored
+from trainer.judges.base import TRANSFORMERS_TOKENS, WINDOW, Call, Case, Judgement, unscored
 from trainer.probes import Picture
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Local:
 
     name = "transformers"
 
-    def __init__(self, folder: Path, max_tokens: int = 384) -> None:
+    def __init__(self, folder: Path, max_tokens: int = TRANSFORMERS_TOKENS) -> None:
         self._max_tokens = max_tokens
         self._name = folder.resolve().name
         self._model, self._processor = models.load(folder)
