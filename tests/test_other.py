@@ -82,8 +82,7 @@ def test_lists_of_pictures_are_read(tmp_path: Path, kind: Any) -> None:
     assert [row.images for row in read_other(name).rows] == [sha(1, 2)]
 
 
-# datasets 5.2 (folder_based_builder.py) stops reading a metadata.csv after its first rows and leaves it open.
-# https://github.com/huggingface/datasets: no issue found in 2026-11.
+# datasets 5.2 leaves a metadata.csv open. https://github.com/huggingface/datasets: no issue found in 2026-11.
 @pytest.mark.filterwarnings("ignore:unclosed file .*metadata.csv:ResourceWarning")
 @pytest.mark.parametrize("metadata", ["csv", "jsonl"])
 @pytest.mark.parametrize("zipped", [False, True])
@@ -100,7 +99,7 @@ def test_a_folder_of_pictures_is_read_and_a_zip_of_one(tmp_path: Path, metadata:
             (tmp_path / "a" / path).write_bytes(encoded)
     (row,) = read_other(str(tmp_path / "a")).rows
     assert (row.text, row.images) == ("hello", sha(7))
-    gc.collect()  # what was left open is closed here and not in a later test, where its warning is an error
+    gc.collect()  # what is open is closed here and not in a later test, where its warning is an error
 
 
 def test_named_columns_are_taken_before_the_usual_ones(tmp_path: Path) -> None:

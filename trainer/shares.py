@@ -8,6 +8,7 @@ folder. `sft` trains one model in all of them, see `trainer.training.sharing`.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import time
@@ -79,6 +80,7 @@ def leave_group() -> None:
     """Leaves the group in which processes train one model, while Python is still whole.
 
     A thread of gloo may hold a tensor after its last sum; one that lets go of it while Python ends aborts the process.
+    The threads end with the last object that knows the group, and the trained model and its optimizer know it.
 
     Source:
         pytorch issue 190489.
@@ -87,6 +89,7 @@ def leave_group() -> None:
 
     if distributed.is_initialized():
         distributed.destroy_process_group()
+        gc.collect()
 
 
 class Shared:
