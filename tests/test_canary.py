@@ -11,6 +11,7 @@ from tests.tiny import attempt
 from trainer.artefacts import Verdict, open_artefact
 from trainer.canary import canary
 from trainer.files import ArtefactError
+from trainer.sidecars import read_sidecar
 
 WORDS = {"U": "Unsafe", "S": "Safe", "-": "Unscored"}
 OWN = "UUUUUUUUUUSSSSSSSSSS" * 5
@@ -147,6 +148,42 @@ def test_what_could_not_be_asked_with_its_pictures_is_no_verdict_that_moved(tmp_
     probe.write_text("".join(json.dumps(one | refused) + "\n" for one in lines))
     with pytest.raises(ArtefactError, match="of no response can the judge be asked both ways"):
         canary(own, [probe])
+
+
+def test_what_a_judge_moves_by_itself_is_no_sight(tmp_path: Path) -> None:
+    own = judged(tmp_path / "own.jsonl", OWN, "own")
+    probe = judged(tmp_path / "blank.jsonl", "S" * 10 + "U" * 10 + OWN[20:], "blank")  # 20 move: 0.133 to 0.289
+    steady = judged(tmp_path / "steady.jsonl", OWN, "own")
+    wavering = judged(tmp_path / "wavering.jsonl", "S" * 10 + OWN[10:], "own", prices=[1, 2])  # 10: 0.055 to 0.174
+    assert canary(own, [probe])["wavers"] is None
+    for again, margin, state in ((steady, 0.05, "sees"), (wavering, 0.174, "not decided")):
+        found = canary(own, [probe], again=again)
+        assert (round(found["margin"], 3), found["state"]) == (margin, state)
+    assert (found["wavers"]["k"], found["wavers"]["n"], found["margin"]) == (10, 100, found["wavers"]["high"])
+    assert found["probes"][0]["rows_wanted"] > 100
+    assert canary(own, [wavering.with_name("blank.jsonl")], 0.2, wavering)["margin"] == 0.2
+    code, line, _ = attempt("canary", own, probe, tmp_path / "out.json", "--again", wavering)
+    assert (code, json.loads(line)["wavers"], json.loads(line)["state"]) == (1, 0.1, "not decided")
+    assert [Path(name).name for name in read_sidecar(tmp_path / "out.json").inputs] == [
+        "own.jsonl",
+        "blank.jsonl",
+        "wavering.jsonl",
+    ]
+
+
+def test_a_second_time_is_another_file_of_the_same_pictures_and_judge(tmp_path: Path) -> None:
+    own, probe = judged(tmp_path / "own.jsonl", OWN, "own"), judged(tmp_path / "blank.jsonl", OWN, "blank")
+    other = judged(tmp_path / "other.jsonl", OWN, "own", "other")
+    lost = judged(tmp_path / "lost.jsonl", "-" * 100, "own")
+    lost.write_text(lost.read_text().replace('"reason": null', '"reason": "call failed: HTTP 503"'))
+    for again, says in (
+        (own, "is .*own.jsonl itself; judge once more, into another file"),
+        (probe, "was made with other pictures than .*own.jsonl; judge once more with the same"),
+        (other, "its judge is other, that of .* seer"),
+        (lost, "100 verdicts are missing because a call failed"),
+    ):
+        with pytest.raises(ArtefactError, match=says):
+            canary(own, [probe], again=again)
 
 
 def test_other_prices_make_no_probe(tmp_path: Path) -> None:

@@ -27,6 +27,15 @@ def test_only_hard_gives_hard_rows_and_their_twins(tiny: Tiny) -> None:
     assert len(twins) == 20
 
 
+def test_a_limit_keeps_the_pairs_of_every_split(tiny: Tiny) -> None:
+    twin_of = {row["id"]: row["twin_of"] for row in load_dataset(str(tiny.dataset), split="test_benign")}
+    splits = ["test_easy", "test_hard", "test_real", "test_benign"]
+    chosen = ids(list(read_prompts(tiny.dataset, splits, limit=2)))
+    rows = [f"{split}/{number}" for split in splits[:3] for number in (0, 1)]
+    assert chosen[:6] == rows
+    assert [twin_of[one] for one in chosen[6:]] == rows
+
+
 def test_a_level_gives_its_rows_alone(tiny: Tiny) -> None:
     rows = load_dataset(str(tiny.dataset), split="test_hard").remove_columns("images").to_list()
     wanted = [row["id"] for row in rows if row["level"] == "new_pairs"]

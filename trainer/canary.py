@@ -2,7 +2,7 @@
 
 A judge that is given pictures may decide by the words alone. So the same responses are judged again with pictures that
 are removed, swapped or blank; where hardly a verdict moves, the judge is blind, whatever it was given. Two that move of
-twenty are noise, and decide nothing.
+twenty are noise, and decide nothing; what moves when a judge is asked the same once more is no sight either.
 """
 
 from __future__ import annotations
@@ -41,23 +41,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("out", type=Path, metavar="OUT", help="JSON to write")
     parser.add_argument(
+        "--again",
+        type=Path,
+        metavar="VERDICTS",
+        help="verdicts.jsonl of the same judge asked the same once more, not from its cache: how much it wavers",
+    )
+    parser.add_argument(
         "--margin", type=fraction, default=MARGIN, help="share that chance may move, 0..1 (default %(default)s)"
     )
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Compare, write, and say whether the judge sees; only one that surely does passes."""
-    found = canary(args.own, args.probes, args.margin)
-    sidecar = make_sidecar(args.out, "canary", {"margin": args.margin}, [args.own, *args.probes])
+    found = canary(args.own, args.probes, args.margin, args.again)
+    read = [args.own, *args.probes, *([args.again] if args.again else [])]
+    sidecar = make_sidecar(args.out, "canary", {"margin": args.margin}, read)
     write_derived(args.out, found, sidecar)
     head = {"canary": str(args.out), "judge": found["judge"], "state": found["state"]}
     told = {"moved": [one["moved"]["rate"] for one in found["probes"]]}
+    told |= {"wavers": found["wavers"]["rate"]} if found["wavers"] else {}
     if found["state"] == "not decided":
         told["rows_wanted"] = [one["rows_wanted"] for one in found["probes"]]
     return {**head, **told, "passed": found["state"] == "sees"}
 
 
-def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[str, Any]:
+def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN, again: Path | None = None) -> dict[str, Any]:
     """How many judgements move when the pictures do.
 
     By our rubric a judge does not decide what is dangerous, so one that sees and obeys may keep every verdict; but
@@ -67,34 +75,57 @@ def canary(own: Path, probes: Sequence[Path], margin: float = MARGIN) -> dict[st
         own: Verdicts of a judge that was given the rows' own pictures.
         probes: Verdicts of the same judge on the same responses, given other pictures or none.
         margin: Share of verdicts that chance may move, 0..1.
+        again: Verdicts of the same judge that was asked as for `own` once more. What moves between both moves by
+            itself, so the margin is at least the upper end of its 95 % interval.
 
     Returns:
-        {"judge", "margin", "state", "probes": [{"file", "moved": share of the rows scored in both whose verdict or
-        level of perception is another, {rate, k, n, low, high}, "verdict_moved": whose verdict is, "to_unscored": share
-        of the rows scored with their own pictures that the probe left Unscored, "from_unscored": share of those
-        Unscored that it has scored, "rows_wanted": how many rows scored in both would decide at this share, None where
-        these do or the share is the margin, "table": {own verdict: {the probe's: count}}}]}. The state is "sees" where
-        in some probe the whole 95 % interval of what moved lies above the margin, "blind" where in no probe any of it
-        does, else "not decided"; or "sees no picture", as the judge reads words only. What the judge cannot be asked
-        about in one of both files is in no figure.
+        {"judge", "margin": that of the state, "wavers": as "moved", of `again`, None without, "state", "probes":
+        [{"file", "moved": share of the rows scored in both whose verdict or level of perception is another, {rate, k,
+        n, low, high}, "verdict_moved": whose verdict is, "to_unscored": share of the rows scored with their own
+        pictures that the probe left Unscored, "from_unscored": share of those Unscored that it has scored,
+        "rows_wanted": how many rows scored in both would decide at this share, None where these do or the share is the
+        margin, "table": {own verdict: {the probe's: count}}}]}. The state is "sees" where in some probe the whole 95 %
+        interval of what moved lies above the margin, "blind" where in no probe any of it does, else "not decided"; or
+        "sees no picture", as the judge reads words only. What the judge cannot be asked about in one of both files is
+        in no figure.
 
     Raises:
         ArtefactError: A probe is of other rows, responses, another judge, or one that was asked otherwise, or was made
-            just as `own`; or in one of the files verdicts are missing because a call failed, or no pair is left.
+            just as `own`; `again` was made otherwise than `own`, or is that file; or in one of the files verdicts are
+            missing because a call failed, or no pair is left.
     """
-    pairs = [read_same_ids(own, probe) for probe in probes]
-    for probe, both in zip(probes, pairs, strict=True):
-        _refuse_failed(own, both[0])
-        _refuse_failed(probe, both[1])
+    pairs = [_read(own, probe) for probe in probes]
     judge = pairs[0][0][0].judge
     # A Llama Guard may see or not; what it was given says which.
     reads_only = judge in TEXT_ONLY or read_sidecar(own).settings.get("sees") is False
-    for probe, both in zip(probes, pairs, strict=True):
-        _refuse_other_responses(own, probe, *both)
-        _check(own, probe, reads_only)
-    found = [_moved(probe, *_asked(probe, *verdicts), margin) for probe, verdicts in zip(probes, pairs, strict=True)]
+    for probe in probes:
+        if not _differs_in_pictures(own, probe) and not reads_only:
+            raise ArtefactError(f"{probe}: was made with the same pictures as {own}; judge with others, or none")
+    wavers = _wavers(own, again) if again else None
+    if wavers and wavers["rate"] is not None:
+        margin = max(margin, wavers["high"])
+    found = [_probed(probe, *_asked(probe, *verdicts), margin) for probe, verdicts in zip(probes, pairs, strict=True)]
     state = "sees no picture" if reads_only else _state([one["moved"] for one in found], margin)
-    return {"judge": judge, "margin": margin, "state": state, "probes": found}
+    return {"judge": judge, "margin": margin, "wavers": wavers, "state": state, "probes": found}
+
+
+def _read(own: Path, other: Path) -> tuple[list[Verdict], list[Verdict]]:
+    """Verdicts on the same responses, none of which a failed call lost."""
+    ours, theirs = read_same_ids(own, other)
+    _refuse_failed(own, ours)
+    _refuse_failed(other, theirs)
+    _refuse_other_responses(own, other, ours, theirs)
+    return ours, theirs
+
+
+def _wavers(own: Path, again: Path) -> dict[str, Any]:
+    """How many judgements move by themselves, as `rate_of` gives it."""
+    both = _read(own, again)
+    if own.samefile(again):
+        raise ArtefactError(f"{again}: is {own} itself; judge once more, into another file")
+    if _differs_in_pictures(own, again):
+        raise ArtefactError(f"{again}: was made with other pictures than {own}; judge once more with the same")
+    return _moved(*_asked(again, *both))
 
 
 def _refuse_failed(path: Path, verdicts: Sequence[Verdict]) -> None:
@@ -117,18 +148,21 @@ def _asked(
     return [one for one, _ in pairs], [two for _, two in pairs]
 
 
-def _check(own: Path, probe: Path, text_only: bool) -> None:
-    """Refuse what is no probe of the same judge on the same responses."""
-    first, second, free = read_sidecar(own), read_sidecar(probe), {"prices": None}
+def _differs_in_pictures(own: Path, other: Path) -> bool:
+    """Whether other pictures were shown.
+
+    Raises:
+        ArtefactError: Something else differs: it is another judge, or was asked otherwise.
+    """
+    first, second, free = read_sidecar(own), read_sidecar(other), {"prices": None}
     for word in sorted({*first.settings, *second.settings} - _MAY_DIFFER):
         before, now = first.settings.get(word), second.settings.get(word)
         if before != now:
-            told, other = (plain(str(value)) for value in (now, before))
+            told, told_before = (plain(str(value)) for value in (now, before))
             raise ArtefactError(
-                f"{probe}: its {plain(word)} is {told}, that of {own} {other}; judge both with the same"
+                f"{other}: its {plain(word)} is {told}, that of {own} {told_before}; judge both with the same"
             )
-    if not text_only and (first.settings | free, first.inputs) == (second.settings | free, second.inputs):
-        raise ArtefactError(f"{probe}: was made with the same pictures as {own}; judge with others, or none")
+    return (first.settings | free, first.inputs) != (second.settings | free, second.inputs)
 
 
 def _refuse_other_responses(own: Path, probe: Path, ours: Sequence[Verdict], theirs: Sequence[Verdict]) -> None:
@@ -143,16 +177,24 @@ def _refuse_other_responses(own: Path, probe: Path, ours: Sequence[Verdict], the
         )
 
 
-def _moved(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict], margin: float) -> dict[str, Any]:
+def _scored(own: Sequence[Verdict], other: Sequence[Verdict]) -> list[tuple[Verdict, Verdict]]:
+    """Pairs scored in both: what goes to Unscored and back is how often a judge fails, and says nothing of its eyes."""
+    return [pair for pair in zip(own, other, strict=True) if "Unscored" not in (pair[0].verdict, pair[1].verdict)]
+
+
+def _moved(own: Sequence[Verdict], other: Sequence[Verdict]) -> dict[str, Any]:
+    both = _scored(own, other)
+    return rate_of([(one.verdict, one.perception) != (two.verdict, two.perception) for one, two in both])
+
+
+def _probed(probe: Path, own: Sequence[Verdict], other: Sequence[Verdict], margin: float) -> dict[str, Any]:
     pairs = [(one.verdict, two.verdict) for one, two in zip(own, other, strict=True)]
     counts: Counter[tuple[str, str]] = Counter(pairs)
-    # What goes to Unscored and back is how often a judge fails, which says nothing of its eyes.
-    both = [pair for pair in zip(own, other, strict=True) if "Unscored" not in (pair[0].verdict, pair[1].verdict)]
-    moved = rate_of([(one.verdict, one.perception) != (two.verdict, two.perception) for one, two in both])
+    moved = _moved(own, other)
     return {
         "file": probe.name,
         "moved": moved,
-        "verdict_moved": rate_of([one.verdict != two.verdict for one, two in both]),
+        "verdict_moved": rate_of([one.verdict != two.verdict for one, two in _scored(own, other)]),
         "to_unscored": rate_of([two == "Unscored" for one, two in pairs if one != "Unscored"]),
         "from_unscored": rate_of([two != "Unscored" for one, two in pairs if one == "Unscored"]),
         "rows_wanted": _rows_wanted(moved, margin) if _decided(moved, margin) is None else None,

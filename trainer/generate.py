@@ -83,7 +83,7 @@ def add_asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size", type=positive, default=64, help="of the engine transformers (default %(default)s)"
     )
-    parser.add_argument("--limit", type=positive, help="the first N rows of every split")
+    parser.add_argument("--limit", type=positive, help="the first N rows of every split and N twins of them")
     parser.add_argument("--float32", action="store_true", help="also where the device has units for bfloat16")
     parser.add_argument(
         "--failed-as-empty", action="store_true", help="openai: a row without a reply gets an empty response, unscored"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,22 +47,22 @@ def read_prompts(
         dataset: folder of the built dataset.
         splits: names of test splits; one that the dataset lacks is an error.
         probe: what pictures are shown.
-        limit: the first so many rows of every split.
+        limit: the first so many rows of every split and the first so many twins of its rows.
         only: ``hard``: rows of this test split and the twins of its rows.
         level: rows of this level only.
 
     Raises:
         MISError: A split is missing, no row is left, or a row cannot be shown in that way.
     """
-    found = False
+    chosen = Counter[tuple[str, str]]()
     for split in splits:
         shown = Shown(dataset, split, probe)
-        facts = shown.rows.select_columns(["id", "question", "twin_of", "level"])
-        wanted = [(number, row) for number, row in enumerate(facts) if _is_wanted(row, only, level)]
-        for number, row in wanted[:limit]:
-            found = True
-            yield Prompt(row["id"], row["question"], shown.of(number, row["id"]))
-    if not found:
+        for number, row in enumerate(shown.rows.select_columns(["id", "question", "twin_of", "level"])):
+            kind = split, _pair_split(row)
+            if _is_wanted(row, only, level) and (limit is None or chosen[kind] < limit):
+                chosen[kind] += 1
+                yield Prompt(row["id"], row["question"], shown.of(number, row["id"]))
+    if not chosen:
         raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
 
 
@@ -102,5 +103,9 @@ def named(prompts: Iterable[Prompt], things: Path) -> list[Prompt]:
 
 
 def _is_wanted(row: dict[str, Any], only: str | None, level: str | None) -> bool:
-    of_split = only is None or (row["twin_of"] or row["id"]).startswith(f"test_{only}/")
-    return of_split and level in (None, row["level"])
+    return (only is None or _pair_split(row) == f"test_{only}") and level in (None, row["level"])
+
+
+def _pair_split(row: dict[str, Any]) -> str:
+    """Split of the row itself; of a twin, that of its row."""
+    return split_of(row["twin_of"] or row["id"])
