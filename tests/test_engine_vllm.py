@@ -66,7 +66,7 @@ def test_it_says_what_the_engine_transformers_says_with_an_adapter_and_without(
         **{"seed": 0, "dtype": "float32", "max_model_len": 2048, "lora": True, "rank": 8},
         **{"pictures": {"image": 2, "video": 0}, "processor": None},
     }
-    assert llm.asked == llm.most * 2 == 8  # all prompts of a file are there before the first has ended
+    assert llm.asked == llm.most * 2 == 12  # all prompts of a file are there before the first has ended
 
 
 def test_a_first_token_that_the_template_writes_comes_once(tiny: Tiny, vllm: None, tmp_path: Path) -> None:
@@ -88,11 +88,11 @@ def test_it_goes_on_where_it_was_stopped_and_asks_equal_prompts_once(tiny: Tiny,
     out = tmp_path / "r.jsonl"
     text_only = ("--limit", 2, "--pictures", "none")
     words = ("generate", tiny.model, tiny.dataset, out, *FEW, "--engine", "vllm", *text_only)
-    assert call(*words)["n"] == 8
+    assert call(*words)["n"] == 12
     whole = out.read_bytes()
     asked = LLM.made.pop().asked
-    assert asked < 8
-    out.with_name("r.jsonl.part").write_bytes(b"".join(whole.splitlines(keepends=True)[:5]))
+    assert asked < 12
+    out.with_name("r.jsonl.part").write_bytes(b"".join(whole.splitlines(keepends=True)[:9]))
     out.unlink()
     assert call(*words)["generated"] == 3
     assert LLM.made.pop().asked < asked

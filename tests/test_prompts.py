@@ -34,6 +34,10 @@ def test_a_limit_keeps_the_pairs_of_every_split(tiny: Tiny) -> None:
     rows = [f"{split}/{number}" for split in splits[:3] for number in (0, 1)]
     assert chosen[:6] == rows
     assert [twin_of[one] for one in chosen[6:]] == rows
+    few = ids(list(read_prompts(tiny.dataset, ["test_hard", "test_benign"], limit=1)))
+    assert (few[0], [twin_of[one] for one in few[1:]]) == ("test_hard/0", ["test_hard/0"])
+    alone = ids(list(read_prompts(tiny.dataset, ["test_benign"], limit=1)))
+    assert [twin_of[one] for one in alone] == [f"{split}/0" for split in splits[:3]]
 
 
 def test_a_level_gives_its_rows_alone(tiny: Tiny) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from mis_dataset.errors import MISError
 from mis_dataset.mini.objects import THINGS
+from mis_dataset.schema import BENIGN, SPLITS
 from trainer.probes import Picture, Probe, Shown
 from trainer.questions import read_things, split_of
 
@@ -47,7 +48,7 @@ def read_prompts(
         dataset: folder of the built dataset.
         splits: names of test splits; one that the dataset lacks is an error.
         probe: what pictures are shown.
-        limit: the first so many rows of every split and the first so many twins of its rows.
+        limit: the first so many rows of every split and the first so many twins of its rows; twins alone, of all.
         only: ``hard``: rows of this test split and the twins of its rows.
         level: rows of this level only.
 
@@ -55,12 +56,13 @@ def read_prompts(
         MISError: A split is missing, no row is left, or a row cannot be shown in that way.
     """
     chosen = Counter[tuple[str, str]]()
+    paired = {*splits} - {BENIGN} or {*SPLITS}
     for split in splits:
         shown = Shown(dataset, split, probe)
         for number, row in enumerate(shown.rows.select_columns(["id", "question", "twin_of", "level"])):
-            kind = split, _pair_split(row)
-            if _is_wanted(row, only, level) and (limit is None or chosen[kind] < limit):
-                chosen[kind] += 1
+            of = _pair_split(row)
+            if _is_wanted(row, only, level) and (limit is None or (of in paired and chosen[split, of] < limit)):
+                chosen[split, of] += 1
                 yield Prompt(row["id"], row["question"], shown.of(number, row["id"]))
     if not chosen:
         raise MISError(f"{dataset}: no row in {splits} is left (only={only}, level={level})")
