@@ -169,7 +169,7 @@ def write_run(folder: Path) -> list[str]:
     speak(folder / "eval" / "contrast", contrast(ids))
     speak(folder / "eval" / "mirage", dict.fromkeys(ids, DECLINE))
     speak(folder / "eval" / "refusal", dict.fromkeys(ids, REFUSE))
-    for probe in ("black", "text"):
+    for probe in ("black", "swapped", "text"):
         speak(folder / "probes" / probe, dict.fromkeys(hard, HELP))
     for rows in (50, 100, 200):
         right = contrast(hard[: rows // 10] + hard[40 : 40 + rows // 10])

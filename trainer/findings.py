@@ -23,6 +23,7 @@ _MADE = {
 _PROBES = {
     "black": "With the picture black that a row and its twin share, so that only the exchanged one is seen, pair "
     "accuracy on hard is {}: that is what one picture alone can decide",
+    "swapped": "With the two pictures in the other order, which no row has, pair accuracy on hard is {}",
     "text": "With text only, a row and its twin are one and the same prompt and get the same response, so pair "
     "accuracy is 0 by construction, and says nothing else: on hard it is {}",
 }
@@ -61,7 +62,7 @@ def findings(report: Report) -> list[Finding]:
         Finding("new pairs and new objects", level_words(report)),
         Finding("the picture style of real", naming_words(report)),
         Finding("abilities", ability_words(report)),
-        Finding("without both pictures", probe_words(report)),
+        Finding("with other pictures", probe_words(report)),
         Finding("how many rows it takes", dose_words(report)),
         Finding("the judges", judge_words(report)),
     ]
@@ -204,7 +205,7 @@ def ability_words(report: Report) -> str:
 
 
 def probe_words(report: Report) -> str:
-    """What is left of contrast's pair accuracy when pictures are taken away; one picture is judged by its bar."""
+    """What is left of contrast's pair accuracy with other pictures; one alone is held to its bar, the order to all."""
     bars = [bar for bar in read_bars(BARS) if bar.figure == "probe" and bar.split == "hard" and bar.level is None]
     limits = {bar.model: bar.at_most for bar in bars}
     parts = []
@@ -213,6 +214,8 @@ def probe_words(report: Report) -> str:
         if pairs["rate"] is None:
             continue
         says = _alone(pairs, limits.get(probe)) if probe == "black" else ""
+        if probe == "swapped":
+            says = _in_order(pairs, report["models"]["contrast"]["pair_accuracy"]["hard"])
         words = _PROBES.get(probe, f"Asked as in {probe}, pair accuracy on hard is {{}}")
         parts.append(f"{words.format(per_cent(pairs))}{says}.")
     return " ".join(parts)
@@ -293,6 +296,12 @@ def _alone(pairs: Rate, at_most: float | None) -> str:
     if at_most is None:
         return ""
     return f", {'within' if pairs['rate'] <= at_most else 'over'} the limit of {100 * at_most:.0f} %"
+
+
+def _in_order(pairs: Rate, own: Rate) -> str:
+    if not apart(pairs, own) or pairs["rate"] > own["rate"]:
+        return ""
+    return f", and {per_cent(own)} in that of the rows: what it learnt hangs on the order"
 
 
 def _before_and_base(before: Rate, base: Rate) -> tuple[Rate, Rate, str]:

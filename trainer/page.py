@@ -93,7 +93,7 @@ def tables(report: Report) -> list[Table]:
         *groups(report),
         _naming(report),
         abilities(report),
-        _partial(report, "probes", "Contrast without both pictures (text only: pair accuracy is 0 by construction)"),
+        _partial(report, "probes", "Contrast shown other pictures (text only: pair accuracy is 0 by construction)"),
         _before(report),
         _kappas(report),
         _labels(report),

@@ -204,9 +204,9 @@ def _evaluation(run: Path, model: str, smoke: bool) -> list[Station]:
 
 
 def _probes(run: Path) -> list[Station]:
-    """The contrast arm with half of the evidence or none: what it then gets right it did not see."""
+    """The contrast arm with half of the evidence, none, or all of it in an order that no row has."""
     walk = []
-    for name, pictures in (("black", "black"), ("text", "none")):
+    for name, pictures in (("black", "black"), ("text", "none"), ("swapped", "swapped")):
         folder = run / "probes" / name
         words = [run / "arms" / "contrast" / "model", run / "MIS", folder / "responses.jsonl", *_hard_rows()]
         walk.append(_station(f"generate {name}", "trainer", "generate", *words, "--pictures", pictures))
