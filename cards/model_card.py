@@ -88,6 +88,7 @@ def model_card(report: Report, dataset: Dataset, run: Path, model: str, ids: Ids
         "sidecars": [*base, *arm],
         "made_from": _inputs([*base, *arm]),
         "headline": _headline(report, model),
+        "swapped": _swapped(report, model),
         "four": _four(report, model),
         "levels": by_group("level", group_lines(report, model, "levels")),
         "categories": by_group("category", group_lines(report, model, "categories")),
@@ -287,6 +288,12 @@ def _headline(report: Report, model: str) -> dict[str, Rate]:
         "over_refusal": report.rate("models", model, "over_refusal", "hard"),
         "pair_accuracy": report.rate("models", model, "pair_accuracy", "hard"),
     }
+
+
+def _swapped(report: Report, model: str) -> Rate | None:
+    """Pair accuracy on hard with a row's two pictures in the other order; contrast alone is asked so."""
+    asked = model == "contrast" and "swapped" in report.names("probes")
+    return report.rate("probes", "swapped", "pair_accuracy", "hard") if asked else None
 
 
 def _four(report: Report, model: str) -> str:

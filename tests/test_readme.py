@@ -233,7 +233,7 @@ def evaluated_table(models: dict[str, Any]) -> str:
 
 def test_the_readme_shows_what_evaluate_printed() -> None:
     models = json.loads(BARS.with_name("evaluated.json").read_text("utf-8"))["models"]
-    assert len(models) == 8
+    assert len(models) == 10
     assert evaluated_table(models) in README
     models["base"]["unscored"] += 1
     assert evaluated_table(models) not in README

@@ -19,9 +19,9 @@ from cards.reading import CardError
 from cards.render import render
 from mis_dataset.chat import prompt
 from mis_dataset.files import sha256_of
-from mis_dataset.mini.grammar import EASY_HAZARDS, HARD_HAZARDS
+from mis_dataset.mini.grammar import EASY_HARMLESS, EASY_HAZARDS, HARD_HAZARDS
 from mis_dataset.mini.lessons import ABILITY_FAMILIES, GENERAL_FAMILIES
-from mis_dataset.mini.plan import REAL_PAIRS, TRAINED_PAIRS, plan_test
+from mis_dataset.mini.plan import REAL_PAIRS, TRAINED_PAIRS, plan_test, plan_train
 from mis_dataset.stats import draw, measure
 from tests.made_cards import change, make_run, write
 
@@ -290,6 +290,22 @@ def test_what_the_cards_say_of_real_is_what_the_plan_does(cards: dict[str, str])
     assert {pair.hazard for pair in plan_test("real", 16)} == set(HARD_HAZARDS)
     for text in cards.values():
         assert "What is new in `test_real` is its style of drawing only" in text
+
+
+def test_what_the_cards_say_of_the_order_is_what_the_plan_does(cards: dict[str, str], own: Path) -> None:
+    firsts, seconds = ({getattr(one, place) for one in HARD_HAZARDS + EASY_HAZARDS} for place in ("first", "second"))
+    pairs = [*plan_train(12), *(pair for split in ("easy", "hard", "real") for pair in plan_test(split, 16))]
+    shown = {(one.kind, two.kind) for pair in pairs for one, two in (pair.things, pair.twin_things)}
+    assert {first for first, _ in shown} == firsts | {EASY_HARMLESS}
+    assert {second for _, second in shown} == seconds
+    assert not seconds & (firsts | {EASY_HARMLESS})
+    says = "In every row{} the first picture shows what endangers and the second what it meets"
+    assert says.format("") in cards["dataset"]
+    assert f"{says.format(' of MIS-mini')}.\n- Rows share" in cards["model"]
+    report = own / "report.json"
+    change(report, {"swapped": json.loads(report.read_text("utf-8"))["models"]["base"]}, "probes")
+    text = render(own, own / "cards")["model"].read_text("utf-8")
+    assert "With the two in the\n  other order, pair accuracy on hard is 0.0 % (0/" in text
 
 
 def test_the_model_card_says_that_ability_is_trained_in_part(cards: dict[str, str]) -> None:
