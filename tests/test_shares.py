@@ -180,7 +180,7 @@ def test_killed_processes_are_gone_on_with_by_another_number(
     assert hashes(out.parent) == written
     assert not out.exists()
     if of == 1:
-        assert call(*words)["generated"] < 32
+        assert call(*words)["generated"] < len(read(whole, Response))
     else:
         said, errors = launch(of, *words).communicate(timeout=300)
         assert said.count("\n") == 1, errors
